@@ -8,5 +8,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod entropy;
+pub mod liveness;
+pub mod session;
 pub mod time;
 pub mod wire;

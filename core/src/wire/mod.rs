@@ -8,8 +8,9 @@ pub mod beat;
 mod frame;
 mod tx;
 
+pub use crate::session::Token;
 pub use frame::{
-    DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello, Reason, Token, Welcome, WireError,
+    DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello, Reason, Welcome, WireError,
 };
 pub use tx::Tx;
 

@@ -1,0 +1,170 @@
+//! Why a connection, or an attempt at one, ended.
+
+use core::fmt;
+
+use crate::liveness::{DeathCause, Evidence};
+use crate::reconnect::{Retry, Wait};
+use crate::wire::{Goodbye, Reason, WireError};
+
+/// What the driver saw a socket do, in the core's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The peer closed its side of the connection (end of file).
+    Eof,
+    /// The connection was reset.
+    Reset,
+    /// Nobody listens there.
+    Refused,
+    /// There is no way to that host or network.
+    Unreachable,
+    /// The name has no address, or the name service does not answer.
+    NameNotFound,
+    /// The operating system gave up waiting.
+    TimedOut,
+    /// We are not allowed to do that.
+    Denied,
+    /// Any other error.
+    Other,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Eof => "closed by the peer",
+            Self::Reset => "connection reset",
+            Self::Refused => "connection refused",
+            Self::Unreachable => "host unreachable",
+            Self::NameNotFound => "name not found",
+            Self::TimedOut => "timed out in the operating system",
+            Self::Denied => "permission denied",
+            Self::Other => "input/output error",
+        })
+    }
+}
+
+/// Why a connection, or an attempt at one, ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DownCause {
+    /// The peer was declared dead.
+    Dead(DeathCause),
+    /// The peer ended the connection and said why.
+    Goodbye(Goodbye),
+    /// The server did not let us in and said why.
+    Refused(Goodbye),
+    /// The peer broke the protocol.
+    Protocol(WireError),
+    /// The peer sent beats much faster than agreed.
+    Flood,
+    /// The connection ended without a word.
+    Network(Failure),
+    /// The connection could not be opened.
+    ConnectFailed(Failure),
+    /// Opening the connection took too long.
+    ConnectTimeout,
+    /// The peer did not finish the handshake in time.
+    HandshakeTimeout,
+    /// Our own provider gave no credentials.
+    CredentialsFailed,
+    /// Our own provider took too long to give credentials.
+    CredentialsTimeout,
+    /// Another connection of the same device took over.
+    Replaced,
+    /// Our own side ended it, for this reason.
+    Closed(Reason),
+}
+
+impl DownCause {
+    /// Whether and when to try again.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Goodbye(goodbye) | Self::Refused(goodbye) => goodbye_retry(goodbye),
+            Self::Replaced => Retry::Conflict,
+            Self::Closed(_) => Retry::Fatal,
+            Self::Dead(_)
+            | Self::Protocol(_)
+            | Self::Flood
+            | Self::Network(_)
+            | Self::ConnectFailed(_)
+            | Self::ConnectTimeout
+            | Self::HandshakeTimeout
+            | Self::CredentialsFailed
+            | Self::CredentialsTimeout => Retry::Retry { after: None },
+        }
+    }
+
+    /// What to tell the peer when we end the connection for this cause. `None` if it would not hear it.
+    #[must_use]
+    pub(crate) fn farewell(&self) -> Option<Goodbye> {
+        use alloc::string::ToString;
+        let reason = match self {
+            Self::Dead(DeathCause::FrameTooSlow | DeathCause::ReadPaused) | Self::HandshakeTimeout => Reason::TimedOut,
+            Self::Dead(_) => Reason::Silent,
+            Self::Protocol(error) => error.reason(),
+            Self::Flood => Reason::Flood,
+            Self::Replaced => Reason::Replaced,
+            Self::Closed(reason) => *reason,
+            _ => return None,
+        };
+        let detail = match self {
+            Self::Closed(_) | Self::Replaced => alloc::string::String::new(),
+            other => other.to_string(),
+        };
+        Some(Goodbye::new(reason, detail))
+    }
+}
+
+const fn goodbye_retry(goodbye: &Goodbye) -> Retry {
+    match goodbye.reason {
+        Reason::Closed | Reason::Forbidden | Reason::Unauthorized | Reason::UnsupportedVersion => Retry::Fatal,
+        Reason::Replaced => Retry::Conflict,
+        _ if goodbye.retry_after_ms == 0 && goodbye.spread_ms == 0 => Retry::Retry { after: None },
+        _ => Retry::Retry {
+            after: Some(Wait {
+                after: core::time::Duration::from_millis(goodbye.retry_after_ms as u64),
+                spread: core::time::Duration::from_millis(goodbye.spread_ms as u64),
+            }),
+        },
+    }
+}
+
+impl fmt::Display for DownCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dead(cause) => cause.fmt(f),
+            Self::Goodbye(goodbye) => write!(f, "the peer said goodbye: {goodbye}"),
+            Self::Refused(goodbye) => write!(f, "refused: {goodbye}"),
+            Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
+            Self::Flood => f.write_str("the peer sent too many beats"),
+            Self::Network(failure) => failure.fmt(f),
+            Self::ConnectFailed(failure) => write!(f, "could not connect: {failure}"),
+            Self::ConnectTimeout => f.write_str("could not connect in time"),
+            Self::HandshakeTimeout => f.write_str("the peer did not finish the handshake in time"),
+            Self::CredentialsFailed => f.write_str("our provider gave no credentials"),
+            Self::CredentialsTimeout => f.write_str("our provider gave no credentials in time"),
+            Self::Replaced => f.write_str("another connection of the same device took over"),
+            Self::Closed(reason) => write!(f, "closed by us: {reason}"),
+        }
+    }
+}
+
+/// Why a connection, or an attempt at one, ended, and what was seen until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownReport {
+    /// The cause.
+    pub cause: DownCause,
+    /// What was seen of the peer. `None` if the handshake was not finished.
+    pub evidence: Option<Evidence>,
+}
+
+impl fmt::Display for DownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)?;
+        match &self.evidence {
+            Some(evidence) => write!(f, " ({evidence})"),
+            None => Ok(()),
+        }
+    }
+}

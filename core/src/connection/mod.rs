@@ -1,0 +1,302 @@
+//! One connection of either side, from its opening to its end: wire, liveness and the messages that pass.
+//!
+//! [`Client`](crate::client::Client) and [`Server`](crate::server::Server) own connections and decide about handshakes,
+//! sessions and what follows an end. Everything that judges a connection lives in here and dies with it.
+
+mod cause;
+
+pub use cause::{DownCause, DownReport, Failure};
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use crate::liveness::{DeathCause, Evidence, Liveness, LivenessAction};
+use crate::session::{Dropped, SequenceError, Session, Ticket};
+use crate::time::{Deadline, DeadlineCause, Timestamp};
+use crate::wire::{Frame, Goodbye, Tx, Wire, WireError};
+
+/// Messages are handed to the wire while fewer bytes than this wait, so that a beat never waits behind more.
+const HIGH_WATER: u64 = 64 << 10;
+
+/// A peer may send this many beats at once, and then one more per 1/20 of the interval. Sixteen quick probes and a
+/// regular beat per interval stay below that.
+const BEAT_BURST: u32 = 32;
+const BEATS_PER_INTERVAL: u32 = 20;
+
+pub(crate) struct Connection<W> {
+    wire: W,
+    pub(crate) tx: Tx,
+    phase: Phase,
+    /// Present from the end of the handshake on.
+    liveness: Option<Liveness>,
+    /// The stream position behind the beat that has not left yet.
+    beat_end: Option<u64>,
+    echo_due: Option<u32>,
+    ack_due: bool,
+    last_feedback: Timestamp,
+    /// When the peer's beats, at the agreed rate, would have reached the number that came.
+    beats_paid_until: Timestamp,
+    /// The largest message that the peer accepts.
+    peer_limit: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handshake { until: Timestamp },
+    Established,
+    Closing { until: Timestamp },
+}
+
+/// What a frame of an established connection meant.
+pub(crate) enum Heard {
+    /// Nothing for the owner.
+    Nothing,
+    /// A message to deliver.
+    Message(bytes::Bytes),
+    /// Messages up to this one are settled.
+    Acknowledged(Ticket),
+}
+
+/// What liveness says to the owner.
+pub(crate) enum Verdict {
+    Suspect { silent_for: Duration },
+    Recovered,
+    Measured,
+    Dead(DeathCause),
+}
+
+impl<W: Wire> Connection<W> {
+    pub(crate) fn open(wire: &W::Config, now: Timestamp, handshake_timeout: Duration) -> Self {
+        Self {
+            wire: W::new(wire),
+            tx: Tx::default(),
+            phase: Phase::Handshake { until: now.after(handshake_timeout) },
+            liveness: None,
+            beat_end: None,
+            echo_due: None,
+            ack_due: false,
+            last_feedback: now,
+            beats_paid_until: now,
+            peer_limit: u64::MAX,
+        }
+    }
+
+    /// The handshake is done.
+    pub(crate) fn establish(&mut self, now: Timestamp, liveness: Liveness, peer_limit: u64) {
+        self.wire.established();
+        self.phase = Phase::Established;
+        self.liveness = Some(liveness);
+        self.peer_limit = peer_limit;
+        self.note_writes(now);
+    }
+
+    pub(crate) const fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Established)
+    }
+
+    pub(crate) const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. })
+    }
+
+    pub(crate) const fn liveness(&self) -> Option<&Liveness> {
+        self.liveness.as_ref()
+    }
+
+    pub(crate) fn liveness_mut(&mut self) -> Option<&mut Liveness> {
+        self.liveness.as_mut()
+    }
+
+    pub(crate) fn message_limit(&self) -> usize {
+        self.wire.message_limit()
+    }
+
+    pub(crate) fn evidence(&self, now: Timestamp) -> Option<Evidence> {
+        self.liveness.as_ref().map(|liveness| liveness.evidence(now))
+    }
+
+    /// Bytes arrived; decode them next.
+    pub(crate) fn received(&mut self, now: Timestamp) {
+        if let Some(liveness) = &mut self.liveness {
+            liveness.received(now);
+        }
+    }
+
+    pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        self.wire.decode(input)
+    }
+
+    /// All frames of one input were decoded, `frames` in number.
+    pub(crate) fn decoded(&mut self, now: Timestamp, frames: usize) {
+        let unfinished = self.wire.mid_frame();
+        let Some(liveness) = &mut self.liveness else { return };
+        if !unfinished {
+            return liveness.frame_finished();
+        }
+        liveness.frame_unfinished(now, frames > 0);
+        // The sender of a long frame hears nothing else from us until it has arrived.
+        if now.since(self.last_feedback) >= liveness.reply_timeout() / 4 {
+            self.ack_due = true;
+        }
+    }
+
+    /// Acts on a frame of an established connection.
+    pub(crate) fn heard(&mut self, now: Timestamp, frame: Frame, session: &mut Session) -> Result<Heard, DownCause> {
+        match frame {
+            Frame::Beat { seq } => {
+                self.charge_beat(now)?;
+                self.echo_due = Some(seq);
+            }
+            Frame::Echo { seq } => {
+                if let Some(liveness) = &mut self.liveness {
+                    liveness.echo_received(now, seq);
+                }
+            }
+            Frame::Data { seq, payload } => {
+                self.ack_due = true;
+                let new = session.inbox.offer(seq, payload.len()).map_err(|error| out_of_sequence("DATA", error))?;
+                if new {
+                    return Ok(Heard::Message(payload));
+                }
+            }
+            Frame::Ack { seq } => {
+                let settled = session.outbox.acknowledge(seq).map_err(|error| out_of_sequence("ACK", error))?;
+                if let Some(ticket) = settled {
+                    return Ok(Heard::Acknowledged(ticket));
+                }
+            }
+            Frame::Goodbye(goodbye) => return Err(DownCause::Goodbye(*goodbye)),
+            Frame::Hello(_) | Frame::Welcome(_) | Frame::Refuse(_) => {
+                return Err(DownCause::Protocol(WireError::Unexpected {
+                    frame: frame.name(),
+                    expected: "a frame of an established connection",
+                }));
+            }
+            Frame::Unknown => {}
+        }
+        Ok(Heard::Nothing)
+    }
+
+    fn charge_beat(&mut self, now: Timestamp) -> Result<(), DownCause> {
+        let Some(liveness) = &self.liveness else { return Ok(()) };
+        let price = liveness.interval() / BEATS_PER_INTERVAL;
+        let paid_until = self.beats_paid_until.max(now).after(price);
+        if paid_until.since(now) > price * BEAT_BURST {
+            return Err(DownCause::Flood);
+        }
+        self.beats_paid_until = paid_until;
+        Ok(())
+    }
+
+    /// Puts what is due and what waits in the outbox on its way, as far as there is room. Drops go to `dropped`.
+    pub(crate) fn pump(&mut self, now: Timestamp, session: &mut Session, mut dropped: impl FnMut(Dropped)) {
+        if !self.is_established() {
+            return;
+        }
+        if let Some(seq) = self.echo_due.take() {
+            self.wire.encode(&Frame::Echo { seq }, &mut self.tx);
+        }
+        if self.ack_due {
+            self.ack_due = false;
+            self.last_feedback = now;
+            self.wire.encode(&Frame::Ack { seq: session.inbox.received() }, &mut self.tx);
+        }
+        while self.tx.len() < HIGH_WATER {
+            if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit) {
+                dropped(too_large);
+                continue;
+            }
+            let Some((seq, payload)) = session.outbox.next_to_send() else { break };
+            self.wire.encode(&Frame::Data { seq, payload }, &mut self.tx);
+        }
+        self.note_writes(now);
+    }
+
+    /// Encodes a frame of the handshake.
+    pub(crate) fn say(&mut self, now: Timestamp, frame: &Frame) {
+        self.wire.encode(frame, &mut self.tx);
+        self.note_writes(now);
+    }
+
+    /// Tells the peer why this is the end; what it still sends is thrown away until it hangs up, or until `timeout`.
+    pub(crate) fn close(&mut self, now: Timestamp, goodbye: Goodbye, timeout: Duration) {
+        let frame = match self.phase {
+            Phase::Established => Frame::Goodbye(Box::new(goodbye)),
+            _ => Frame::Refuse(Box::new(goodbye)),
+        };
+        self.wire.encode(&frame, &mut self.tx);
+        self.phase = Phase::Closing { until: now.after(timeout) };
+        self.liveness = None;
+    }
+
+    /// The driver reports that the first `count` bytes of `tx` have left.
+    pub(crate) fn written(&mut self, now: Timestamp, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            let taken = self.tx.consume(left);
+            if taken == 0 {
+                break;
+            }
+            left -= taken;
+        }
+        let Some(liveness) = &mut self.liveness else { return };
+        if count > 0 {
+            liveness.write_progressed(now, self.tx.is_empty());
+        }
+        if self.beat_end.is_some_and(|end| end <= self.tx.written()) {
+            self.beat_end = None;
+            liveness.beat_written(now);
+        }
+    }
+
+    fn note_writes(&mut self, now: Timestamp) {
+        if let Some(liveness) = &mut self.liveness
+            && !self.tx.is_empty()
+        {
+            liveness.write_pending(now);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        if let Some(liveness) = &mut self.liveness {
+            liveness.handle_timeout(now);
+        }
+    }
+
+    /// Whether the handshake or the closing took too long.
+    pub(crate) fn expired(&self, now: Timestamp) -> bool {
+        match self.phase {
+            Phase::Handshake { until } | Phase::Closing { until } => until <= now,
+            Phase::Established => false,
+        }
+    }
+
+    /// Sends the beats that liveness asks for, and hands on the rest.
+    pub(crate) fn poll_verdict(&mut self, now: Timestamp) -> Option<Verdict> {
+        loop {
+            return Some(match self.liveness.as_mut()?.poll_action()? {
+                LivenessAction::SendBeat { seq } => {
+                    self.wire.encode(&Frame::Beat { seq }, &mut self.tx);
+                    self.beat_end = Some(self.tx.queued());
+                    self.note_writes(now);
+                    continue;
+                }
+                LivenessAction::Suspect { silent_for } => Verdict::Suspect { silent_for },
+                LivenessAction::Recovered => Verdict::Recovered,
+                LivenessAction::Measured => Verdict::Measured,
+                LivenessAction::DeclareDead(report) => Verdict::Dead(report.cause),
+            });
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        match self.phase {
+            Phase::Handshake { until } => Some(Deadline::new(until, DeadlineCause::Handshake)),
+            Phase::Closing { until } => Some(Deadline::new(until, DeadlineCause::Close)),
+            Phase::Established => self.liveness.as_ref().and_then(Liveness::poll_timeout),
+        }
+    }
+}
+
+const fn out_of_sequence(frame: &'static str, error: SequenceError) -> DownCause {
+    DownCause::Protocol(WireError::Sequence { frame, got: error.got, expected: error.highest })
+}

@@ -1,0 +1,494 @@
+//! The verdict engine of one connection.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::{DeathCause, DeathReport, Evidence, LivenessConfig, Proof, Rtt};
+use crate::entropy::Prng;
+use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
+
+/// By what the peer is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Judgement {
+    /// We beat at the interval, and the peer must answer: a client.
+    RoundTrip,
+    /// The peer beats at the interval; we beat only to probe it when it is late: a server.
+    OneWay,
+}
+
+/// What [`Liveness`] asks for. Drain [`Liveness::poll_action`] to `None` after every call that takes a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LivenessAction {
+    /// Send a beat, and call [`Liveness::beat_written`] when its last byte has left.
+    SendBeat {
+        /// Counts our beats on this connection, from 1.
+        seq: u32,
+    },
+    /// The peer is late; quick probes follow.
+    Suspect {
+        /// How long nothing has been received.
+        silent_for: Duration,
+    },
+    /// The suspect is alive.
+    Recovered,
+    /// A beat was answered; see [`Liveness::rtt`].
+    Measured,
+    /// The peer is dead. Nothing follows.
+    DeclareDead(DeathReport),
+}
+
+/// Is the peer of this one connection alive? See the [module](super).
+#[derive(Debug)]
+pub struct Liveness {
+    config: Arc<LivenessConfig>,
+    interval_ms: u32,
+    reply_timeout_ms: u32,
+    /// When the next beat is due; while the peer is a suspect, the next quick probe.
+    next_beat: Option<Timestamp>,
+    last_received: Timestamp,
+    /// From here our patience counts: the last byte received, or later if we ourselves were away.
+    patience_from: Timestamp,
+    /// When the first beat that nothing answered yet left us.
+    awaiting: Option<Timestamp>,
+    /// When the newest beat left us, until it is answered.
+    sample_from: Option<Timestamp>,
+    /// The end of a suspect's last chance. For the dead, the moment of the verdict.
+    verdict: Option<Timestamp>,
+    /// Since when bytes wait without any of them leaving.
+    stalled: Option<Timestamp>,
+    frame_begun: Option<Timestamp>,
+    read_paused: Option<Timestamp>,
+    rtt: Option<Rtt>,
+    prng: Prng,
+    seq: u32,
+    last_echo: u32,
+    beats_answered: u32,
+    local_stalls: u16,
+    pending: u8,
+    flags: u8,
+    judgement: Judgement,
+    probes_left: u8,
+    death: Option<DeathCause>,
+}
+
+const _: () = assert!(size_of::<Liveness>() <= 128);
+
+/// Bits of `pending`, in the order in which actions are handed out.
+mod pending {
+    pub(super) const BEAT: u8 = 1;
+    pub(super) const SUSPECT: u8 = 2;
+    pub(super) const RECOVERED: u8 = 4;
+    pub(super) const MEASURED: u8 = 8;
+    pub(super) const DEAD: u8 = 16;
+}
+
+/// Bits of `flags`.
+mod flag {
+    /// A beat was asked for and has not left yet.
+    pub(super) const UNWRITTEN: u8 = 1;
+    /// After a local stall: one probe decides, without quick probes.
+    pub(super) const PROBATION: u8 = 2;
+}
+
+impl Liveness {
+    /// Judges a connection that was established at `now`, with the configured interval and reply timeout.
+    ///
+    /// With [`Judgement::RoundTrip`] the first beat comes at a random moment in [1/2, 1] of the interval, so that
+    /// links opened together do not beat together.
+    #[must_use]
+    pub fn new(config: Arc<LivenessConfig>, judgement: Judgement, now: Timestamp, seed: u64) -> Self {
+        let (interval, reply_timeout) = (config.interval, config.reply_timeout);
+        Self::with_terms(config, judgement, interval, reply_timeout, now, seed)
+    }
+
+    /// The same with the interval and reply timeout that the peers agreed on, which take the place of the
+    /// configured ones. Both count in whole milliseconds, rounded up; an interval below 1 ms counts as 1 ms, and the
+    /// reply timeout is at least 1 ms and at most the interval.
+    #[must_use]
+    pub fn with_terms(
+        config: Arc<LivenessConfig>,
+        judgement: Judgement,
+        interval: Duration,
+        reply_timeout: Duration,
+        now: Timestamp,
+        seed: u64,
+    ) -> Self {
+        let interval_ms = wire_millis(interval).max(1);
+        let mut prng = Prng::new(seed);
+        let first = prng.span(millis(interval_ms) / 2, millis(interval_ms));
+        Self {
+            config,
+            interval_ms,
+            reply_timeout_ms: wire_millis(reply_timeout).clamp(1, interval_ms),
+            next_beat: matches!(judgement, Judgement::RoundTrip).then(|| now.after(first)),
+            last_received: now,
+            patience_from: now,
+            awaiting: None,
+            sample_from: None,
+            verdict: None,
+            stalled: None,
+            frame_begun: None,
+            read_paused: None,
+            rtt: None,
+            prng,
+            seq: 0,
+            last_echo: 0,
+            beats_answered: 0,
+            local_stalls: 0,
+            pending: 0,
+            flags: 0,
+            judgement,
+            probes_left: 0,
+            death: None,
+        }
+    }
+
+    /// The beat interval of this connection.
+    #[must_use]
+    pub const fn interval(&self) -> Duration {
+        millis(self.interval_ms)
+    }
+
+    /// The reply timeout of this connection.
+    #[must_use]
+    pub const fn reply_timeout(&self) -> Duration {
+        millis(self.reply_timeout_ms)
+    }
+
+    /// The longest time from the peer's death to the verdict on this connection; see
+    /// [`LivenessConfig::worst_case_detection`].
+    #[must_use]
+    pub fn worst_case_detection(&self) -> Duration {
+        self.config.bound_for(self.interval(), self.reply_timeout())
+    }
+
+    /// The round-trip estimate, once a beat was answered.
+    #[must_use]
+    pub const fn rtt(&self) -> Option<Rtt> {
+        self.rtt
+    }
+
+    /// When the last byte was received; the start if none was.
+    #[must_use]
+    pub const fn last_received(&self) -> Timestamp {
+        self.last_received
+    }
+
+    /// Whether the peer is late and being probed.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.verdict.is_some() && self.death.is_none()
+    }
+
+    /// Bytes arrived, whatever they are. Time never runs backwards: an earlier `now` than before changes nothing.
+    pub fn received(&mut self, now: Timestamp) {
+        self.last_received = self.last_received.max(now);
+        if self.config.proof == Proof::AnyBytes {
+            self.prove_alive(now);
+        }
+    }
+
+    /// The answer to our beat `seq` arrived. An answer to an unknown beat, or a second one, changes nothing.
+    pub fn echo_received(&mut self, now: Timestamp, seq: u32) {
+        if seq <= self.last_echo || seq > self.seq {
+            return;
+        }
+        self.last_echo = seq;
+        self.beats_answered = self.beats_answered.saturating_add(1);
+        if seq == self.seq
+            && let Some(left) = self.sample_from.take()
+        {
+            let sample = now.since(left);
+            match &mut self.rtt {
+                Some(rtt) => rtt.update(sample),
+                None => self.rtt = Some(Rtt::first(sample)),
+            }
+            self.pending |= pending::MEASURED;
+        }
+        if self.config.proof == Proof::ReplyOnly {
+            self.prove_alive(now);
+        }
+    }
+
+    /// The last byte of the beat that was asked for has left.
+    pub fn beat_written(&mut self, now: Timestamp) {
+        if self.flags & flag::UNWRITTEN == 0 {
+            return;
+        }
+        self.flags &= !flag::UNWRITTEN;
+        self.sample_from = Some(now);
+        self.awaiting.get_or_insert(now);
+    }
+
+    /// Bytes wait to be written. Repeating it changes nothing.
+    pub fn write_pending(&mut self, now: Timestamp) {
+        self.stalled.get_or_insert(now);
+    }
+
+    /// Some of the waiting bytes left; `all` if none wait any more.
+    pub fn write_progressed(&mut self, now: Timestamp, all: bool) {
+        self.stalled = if all { None } else { Some(now) };
+    }
+
+    /// The bytes received so far end inside a frame. `new` if that frame began with them.
+    pub fn frame_unfinished(&mut self, now: Timestamp, new: bool) {
+        if new {
+            self.frame_begun = Some(now);
+        } else {
+            self.frame_begun.get_or_insert(now);
+        }
+    }
+
+    /// The bytes received so far end with a frame.
+    pub fn frame_finished(&mut self) {
+        self.frame_begun = None;
+    }
+
+    /// Our own application takes no more: from now on nothing is read, so silence says nothing about the peer.
+    pub fn pause_reading(&mut self, now: Timestamp) {
+        self.read_paused.get_or_insert(now);
+    }
+
+    /// Reading goes on. The peer's time starts anew.
+    pub fn resume_reading(&mut self, now: Timestamp) {
+        if self.read_paused.take().is_none() {
+            return;
+        }
+        self.patience_from = now;
+        self.awaiting = self.awaiting.map(|_| now);
+        self.frame_begun = self.frame_begun.map(|_| now);
+        if self.is_suspect() {
+            self.verdict = Some(now.after(self.config.suspicion(self.reply_timeout())));
+        }
+    }
+
+    /// Something outside says that the path may have changed: the next beat is due now, unless one is out already.
+    pub fn probe_now(&mut self, now: Timestamp) {
+        if self.awaiting.is_none() && self.flags & flag::UNWRITTEN == 0 && self.verdict.is_none() {
+            self.next_beat = Some(now);
+        }
+    }
+
+    /// Does what is due. Early, late or repeated calls are safe; a late one is taken for a stall of our own.
+    ///
+    /// Hand over everything that can be read before calling this.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        let Some(first) = self.poll_timeout() else { return };
+        if now < first.at {
+            return;
+        }
+        if now.since(first.at) > self.reply_timeout() / 2 {
+            self.forgive(now);
+        }
+        while let Some(due) = self.poll_timeout()
+            && due.at <= now
+        {
+            self.fire(now, due);
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<LivenessAction> {
+        if self.pending == 0 {
+            return None;
+        }
+        let bit = 1 << self.pending.trailing_zeros();
+        self.pending &= !bit;
+        Some(match bit {
+            pending::BEAT => LivenessAction::SendBeat { seq: self.seq },
+            pending::SUSPECT => LivenessAction::Suspect { silent_for: self.silence_at_suspicion() },
+            pending::RECOVERED => LivenessAction::Recovered,
+            pending::MEASURED => LivenessAction::Measured,
+            _ => LivenessAction::DeclareDead(self.report()),
+        })
+    }
+
+    /// When [`Liveness::handle_timeout`] has something to do, and what. `None` once the peer is dead.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        if self.death.is_some() {
+            return None;
+        }
+        let (beat, judged) = match self.verdict {
+            Some(at) => (DeadlineCause::Probe, Some(Deadline::new(at, DeadlineCause::Verdict))),
+            None => (DeadlineCause::Beat, self.reply_deadline()),
+        };
+        let mut due = self.next_beat.map(|at| Deadline::new(at, beat));
+        match self.read_paused {
+            Some(since) => {
+                let limit = Deadline::new(since.after(self.config.stall_limit), DeadlineCause::ReadPause);
+                due = Deadline::earlier(due, Some(limit));
+            }
+            None => {
+                due = Deadline::earlier(due, judged);
+                if let Some(begun) = self.frame_begun {
+                    let limit = Deadline::new(begun.after(self.config.frame_time), DeadlineCause::FrameTime);
+                    due = Deadline::earlier(due, Some(limit));
+                }
+            }
+        }
+        if self.stalled.is_some() {
+            due = Deadline::earlier(due, self.stall_deadline());
+        }
+        due
+    }
+
+    /// When the peer is late.
+    fn reply_deadline(&self) -> Option<Deadline> {
+        let one_way = self.judgement == Judgement::OneWay && self.flags & flag::PROBATION == 0;
+        let at = if one_way {
+            let gap = self.config.longest_gap(self.interval());
+            self.patience_from.after(gap.saturating_add(self.reply_timeout()))
+        } else {
+            self.awaiting?.after(self.reply_timeout())
+        };
+        Some(Deadline::new(at, DeadlineCause::Reply))
+    }
+
+    /// When our bytes have waited for too long. Meanwhile a peer that is heard is only slow, up to a limit; and while
+    /// we do not read, only that limit counts.
+    fn stall_deadline(&self) -> Option<Deadline> {
+        let since = self.stalled?;
+        let mut at = since.after(self.config.stall_limit);
+        if self.read_paused.is_none() {
+            at = at.min(since.max(self.patience_from).after(self.config.write_stall));
+        }
+        Some(Deadline::new(at, DeadlineCause::WriteStall))
+    }
+
+    fn fire(&mut self, now: Timestamp, due: Deadline) {
+        match due.cause {
+            DeadlineCause::Beat => {
+                self.send_beat();
+                self.next_beat = match self.judgement {
+                    Judgement::RoundTrip => Some(now.after(self.jittered_interval())),
+                    Judgement::OneWay => None,
+                };
+            }
+            DeadlineCause::Probe => {
+                self.send_beat();
+                self.probes_left -= 1;
+                self.next_beat = (self.probes_left > 0).then(|| now.after(self.probe_spacing()));
+            }
+            DeadlineCause::Reply if self.flags & flag::PROBATION == 0 && self.config.probes > 0 => {
+                self.pending |= pending::SUSPECT;
+                self.verdict = Some(due.at.after(self.config.suspicion(self.reply_timeout())));
+                self.probes_left = self.config.probes;
+                self.next_beat = Some(now);
+            }
+            DeadlineCause::Reply | DeadlineCause::Verdict => self.die(
+                now,
+                match self.judgement {
+                    Judgement::RoundTrip => DeathCause::NoReply,
+                    Judgement::OneWay => DeathCause::Silent,
+                },
+            ),
+            DeadlineCause::WriteStall => self.die(now, DeathCause::WriteStalled),
+            DeadlineCause::FrameTime => self.die(now, DeathCause::FrameTooSlow),
+            _ => self.die(now, DeathCause::ReadPaused),
+        }
+    }
+
+    /// At most one beat of ours waits to leave: more would only pile up behind it.
+    fn send_beat(&mut self) {
+        if self.flags & flag::UNWRITTEN == 0 {
+            self.flags |= flag::UNWRITTEN;
+            self.seq = self.seq.saturating_add(1);
+            self.pending |= pending::BEAT;
+        }
+    }
+
+    fn jittered_interval(&mut self) -> Duration {
+        let interval = self.interval();
+        self.prng.span(self.config.shortest_gap(interval), self.config.longest_gap(interval))
+    }
+
+    /// The round-trip estimate, such that all probes fit into the suspect's last chance and none is a burst.
+    fn probe_spacing(&self) -> Duration {
+        let widest = self.reply_timeout() / u32::from(self.config.probes.max(1));
+        let estimate = self.rtt.map_or(self.config.initial_rtt, |rtt| rtt.reply_estimate());
+        estimate.clamp(widest / 4, widest)
+    }
+
+    fn prove_alive(&mut self, now: Timestamp) {
+        self.patience_from = self.patience_from.max(now);
+        self.awaiting = None;
+        self.flags &= !flag::PROBATION;
+        if self.is_suspect() {
+            self.verdict = None;
+            self.pending |= pending::RECOVERED;
+            self.next_beat = match self.judgement {
+                Judgement::RoundTrip => Some(now.after(self.jittered_interval())),
+                Judgement::OneWay => None,
+            };
+        }
+    }
+
+    /// We were away, so no clock that judges the peer may count that time: one probe now, then the verdict.
+    fn forgive(&mut self, now: Timestamp) {
+        self.local_stalls = self.local_stalls.saturating_add(1);
+        self.flags |= flag::PROBATION;
+        self.patience_from = now;
+        self.awaiting = None;
+        self.sample_from = None;
+        self.stalled = self.stalled.map(|_| now);
+        self.frame_begun = self.frame_begun.map(|_| now);
+        self.read_paused = self.read_paused.map(|_| now);
+        if self.is_suspect() {
+            // Its suspicion stays reported, and the probe below is its last one.
+            self.verdict = Some(now.after(self.reply_timeout()));
+            self.probes_left = 1;
+        }
+        self.next_beat = Some(now);
+    }
+
+    fn die(&mut self, now: Timestamp, cause: DeathCause) {
+        self.verdict = Some(now);
+        self.death = Some(cause);
+        self.pending = pending::DEAD;
+    }
+
+    fn silence_at_suspicion(&self) -> Duration {
+        let suspicion = self.config.suspicion(self.reply_timeout());
+        let end = self.verdict.unwrap_or(self.last_received);
+        end.since(self.last_received).saturating_sub(suspicion)
+    }
+
+    fn report(&self) -> DeathReport {
+        DeathReport {
+            cause: self.death.unwrap_or(DeathCause::NoReply),
+            evidence: self.evidence(self.verdict.unwrap_or(self.last_received)),
+        }
+    }
+
+    /// What was seen of the peer until `now`.
+    #[must_use]
+    pub fn evidence(&self, now: Timestamp) -> Evidence {
+        Evidence {
+            silent_for: now.since(self.last_received),
+            last_received: self.last_received,
+            stalled_for: self.stalled.map(|since| now.since(since)),
+            beats_sent: self.beats_sent(),
+            beats_answered: self.beats_answered,
+            rtt: self.rtt,
+            local_stalls: self.local_stalls,
+        }
+    }
+
+    /// Beats of ours that left.
+    #[must_use]
+    pub const fn beats_sent(&self) -> u32 {
+        self.seq - (self.flags & flag::UNWRITTEN) as u32
+    }
+
+    /// Beats of ours that were answered.
+    #[must_use]
+    pub const fn beats_answered(&self) -> u32 {
+        self.beats_answered
+    }
+}
+
+const fn millis(millis: u32) -> Duration {
+    Duration::from_millis(millis as u64)
+}

@@ -1,0 +1,398 @@
+//! What our application handed in and the peer has not acknowledged yet.
+
+use alloc::collections::VecDeque;
+use core::fmt;
+
+use bytes::Bytes;
+
+use super::{QueueLimits, SequenceError};
+use crate::time::Timestamp;
+
+/// Names an accepted message. Later messages have higher tickets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What to do with a message for which the outbox has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Overflow {
+    /// Hand the new message back. The caller may drop it (the newest is lost) or wait for room.
+    #[default]
+    Reject,
+    /// Drop the oldest messages that have not left yet, and report each. If those are not enough, hand the new one back.
+    DropOldest,
+}
+
+/// Why an accepted message was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// It made room for a newer one ([`Overflow::DropOldest`]).
+    Overflow,
+    /// It did not leave within [`QueueLimits::max_age`].
+    Expired,
+    /// The peer accepts only smaller messages.
+    PeerLimit,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overflow => "it made room for a newer one",
+            Self::Expired => "it grew too old",
+            Self::PeerLimit => "the peer accepts only smaller ones",
+        })
+    }
+}
+
+/// An accepted message that will not be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Which one.
+    pub ticket: Ticket,
+    /// The message.
+    pub payload: Bytes,
+    /// Why.
+    pub reason: DropReason,
+}
+
+/// A message that was not accepted. Nothing changed; [`SendError::into_payload`] hands it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No room now. Wait for acknowledgements, or raise the limits.
+    Full {
+        /// The message.
+        payload: Bytes,
+        /// Messages that wait.
+        messages: usize,
+        /// Bytes that wait.
+        bytes: usize,
+    },
+    /// The message is larger than the limit and will never be accepted.
+    TooLarge {
+        /// The message.
+        payload: Bytes,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The link is closed or closing, or has given up.
+    Closed {
+        /// The message.
+        payload: Bytes,
+    },
+}
+
+impl SendError {
+    /// The message, back.
+    #[must_use]
+    pub fn into_payload(self) -> Bytes {
+        match self {
+            Self::Full { payload, .. } | Self::TooLarge { payload, .. } | Self::Closed { payload } => payload,
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { messages, bytes, .. } => {
+                write!(f, "the outbox is full ({messages} messages, {bytes} bytes wait); wait for acknowledgements")
+            }
+            Self::TooLarge { payload, limit } => {
+                write!(f, "the message has {} bytes; at most {limit} are accepted", payload.len())
+            }
+            Self::Closed { .. } => f.write_str("the link is closed; open it before sending"),
+        }
+    }
+}
+
+impl core::error::Error for SendError {}
+
+#[derive(Debug)]
+struct Entry {
+    ticket: Ticket,
+    accepted: Timestamp,
+    payload: Bytes,
+}
+
+/// Messages accepted and not yet acknowledged.
+#[derive(Debug)]
+pub struct Outbox {
+    limits: QueueLimits,
+    /// The first `numbered` entries have left at least once; entry `i` of them has the number `acknowledged + 1 + i`.
+    queue: VecDeque<Entry>,
+    bytes: usize,
+    acknowledged: u64,
+    numbered: usize,
+    /// How many of the numbered entries have left on the current connection.
+    sent: usize,
+    next_ticket: u64,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    #[must_use]
+    pub const fn new(limits: QueueLimits) -> Self {
+        Self { limits, queue: VecDeque::new(), bytes: 0, acknowledged: 0, numbered: 0, sent: 0, next_ticket: 1 }
+    }
+
+    /// Accepts a message. With [`Overflow::DropOldest`], call [`Outbox::overflow`] before, to hear what makes room.
+    ///
+    /// # Errors
+    /// There is no room, or the message is larger than the whole outbox; it is handed back.
+    pub fn push(&mut self, now: Timestamp, payload: Bytes) -> Result<Ticket, SendError> {
+        if payload.len() > self.limits.bytes {
+            return Err(SendError::TooLarge { limit: self.limits.bytes, payload });
+        }
+        if !self.has_room(payload.len()) {
+            return Err(SendError::Full { payload, messages: self.queue.len(), bytes: self.bytes });
+        }
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.bytes += payload.len();
+        self.queue.push_back(Entry { ticket, accepted: now, payload });
+        Ok(ticket)
+    }
+
+    /// Whether a message of `bytes` bytes would be accepted now.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.queue.len() < self.limits.messages && self.bytes.saturating_add(bytes) <= self.limits.bytes
+    }
+
+    /// With [`Overflow::DropOldest`]: the next message that must go so that one of `bytes` bytes fits. `None` if it
+    /// fits, if no message may go, or if dropping all that may go would not be enough.
+    pub fn overflow(&mut self, bytes: usize) -> Option<Dropped> {
+        if self.limits.overflow != Overflow::DropOldest || self.has_room(bytes) {
+            return None;
+        }
+        let numbered_bytes: usize = self.queue.iter().take(self.numbered).map(|entry| entry.payload.len()).sum();
+        let enough = self.numbered < self.limits.messages && numbered_bytes.saturating_add(bytes) <= self.limits.bytes;
+        if enough { self.drop_first_unnumbered(DropReason::Overflow) } else { None }
+    }
+
+    /// The next message that reached its age limit before it left.
+    pub fn expire(&mut self, now: Timestamp) -> Option<Dropped> {
+        if self.next_expiry()? <= now { self.drop_first_unnumbered(DropReason::Expired) } else { None }
+    }
+
+    /// When the next message reaches its age limit, unless it leaves before.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        let age = self.limits.age?;
+        self.queue.get(self.numbered).map(|entry| entry.accepted.after(age))
+    }
+
+    /// If the next message to leave for the first time is larger than the peer accepts, drops it.
+    pub fn refuse_larger_than(&mut self, limit: u64) -> Option<Dropped> {
+        let next = self.queue.get(self.sent)?;
+        if self.sent < self.numbered || next.payload.len() as u64 <= limit {
+            return None;
+        }
+        self.drop_first_unnumbered(DropReason::PeerLimit)
+    }
+
+    /// The next message to leave on this connection, with its number.
+    pub fn next_to_send(&mut self) -> Option<(u64, Bytes)> {
+        let entry = self.queue.get(self.sent)?;
+        self.sent += 1;
+        self.numbered = self.numbered.max(self.sent);
+        Some((self.acknowledged + self.sent as u64, entry.payload.clone()))
+    }
+
+    /// The peer has everything up to `seq`. The newest message that this settles, if any.
+    ///
+    /// # Errors
+    /// `seq` is higher than what has left on this connection. Nothing changed.
+    pub fn acknowledge(&mut self, seq: u64) -> Result<Option<Ticket>, SequenceError> {
+        let highest = self.acknowledged + self.sent as u64;
+        if seq > highest {
+            return Err(SequenceError { got: seq, lowest: self.acknowledged, highest });
+        }
+        let settled = seq.saturating_sub(self.acknowledged) as usize;
+        Ok(self.settle(settled))
+    }
+
+    /// A new connection of the same session: the peer has everything up to `received`, the rest leaves again. The
+    /// newest message that this settles, if any.
+    ///
+    /// # Errors
+    /// `received` does not fit to this session. Nothing changed; only [`Outbox::restart`] helps.
+    pub fn resume(&mut self, received: u64) -> Result<Option<Ticket>, SequenceError> {
+        let highest = self.acknowledged + self.numbered as u64;
+        if received < self.acknowledged || received > highest {
+            return Err(SequenceError { got: received, lowest: self.acknowledged, highest });
+        }
+        let settled = self.settle((received - self.acknowledged) as usize);
+        self.sent = 0;
+        Ok(settled)
+    }
+
+    /// A new session: numbers start from 1 again, and everything leaves again. Returns how many messages had left
+    /// before and may therefore arrive twice.
+    pub const fn restart(&mut self) -> usize {
+        let in_doubt = self.numbered;
+        self.acknowledged = 0;
+        self.numbered = 0;
+        self.sent = 0;
+        in_doubt
+    }
+
+    /// How many messages wait for their acknowledgement.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether everything was acknowledged.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether a message waits that has not left on this connection.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        self.sent < self.queue.len()
+    }
+
+    /// Everything that was not acknowledged, oldest first; the outbox is empty then.
+    pub fn take_all(&mut self) -> impl Iterator<Item = (Ticket, Bytes)> + use<> {
+        self.bytes = 0;
+        self.acknowledged += self.numbered as u64;
+        (self.numbered, self.sent) = (0, 0);
+        core::mem::take(&mut self.queue).into_iter().map(|entry| (entry.ticket, entry.payload))
+    }
+
+    fn settle(&mut self, count: usize) -> Option<Ticket> {
+        let mut newest = None;
+        for entry in self.queue.drain(..count) {
+            self.bytes -= entry.payload.len();
+            newest = Some(entry.ticket);
+        }
+        self.acknowledged += count as u64;
+        self.numbered -= count;
+        self.sent = self.sent.saturating_sub(count);
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        newest
+    }
+
+    fn drop_first_unnumbered(&mut self, reason: DropReason) -> Option<Dropped> {
+        let entry = self.queue.remove(self.numbered)?;
+        self.bytes -= entry.payload.len();
+        Some(Dropped { ticket: entry.ticket, payload: entry.payload, reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    const NOW: Timestamp = Timestamp::ZERO;
+
+    fn message(length: usize) -> Bytes {
+        Bytes::from(alloc::vec![7; length])
+    }
+
+    fn outbox(limits: QueueLimits, messages: usize) -> Outbox {
+        let mut outbox = Outbox::new(limits);
+        for _ in 0..messages {
+            outbox.push(NOW, message(10)).unwrap();
+        }
+        outbox
+    }
+
+    fn seqs(outbox: &mut Outbox) -> alloc::vec::Vec<u64> {
+        core::iter::from_fn(|| outbox.next_to_send()).map(|(seq, _)| seq).collect()
+    }
+
+    #[test]
+    fn unacknowledged_messages_leave_again_with_the_same_numbers() {
+        let mut outbox = outbox(QueueLimits::default(), 4);
+        assert_eq!(seqs(&mut outbox), [1, 2, 3, 4]);
+        assert_eq!(outbox.acknowledge(2), Ok(Some(Ticket(2))));
+        assert_eq!(outbox.resume(3), Ok(Some(Ticket(3))));
+        assert_eq!(seqs(&mut outbox), [4]);
+        assert_eq!(outbox.acknowledge(4), Ok(Some(Ticket(4))));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn an_acknowledgement_of_more_than_was_sent_is_an_error_and_of_less_is_nothing() {
+        let mut outbox = outbox(QueueLimits::default(), 3);
+        outbox.next_to_send();
+        outbox.next_to_send();
+        assert_eq!(outbox.acknowledge(3), Err(SequenceError { got: 3, lowest: 0, highest: 2 }));
+        assert_eq!(outbox.acknowledge(2), Ok(Some(Ticket(2))));
+        assert_eq!(outbox.acknowledge(1), Ok(None));
+        assert_eq!(outbox.acknowledge(2), Ok(None));
+    }
+
+    #[test]
+    fn a_resume_with_foreign_numbers_is_an_error() {
+        let mut outbox = outbox(QueueLimits::default(), 3);
+        seqs(&mut outbox);
+        outbox.acknowledge(2).unwrap();
+        assert!(outbox.resume(1).is_err(), "already acknowledged");
+        assert!(outbox.resume(4).is_err(), "never sent");
+        assert_eq!(outbox.restart(), 1);
+        assert_eq!(seqs(&mut outbox), [1]);
+    }
+
+    #[test]
+    fn numbers_pass_the_32_bit_boundary() {
+        let mut outbox = outbox(QueueLimits::default(), 3);
+        outbox.acknowledged = u64::from(u32::MAX) - 1;
+        assert_eq!(seqs(&mut outbox).last(), Some(&(u64::from(u32::MAX) + 2)));
+        assert_eq!(outbox.acknowledge(u64::from(u32::MAX) + 1), Ok(Some(Ticket(2))));
+    }
+
+    #[test]
+    fn it_is_bounded_by_count_and_by_bytes() {
+        for limits in [QueueLimits::new(3, 1000), QueueLimits::new(1000, 39)] {
+            let mut outbox = outbox(limits.unwrap(), 3);
+            let refused = outbox.push(NOW, message(10)).unwrap_err();
+            assert!(matches!(refused, SendError::Full { messages: 3, bytes: 30, .. }), "{refused}");
+            assert_eq!(refused.into_payload(), message(10));
+        }
+        let too_large = Outbox::new(QueueLimits::new(3, 39).unwrap()).push(NOW, message(40)).unwrap_err();
+        assert!(matches!(too_large, SendError::TooLarge { limit: 39, .. }));
+        assert!(QueueLimits::new(0, 1).is_err() && QueueLimits::new(1, 0).is_err());
+    }
+
+    #[test]
+    fn the_oldest_make_room_but_never_one_that_has_left() {
+        let limits = QueueLimits::new(3, 1000).unwrap().overflow(Overflow::DropOldest);
+        let mut outbox = outbox(limits, 3);
+        outbox.next_to_send();
+        let dropped = outbox.overflow(10).unwrap();
+        assert_eq!((dropped.ticket, dropped.reason), (Ticket(2), DropReason::Overflow));
+        assert_eq!(outbox.overflow(10), None);
+        assert_eq!(outbox.push(NOW, message(10)), Ok(Ticket(4)));
+        assert_eq!(seqs(&mut outbox), [2, 3], "no gap in the numbers");
+        assert_eq!(outbox.overflow(10), None, "all have left");
+        assert!(outbox.push(NOW, message(10)).is_err());
+    }
+
+    #[test]
+    fn nothing_is_dropped_for_a_message_that_would_not_fit_anyway() {
+        let mut outbox = outbox(QueueLimits::new(9, 30).unwrap().overflow(Overflow::DropOldest), 3);
+        outbox.next_to_send();
+        assert_eq!(outbox.overflow(25), None);
+        assert_eq!(outbox.len(), 3);
+    }
+
+    #[test]
+    fn messages_that_have_not_left_grow_too_old() {
+        let mut outbox = outbox(QueueLimits::default().max_age(Duration::from_secs(5)), 2);
+        outbox.next_to_send();
+        let limit = NOW.after(Duration::from_secs(5));
+        assert_eq!(outbox.next_expiry(), Some(limit));
+        assert_eq!(outbox.expire(NOW.after(Duration::from_millis(4999))), None);
+        assert_eq!(outbox.expire(limit).map(|dropped| dropped.ticket), Some(Ticket(2)));
+        assert_eq!((outbox.expire(limit), outbox.next_expiry()), (None, None));
+    }
+}
