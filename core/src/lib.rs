@@ -4,11 +4,17 @@
 //! keepbeat core.
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 extern crate std;
 
+pub mod client;
+mod connection;
 pub mod entropy;
 pub mod liveness;
+pub mod reconnect;
+pub mod server;
 pub mod session;
 pub mod time;
 pub mod wire;
+
+pub use connection::{DownCause, DownReport, Failure};

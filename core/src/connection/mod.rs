@@ -4,8 +4,10 @@
 //! sessions and what follows an end. Everything that judges a connection lives in here and dies with it.
 
 mod cause;
+mod events;
 
 pub use cause::{DownCause, DownReport, Failure};
+pub(crate) use events::{Classify, EventQueue};
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -38,6 +40,8 @@ pub(crate) struct Connection<W> {
     beats_paid_until: Timestamp,
     /// The largest message that the peer accepts.
     peer_limit: u64,
+    /// The stream position up to which the driver was told to transmit.
+    announced: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,7 @@ impl<W: Wire> Connection<W> {
             last_feedback: now,
             beats_paid_until: now,
             peer_limit: u64::MAX,
+            announced: 0,
         }
     }
 
@@ -104,10 +109,6 @@ impl<W: Wire> Connection<W> {
 
     pub(crate) fn liveness_mut(&mut self) -> Option<&mut Liveness> {
         self.liveness.as_mut()
-    }
-
-    pub(crate) fn message_limit(&self) -> usize {
-        self.wire.message_limit()
     }
 
     pub(crate) fn evidence(&self, now: Timestamp) -> Option<Evidence> {
@@ -209,6 +210,18 @@ impl<W: Wire> Connection<W> {
             self.wire.encode(&Frame::Data { seq, payload }, &mut self.tx);
         }
         self.note_writes(now);
+    }
+
+    /// Tells the peer with the next pump what has arrived, even if nothing new has.
+    pub(crate) const fn acknowledge(&mut self) {
+        self.ack_due = true;
+    }
+
+    /// Whether bytes were put in `tx` since this was last asked.
+    pub(crate) const fn take_transmit(&mut self) -> bool {
+        let more = self.tx.queued() > self.announced;
+        self.announced = self.tx.queued();
+        more
     }
 
     /// Encodes a frame of the handshake.

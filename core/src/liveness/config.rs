@@ -36,8 +36,13 @@ impl LivenessConfig {
 
     /// Starts from the values of [`LivenessConfig::internet`].
     #[must_use]
-    pub const fn builder() -> LivenessBuilder {
-        LivenessBuilder { config: Self::internet(), write_stall: None, initial_rtt: None }
+    pub const fn builder() -> LivenessConfigBuilder {
+        LivenessConfigBuilder { config: Self::internet(), write_stall: None, initial_rtt: None }
+    }
+
+    /// Starts from this configuration, for example a preset.
+    pub const fn to_builder(self) -> LivenessConfigBuilder {
+        LivenessConfigBuilder { write_stall: Some(self.write_stall), initial_rtt: Some(self.initial_rtt), config: self }
     }
 
     /// Peers across the internet: beat every 25 s, reply within 10 s.
@@ -159,18 +164,13 @@ impl Default for LivenessConfig {
 /// Builds a [`LivenessConfig`]. What is not set keeps the value of [`LivenessConfig::internet`].
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct LivenessBuilder {
+pub struct LivenessConfigBuilder {
     config: LivenessConfig,
     write_stall: Option<Duration>,
     initial_rtt: Option<Duration>,
 }
 
-impl LivenessBuilder {
-    /// Starts from another configuration, for example a preset.
-    pub fn from(config: LivenessConfig) -> Self {
-        Self { write_stall: Some(config.write_stall), initial_rtt: Some(config.initial_rtt), config }
-    }
-
+impl LivenessConfigBuilder {
     /// Time between two beats: 1 ms to 24 h.
     pub const fn interval(mut self, interval: Duration) -> Self {
         self.config.interval = interval;
@@ -351,14 +351,14 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn base() -> LivenessBuilder {
+    fn base() -> LivenessConfigBuilder {
         LivenessConfig::builder().interval(1000 * MS).reply_timeout(400 * MS).initial_rtt(50 * MS)
     }
 
     #[test]
     fn presets_obey_their_own_rules() {
         for preset in [LivenessConfig::internet(), LivenessConfig::data_center(), LivenessConfig::mobile()] {
-            assert_eq!(LivenessBuilder::from(preset.clone()).build(), Ok(preset));
+            assert_eq!(preset.clone().to_builder().build(), Ok(preset));
         }
     }
 

@@ -44,7 +44,7 @@ mod machine;
 mod report;
 mod rtt;
 
-pub use config::{LivenessBuilder, LivenessConfig, LivenessConfigError, Proof};
+pub use config::{LivenessConfig, LivenessConfigBuilder, LivenessConfigError, Proof};
 pub use machine::{Judgement, Liveness, LivenessAction};
 pub use report::{DeathCause, DeathReport, Evidence};
 pub use rtt::Rtt;

@@ -14,6 +14,9 @@ pub use frame::{
 };
 pub use tx::Tx;
 
+/// The highest protocol version that this crate speaks, for wires that carry one.
+pub const PROTOCOL_VERSION: u8 = 1;
+
 /// The framing of one connection, for either side.
 ///
 /// A fresh value is made for every connection and dies with it.

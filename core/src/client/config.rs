@@ -1,0 +1,214 @@
+//! What a client link is told once.
+
+use core::fmt;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::liveness::LivenessConfig;
+use crate::reconnect::ReconnectConfig;
+use crate::session::QueueLimits;
+use crate::wire::{DeviceId, Wire, beat::Beat};
+
+/// Where the credentials of an attempt come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    Fixed(Bytes),
+    Provider,
+}
+
+/// A client link's configuration. Made by [`ClientConfig::builder`].
+pub struct ClientConfig<W: Wire = Beat> {
+    pub(crate) device: DeviceId,
+    pub(crate) wire: W::Config,
+    pub(crate) liveness: alloc::sync::Arc<LivenessConfig>,
+    pub(crate) reconnect: alloc::sync::Arc<ReconnectConfig>,
+    pub(crate) credentials: Credentials,
+    pub(crate) outbox: QueueLimits,
+    pub(crate) inbox: QueueLimits,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) credentials_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+}
+
+impl<W: Wire> ClientConfig<W>
+where
+    W::Config: Default,
+{
+    /// Starts from the values for a peer across the internet.
+    #[must_use]
+    pub fn builder(device: DeviceId) -> ClientConfigBuilder<W> {
+        ClientConfigBuilder {
+            config: Self {
+                device,
+                wire: W::Config::default(),
+                liveness: LivenessConfig::internet().into(),
+                reconnect: ReconnectConfig::internet().into(),
+                credentials: Credentials::Fixed(Bytes::new()),
+                outbox: QueueLimits::default(),
+                inbox: QueueLimits::default(),
+                connect_timeout: Duration::from_secs(10),
+                handshake_timeout: Duration::from_secs(10),
+                credentials_timeout: Duration::from_secs(10),
+                close_timeout: Duration::from_secs(1),
+            },
+        }
+    }
+}
+
+impl<W: Wire> ClientConfig<W> {
+    /// The device that this link speaks for.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    /// The longest time from the peer's death to the verdict, at the terms that this link asks for; see
+    /// [`LivenessConfig::worst_case_detection`].
+    #[must_use]
+    pub fn worst_case_detection(&self) -> Duration {
+        self.liveness.worst_case_detection()
+    }
+}
+
+impl<W: Wire> Clone for ClientConfig<W> {
+    fn clone(&self) -> Self {
+        Self {
+            device: self.device.clone(),
+            wire: self.wire.clone(),
+            liveness: self.liveness.clone(),
+            reconnect: self.reconnect.clone(),
+            credentials: self.credentials.clone(),
+            outbox: self.outbox.clone(),
+            inbox: self.inbox.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<W: Wire> fmt::Debug for ClientConfig<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("device", &self.device)
+            .field("liveness", &self.liveness)
+            .field("reconnect", &self.reconnect)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`ClientConfig`].
+#[must_use]
+pub struct ClientConfigBuilder<W: Wire = Beat> {
+    config: ClientConfig<W>,
+}
+
+impl<W: Wire> ClientConfigBuilder<W> {
+    /// How the peer's life is judged. Default: [`LivenessConfig::internet`]. The server may grant another interval.
+    pub fn liveness(mut self, liveness: LivenessConfig) -> Self {
+        self.config.liveness = liveness.into();
+        self
+    }
+
+    /// When to try again. Default: [`ReconnectConfig::internet`].
+    pub fn reconnect(mut self, reconnect: ReconnectConfig) -> Self {
+        self.config.reconnect = reconnect.into();
+        self
+    }
+
+    /// What proves this device's identity, the same for every attempt. Default: nothing. If the server does not accept
+    /// it, the link gives up.
+    pub fn credentials(mut self, credentials: impl Into<Bytes>) -> Self {
+        self.config.credentials = Credentials::Fixed(credentials.into());
+        self
+    }
+
+    /// Ask for credentials before every attempt ([`Action::FetchCredentials`](super::Action::FetchCredentials)). If the
+    /// server does not accept them, they are asked for once more, to be refreshed, before the link gives up.
+    pub fn credentials_from_provider(mut self) -> Self {
+        self.config.credentials = Credentials::Provider;
+        self
+    }
+
+    /// Bounds of the messages that wait for their acknowledgement. Default: [`QueueLimits::default`].
+    pub fn outbox(mut self, limits: QueueLimits) -> Self {
+        self.config.outbox = limits;
+        self
+    }
+
+    /// Bounds of the messages that wait for the application. Default: [`QueueLimits::default`].
+    pub fn inbox(mut self, limits: QueueLimits) -> Self {
+        self.config.inbox = limits;
+        self
+    }
+
+    /// The protocol's own limits.
+    pub fn wire(mut self, wire: W::Config) -> Self {
+        self.config.wire = wire;
+        self
+    }
+
+    /// How long an attempt may take until the connection is open, name look-up included. Default 10 s.
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the handshake may take from then on. Default 10 s.
+    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long the provider may take to give credentials. Default 10 s.
+    pub const fn credentials_timeout(mut self, timeout: Duration) -> Self {
+        self.config.credentials_timeout = timeout;
+        self
+    }
+
+    /// How long a close waits for the peer to have read our goodbye. Default 1 s.
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.config.close_timeout = timeout;
+        self
+    }
+
+    /// Checks the relations between the values.
+    ///
+    /// # Errors
+    /// A timeout is zero, so that what it guards could never succeed.
+    pub fn build(self) -> Result<ClientConfig<W>, ClientConfigError> {
+        let config = self.config;
+        for (timeout, value) in [
+            ("connect_timeout", config.connect_timeout),
+            ("handshake_timeout", config.handshake_timeout),
+            ("credentials_timeout", config.credentials_timeout),
+            ("close_timeout", config.close_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(ClientConfigError::ZeroTimeout { timeout });
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// An impossible [`ClientConfig`]: a fault of the configuration. Nothing was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientConfigError {
+    /// A timeout is zero, so that what it guards could never succeed.
+    ZeroTimeout {
+        /// The timeout's name.
+        timeout: &'static str,
+    },
+}
+
+impl fmt::Display for ClientConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroTimeout { timeout } => write!(f, "{timeout} is zero; give it at least 1 ms"),
+        }
+    }
+}
+
+impl core::error::Error for ClientConfigError {}

@@ -1,0 +1,192 @@
+//! What goes in and out of a client link.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::connection::{Classify, DownReport, Failure};
+use crate::liveness::Rtt;
+use crate::reconnect::GiveUpCause;
+use crate::session::{Dropped, Ticket};
+use crate::time::Timestamp;
+
+/// Names one attempt and the connection that may come of it. Never used twice by the same link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u32);
+
+/// What the driver reports. Everything carries the epoch that it belongs to; what is stale is dropped and counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// The credentials that [`Action::FetchCredentials`] asked for.
+    Credentials {
+        /// The attempt.
+        epoch: Epoch,
+        /// The credentials.
+        credentials: Bytes,
+    },
+    /// There are no credentials.
+    CredentialsFailed {
+        /// The attempt.
+        epoch: Epoch,
+    },
+    /// The connection is open.
+    Opened {
+        /// The attempt.
+        epoch: Epoch,
+    },
+    /// The connection could not be opened.
+    OpenFailed {
+        /// The attempt.
+        epoch: Epoch,
+        /// Why not.
+        failure: Failure,
+    },
+    /// Bytes arrived.
+    Received {
+        /// The connection.
+        epoch: Epoch,
+        /// The bytes, at least one.
+        bytes: &'a [u8],
+    },
+    /// The operating system took bytes of [`Client::transmit`](super::Client::transmit).
+    Written {
+        /// The connection.
+        epoch: Epoch,
+        /// How many.
+        count: usize,
+    },
+    /// The connection is over, for reading or altogether.
+    Ended {
+        /// The connection.
+        epoch: Epoch,
+        /// How it ended.
+        failure: Failure,
+    },
+}
+
+/// What the driver is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the provider for credentials and report [`Input::Credentials`] or [`Input::CredentialsFailed`].
+    FetchCredentials {
+        /// The attempt.
+        epoch: Epoch,
+        /// The server did not accept the last ones: get new ones, not a stored copy.
+        refresh: bool,
+    },
+    /// Look the address up and open a connection; report [`Input::Opened`] or [`Input::OpenFailed`].
+    Connect {
+        /// The attempt.
+        epoch: Epoch,
+    },
+    /// Bytes wait in [`Client::transmit`](super::Client::transmit): write them as far as the socket takes them, now and
+    /// whenever it becomes writable again.
+    Transmit {
+        /// The connection.
+        epoch: Epoch,
+    },
+    /// Give the attempt up, or close the connection, at once. Nothing need be reported.
+    Disconnect {
+        /// The attempt or connection.
+        epoch: Epoch,
+    },
+}
+
+/// What the application is told, in the order in which it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An attempt begins. It ends in [`Event::Up`], [`Event::Down`] or [`Event::Closed`].
+    Connecting {
+        /// Counts the attempts since the link was last stable, from 1.
+        attempt: u32,
+    },
+    /// The link is up. It ends in [`Event::Down`] or [`Event::Closed`].
+    Up {
+        /// Whether the session goes on. If not, the server does not know of an earlier one.
+        resumed: bool,
+        /// The attempt that succeeded.
+        attempt: u32,
+        /// The time since the link went down or was opened.
+        took: Duration,
+        /// Messages that may arrive twice, because the session in which they left is lost. 0 if resumed.
+        in_doubt: usize,
+        /// The beat interval that the server granted.
+        interval: Duration,
+        /// The longest time from the peer's death to the verdict at these terms.
+        worst_case_detection: Duration,
+    },
+    /// A message of the peer. Every one exactly once within a session, in order.
+    Message(Bytes),
+    /// The peer has received this message and all before it.
+    Acknowledged {
+        /// The newest message.
+        through: Ticket,
+    },
+    /// An accepted message will not be delivered.
+    Dropped(Dropped),
+    /// The peer is late and is being probed.
+    Suspect {
+        /// How long nothing has been received.
+        silent_for: Duration,
+    },
+    /// The suspect is alive.
+    Recovered,
+    /// A new round-trip estimate. Only the newest is kept for an application that does not look.
+    Rtt(Rtt),
+    /// The connection, or an attempt, ended.
+    Down {
+        /// Why, and what was seen of the peer.
+        report: Box<DownReport>,
+        /// When the next attempt comes. `None` if none does; [`Event::GaveUp`] follows then.
+        retry_at: Option<Timestamp>,
+        /// Whether devices with the same id keep throwing each other out.
+        conflict: bool,
+    },
+    /// No further attempt comes until the link is opened again. Messages not acknowledged are kept until then.
+    GaveUp {
+        /// Why.
+        cause: GiveUpCause,
+        /// Messages not acknowledged.
+        unacknowledged: usize,
+    },
+    /// The link was closed by our side, and stays so until it is opened again.
+    Closed {
+        /// Messages not acknowledged. They are kept until the link is opened again.
+        unacknowledged: usize,
+    },
+}
+
+impl Classify for Event {
+    fn is_message(&self) -> bool {
+        matches!(self, Self::Message(_))
+    }
+}
+
+/// Where a link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkState {
+    /// Closed, not opened yet, or given up.
+    Closed,
+    /// Down; the next attempt is planned.
+    Waiting {
+        /// When the next attempt comes.
+        retry_at: Timestamp,
+        /// Which one it will be.
+        attempt: u32,
+    },
+    /// An attempt is under way: credentials, look-up, connection or handshake.
+    Connecting {
+        /// Which one.
+        attempt: u32,
+    },
+    /// The link is up.
+    Up {
+        /// Whether the peer is late and being probed.
+        suspect: bool,
+    },
+    /// Saying goodbye.
+    Closing,
+}

@@ -1,0 +1,685 @@
+//! One logical link of a client, across many connections: reconnect + liveness + session + wire.
+//!
+//! [`Client`] is driven by whoever owns the clock and the socket; the [crate docs](crate) have the driver contract, and
+//! `examples/blocking.rs` is a complete driver.
+
+mod config;
+mod event;
+
+pub use config::{ClientConfig, ClientConfigBuilder, ClientConfigError};
+pub use event::{Action, Epoch, Event, Input, LinkState};
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use self::config::Credentials;
+use crate::connection::{Connection, DownCause, DownReport, EventQueue, Heard, Verdict};
+use crate::entropy::Prng;
+use crate::liveness::{Evidence, Judgement, Liveness, LivenessConfig, Rtt};
+use crate::reconnect::{Hint, Reconnect, ReconnectAction, ReconnectState, Retry};
+use crate::session::{SendError, Session, Ticket, Token};
+use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
+use crate::wire::beat::Beat;
+use crate::wire::{Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
+
+/// The server may grant an interval that differs from the wish by this factor; beyond that, the bound holds.
+const TERMS_FACTOR: u32 = 10;
+
+/// So many events other than messages wait for an application that does not look.
+const EVENT_LIMIT: usize = 1024;
+
+/// One logical link of a client.
+pub struct Client<W: Wire = Beat> {
+    config: Arc<ClientConfig<W>>,
+    message_limit: usize,
+    reconnect: Reconnect,
+    session: Session,
+    token: Option<Token>,
+    prng: Prng,
+    epoch: Epoch,
+    state: State<W>,
+    intent: Intent,
+    /// What the driver has not been told yet.
+    connect: Option<Action>,
+    transmit: bool,
+    disconnect: Option<Epoch>,
+    events: EventQueue<Event>,
+    rtt_is_new: bool,
+    /// The server refused the credentials since they were last accepted; fresh ones were asked for.
+    refreshed: bool,
+    /// When the link went down, or was opened.
+    down_since: Timestamp,
+    hinted_at: Option<Timestamp>,
+    now: Timestamp,
+    due: Option<Deadline>,
+    stale_inputs: u64,
+}
+
+enum State<W> {
+    /// No connection and no attempt.
+    Down,
+    Credentials {
+        until: Timestamp,
+    },
+    Connecting {
+        credentials: Bytes,
+        until: Timestamp,
+    },
+    /// From the first byte of the handshake to the last of the goodbye. `ending` is set once the goodbye is said.
+    Connected {
+        connection: Box<Connection<W>>,
+        ending: Option<Box<DownReport>>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Closed,
+    Open,
+    /// Close as soon as everything is acknowledged, or at this moment.
+    Draining {
+        until: Timestamp,
+    },
+}
+
+impl<W: Wire> Client<W> {
+    /// A link that is closed. `seed` spreads its beats and attempts; give every link another one.
+    #[must_use]
+    pub fn new(config: Arc<ClientConfig<W>>, seed: u64) -> Self {
+        let mut prng = Prng::new(seed);
+        Self {
+            message_limit: W::new(&config.wire).message_limit(),
+            reconnect: Reconnect::new(config.reconnect.clone(), prng.next_u64()),
+            session: Session::new(config.outbox.clone(), config.inbox.clone()),
+            token: None,
+            prng,
+            epoch: Epoch(0),
+            state: State::Down,
+            intent: Intent::Closed,
+            connect: None,
+            transmit: false,
+            disconnect: None,
+            events: EventQueue::new(EVENT_LIMIT),
+            rtt_is_new: false,
+            refreshed: false,
+            down_since: Timestamp::ZERO,
+            hinted_at: None,
+            now: Timestamp::ZERO,
+            due: None,
+            stale_inputs: 0,
+            config,
+        }
+    }
+
+    // What the application does.
+
+    /// Opens the link: an attempt begins at once. While one is waited for, the wait is skipped; while one is under way or
+    /// the link is up, nothing changes.
+    pub fn open(&mut self, now: Timestamp) {
+        let now = self.tick(now);
+        if self.intent == Intent::Closed {
+            if !matches!(self.state, State::Down) {
+                self.finish(now);
+            }
+            self.down_since = now;
+        }
+        self.intent = Intent::Open;
+        self.reconnect.open(now);
+        self.settle(now);
+    }
+
+    /// Closes the link for good: says goodbye if it is up, and ends with [`Event::Closed`]. Messages that are not
+    /// acknowledged stay. Nothing but [`Client::open`] opens it again.
+    pub fn close(&mut self, now: Timestamp) {
+        let now = self.tick(now);
+        if self.intent == Intent::Closed {
+            return;
+        }
+        self.intent = Intent::Closed;
+        self.reconnect.close();
+        match &mut self.state {
+            State::Connected { connection, ending: ending @ None } if connection.is_established() => {
+                let cause = DownCause::Closed(Reason::Closed);
+                *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
+                connection.close(now, Goodbye::new(Reason::Closed, ""), self.config.close_timeout);
+            }
+            State::Connected { ending: Some(_), .. } => {}
+            _ => self.finish(now),
+        }
+        self.settle(now);
+    }
+
+    /// Accepts no more messages, and closes the link when all are acknowledged, or after `timeout` at the latest. Until
+    /// then it keeps reconnecting.
+    pub fn drain(&mut self, now: Timestamp, timeout: Duration) {
+        let now = self.tick(now);
+        if self.intent == Intent::Open {
+            self.intent = Intent::Draining { until: now.after(timeout) };
+        }
+        self.settle(now);
+    }
+
+    /// Accepts a message. It is sent when the link is up, again after every reconnect, until the peer acknowledges it.
+    ///
+    /// # Errors
+    /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
+    pub fn send(&mut self, now: Timestamp, payload: Bytes) -> Result<Ticket, SendError> {
+        let now = self.tick(now);
+        if self.intent != Intent::Open {
+            return Err(SendError::Closed { payload });
+        }
+        if payload.len() > self.message_limit {
+            return Err(SendError::TooLarge { payload, limit: self.message_limit });
+        }
+        while let Some(dropped) = self.session.outbox.overflow(payload.len()) {
+            self.events.push(Event::Dropped(dropped));
+        }
+        let ticket = self.session.outbox.push(now, payload);
+        self.settle(now);
+        ticket
+    }
+
+    /// Skips the wait for the next attempt.
+    pub fn retry_now(&mut self, now: Timestamp) {
+        let now = self.tick(now);
+        self.reconnect.retry_now(now);
+        self.settle(now);
+    }
+
+    /// Something outside happened that may concern the path. While up, a changed network or a return to the foreground
+    /// probes the peer at once, at most twice per interval.
+    pub fn hint(&mut self, now: Timestamp, hint: Hint) {
+        let now = self.tick(now);
+        self.reconnect.hint(now, hint);
+        if let (Hint::NetworkUp | Hint::Foreground, State::Connected { connection, .. }) = (hint, &mut self.state)
+            && let Some(liveness) = connection.liveness_mut()
+            && self.hinted_at.is_none_or(|last| now.since(last) >= liveness.interval() / 2)
+        {
+            self.hinted_at = Some(now);
+            liveness.probe_now(now);
+            connection.handle_timeout(now);
+        }
+        self.settle(now);
+    }
+
+    /// The next event. Taking a message may let reading go on, so the driver should have a turn afterwards.
+    pub fn poll_event(&mut self, now: Timestamp) -> Option<Event> {
+        let now = self.tick(now);
+        let Some(event) = self.events.pop() else {
+            return core::mem::take(&mut self.rtt_is_new).then(|| self.rtt().map(Event::Rtt)).flatten();
+        };
+        if let Event::Message(payload) = &event {
+            let was_full = self.session.inbox.is_full();
+            self.session.inbox.taken(payload.len());
+            if was_full && !self.session.inbox.is_full() {
+                if let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut) {
+                    liveness.resume_reading(now);
+                }
+                self.settle(now);
+            }
+        }
+        Some(event)
+    }
+
+    // What the driver does.
+
+    /// Takes what the driver saw.
+    pub fn handle_input(&mut self, now: Timestamp, input: Input<'_>) {
+        let now = self.tick(now);
+        let (Input::Credentials { epoch, .. }
+        | Input::CredentialsFailed { epoch }
+        | Input::Opened { epoch }
+        | Input::OpenFailed { epoch, .. }
+        | Input::Received { epoch, .. }
+        | Input::Written { epoch, .. }
+        | Input::Ended { epoch, .. }) = input;
+        if epoch != self.epoch || matches!(self.state, State::Down) {
+            self.stale_inputs = self.stale_inputs.saturating_add(1);
+            return;
+        }
+        match (input, &mut self.state) {
+            (Input::Credentials { credentials, .. }, State::Credentials { .. }) => self.connect(now, credentials),
+            (Input::CredentialsFailed { .. }, State::Credentials { .. }) => {
+                self.lose(now, DownCause::CredentialsFailed);
+            }
+            (Input::Opened { .. }, State::Connecting { credentials, .. }) => {
+                let credentials = core::mem::take(credentials);
+                self.say_hello(now, credentials);
+            }
+            (Input::OpenFailed { failure, .. }, State::Connecting { .. }) => {
+                self.lose(now, DownCause::ConnectFailed(failure));
+            }
+            (Input::Received { bytes, .. }, State::Connected { ending: None, .. }) => self.receive(now, bytes),
+            (Input::Written { count, .. }, State::Connected { connection, .. }) => connection.written(now, count),
+            (Input::Ended { .. }, State::Connected { ending: Some(_), .. }) => self.finish(now),
+            (Input::Ended { failure, .. }, State::Connected { .. }) => self.lose(now, DownCause::Network(failure)),
+            // What a closing peer still sends does not matter, nor does an answer that came twice.
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    /// Does what is due. Early, late or repeated calls are safe. Hand over everything that can be read before.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        let now = self.tick(now);
+        if self.due.is_none_or(|due| now < due.at) {
+            return;
+        }
+        while let Some(dropped) = self.session.outbox.expire(now) {
+            self.events.push(Event::Dropped(dropped));
+        }
+        match &mut self.state {
+            State::Credentials { until } if *until <= now => self.lose(now, DownCause::CredentialsTimeout),
+            State::Connecting { until, .. } if *until <= now => self.lose(now, DownCause::ConnectTimeout),
+            State::Connected { ending: Some(_), connection } if connection.expired(now) => self.finish(now),
+            State::Connected { ending: None, connection } if connection.expired(now) => {
+                self.lose(now, DownCause::HandshakeTimeout);
+            }
+            State::Connected { connection, .. } => connection.handle_timeout(now),
+            _ => {}
+        }
+        self.reconnect.handle_timeout(now);
+        self.settle(now);
+    }
+
+    /// The next thing to do, until there is none.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if let Some(epoch) = self.disconnect.take() {
+            return Some(Action::Disconnect { epoch });
+        }
+        if let Some(connect) = self.connect.take() {
+            return Some(connect);
+        }
+        core::mem::take(&mut self.transmit).then_some(Action::Transmit { epoch: self.epoch })
+    }
+
+    /// When [`Client::handle_timeout`] has something to do, and what. `None` if only an input can change anything.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Deadline> {
+        self.due
+    }
+
+    /// The next bytes to write to the current connection; empty if there are none. Report what the operating system took
+    /// as [`Input::Written`]; more may follow then.
+    #[must_use]
+    pub fn transmit(&self) -> &[u8] {
+        match &self.state {
+            State::Connected { connection, .. } => connection.tx.chunk(),
+            _ => &[],
+        }
+    }
+
+    /// Whether the driver should read. `false` while the inbox is full.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        match &self.state {
+            State::Connected { ending: Some(_), .. } => true,
+            State::Connected { .. } => !self.session.inbox.is_full(),
+            _ => false,
+        }
+    }
+
+    // What anybody may ask.
+
+    /// Where the link stands.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        match (&self.state, self.reconnect.state()) {
+            (State::Connected { ending: Some(_), .. }, _) => LinkState::Closing,
+            (State::Connected { connection, .. }, _) if connection.is_established() => {
+                LinkState::Up { suspect: connection.liveness().is_some_and(Liveness::is_suspect) }
+            }
+            (_, ReconnectState::Connecting { attempt }) => LinkState::Connecting { attempt },
+            (_, ReconnectState::Waiting { at, attempt }) => LinkState::Waiting { retry_at: at, attempt },
+            _ => LinkState::Closed,
+        }
+    }
+
+    /// The current round-trip estimate.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Rtt> {
+        self.liveness().and_then(Liveness::rtt)
+    }
+
+    /// What was seen of the peer on the current connection.
+    #[must_use]
+    pub fn evidence(&self, now: Timestamp) -> Option<Evidence> {
+        self.liveness().map(|liveness| liveness.evidence(now))
+    }
+
+    /// Messages accepted and not yet acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.session.outbox.len()
+    }
+
+    /// Whether a message of `bytes` bytes would be accepted now.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.intent == Intent::Open && bytes <= self.message_limit && self.session.outbox.has_room(bytes)
+    }
+
+    /// Inputs that belonged to an attempt or connection that was over.
+    #[must_use]
+    pub const fn stale_inputs(&self) -> u64 {
+        self.stale_inputs
+    }
+
+    /// Events that were dropped because 1,024 others, messages not counted, waited for [`Client::poll_event`].
+    #[must_use]
+    pub const fn missed_events(&self) -> u64 {
+        self.events.missed()
+    }
+
+    /// Whether [`Client::poll_event`] has something.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        self.rtt_is_new || !self.events.is_empty()
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &ClientConfig<W> {
+        &self.config
+    }
+
+    // The inside.
+
+    /// Time never runs backwards in here.
+    fn tick(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    fn liveness(&self) -> Option<&Liveness> {
+        match &self.state {
+            State::Connected { connection, .. } => connection.liveness(),
+            _ => None,
+        }
+    }
+
+    fn connection_mut(&mut self) -> Option<&mut Connection<W>> {
+        match &mut self.state {
+            State::Connected { connection, .. } => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Hands on what the lower machines want, and finds the next deadline. The last step of every change.
+    fn settle(&mut self, now: Timestamp) {
+        self.hear_verdicts(now);
+        if let Intent::Draining { until } = self.intent
+            && (self.session.outbox.is_empty() || until <= now)
+        {
+            return self.close(now);
+        }
+        while let Some(action) = self.reconnect.poll_action() {
+            // The others are told where the connection was lost.
+            if let ReconnectAction::Connect { attempt } = action {
+                self.attempt(now, attempt);
+            }
+        }
+        if let State::Connected { connection, .. } = &mut self.state {
+            let events = &mut self.events;
+            connection.pump(now, &mut self.session, |dropped| events.push(Event::Dropped(dropped)));
+            self.transmit |= connection.take_transmit();
+        }
+        self.due = self.next_deadline();
+    }
+
+    fn hear_verdicts(&mut self, now: Timestamp) {
+        while let State::Connected { connection, .. } = &mut self.state
+            && let Some(verdict) = connection.poll_verdict(now)
+        {
+            match verdict {
+                Verdict::Suspect { silent_for } => self.events.push(Event::Suspect { silent_for }),
+                Verdict::Recovered => self.events.push(Event::Recovered),
+                Verdict::Measured => self.rtt_is_new = true,
+                Verdict::Dead(cause) => self.lose(now, DownCause::Dead(cause)),
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Deadline> {
+        let state = match &self.state {
+            State::Down => None,
+            State::Credentials { until } => Some(Deadline::new(*until, DeadlineCause::Credentials)),
+            State::Connecting { until, .. } => Some(Deadline::new(*until, DeadlineCause::Connect)),
+            State::Connected { connection, .. } => connection.poll_timeout(),
+        };
+        let mut due = Deadline::earlier(state, self.reconnect.poll_timeout());
+        if let Some(at) = self.session.outbox.next_expiry() {
+            due = Deadline::earlier(due, Some(Deadline::new(at, DeadlineCause::MessageAge)));
+        }
+        if let Intent::Draining { until } = self.intent {
+            due = Deadline::earlier(due, Some(Deadline::new(until, DeadlineCause::Drain)));
+        }
+        due
+    }
+
+    fn attempt(&mut self, now: Timestamp, attempt: u32) {
+        self.epoch = Epoch(self.epoch.0.wrapping_add(1));
+        self.events.push(Event::Connecting { attempt });
+        match &self.config.credentials {
+            Credentials::Fixed(credentials) => self.connect(now, credentials.clone()),
+            Credentials::Provider => {
+                self.state = State::Credentials { until: now.after(self.config.credentials_timeout) };
+                self.connect = Some(Action::FetchCredentials { epoch: self.epoch, refresh: self.refreshed });
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Timestamp, credentials: Bytes) {
+        self.state = State::Connecting { credentials, until: now.after(self.config.connect_timeout) };
+        self.connect = Some(Action::Connect { epoch: self.epoch });
+    }
+
+    fn say_hello(&mut self, now: Timestamp, credentials: Bytes) {
+        let mut connection = Box::new(Connection::open(&self.config.wire, now, self.config.handshake_timeout));
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            device: self.config.device.clone(),
+            interval_ms: wire_millis(self.config.liveness.interval()),
+            reply_timeout_ms: wire_millis(self.config.liveness.reply_timeout()),
+            message_limit: self.message_limit as u64,
+            token: self.token,
+            received: if self.token.is_some() { self.session.inbox.received() } else { 0 },
+            credentials,
+        };
+        connection.say(now, &Frame::Hello(Box::new(hello)));
+        self.state = State::Connected { connection, ending: None };
+    }
+
+    fn receive(&mut self, now: Timestamp, bytes: &[u8]) {
+        let Some(connection) = self.connection_mut() else { return };
+        connection.received(now);
+        let (mut input, mut frames) = (bytes, 0);
+        while let State::Connected { connection, ending: None } = &mut self.state {
+            let heard = match connection.decode(&mut input) {
+                Ok(None) => return connection.decoded(now, frames),
+                Ok(Some(frame)) if connection.is_established() => {
+                    self.reconnect.proof_of_life();
+                    connection.heard(now, frame, &mut self.session)
+                }
+                Ok(Some(frame)) => self.be_answered(now, frame).map(|()| Heard::Nothing),
+                Err(error) => Err(DownCause::Protocol(error)),
+            };
+            frames += 1;
+            match heard {
+                Ok(Heard::Nothing) => {}
+                Ok(Heard::Message(payload)) => self.deliver(now, payload),
+                Ok(Heard::Acknowledged(through)) => self.acknowledged(through),
+                Err(cause) => self.part(now, cause),
+            }
+        }
+    }
+
+    fn deliver(&mut self, now: Timestamp, payload: Bytes) {
+        self.events.push(Event::Message(payload));
+        if self.session.inbox.is_full()
+            && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut)
+        {
+            liveness.pause_reading(now);
+        }
+    }
+
+    fn acknowledged(&mut self, through: Ticket) {
+        match self.events.newest_mut() {
+            Some(Event::Acknowledged { through: newest }) => *newest = through,
+            _ => self.events.push(Event::Acknowledged { through }),
+        }
+    }
+
+    /// The server's answer to our hello.
+    fn be_answered(&mut self, now: Timestamp, frame: Frame) -> Result<(), DownCause> {
+        match frame {
+            Frame::Welcome(welcome) => self.be_welcomed(now, &welcome),
+            Frame::Refuse(goodbye) | Frame::Goodbye(goodbye) => Err(DownCause::Refused(*goodbye)),
+            other => {
+                Err(DownCause::Protocol(WireError::Unexpected { frame: other.name(), expected: "WELCOME or REFUSE" }))
+            }
+        }
+    }
+
+    fn be_welcomed(&mut self, now: Timestamp, welcome: &Welcome) -> Result<(), DownCause> {
+        if welcome.version == 0 || welcome.version > PROTOCOL_VERSION {
+            let problem = "it chose a version that we do not speak";
+            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
+        }
+        let mut in_doubt = 0;
+        if !welcome.resumed {
+            in_doubt = self.session.restart();
+        } else if self.token.is_none() {
+            let problem = "it resumes a session that we did not ask for";
+            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
+        }
+        match self.session.outbox.resume(welcome.received) {
+            Ok(Some(through)) => self.acknowledged(through),
+            Ok(None) => {}
+            Err(error) => {
+                // With numbers that contradict ours the session is beyond repair; the next attempt begins a new one.
+                self.token = None;
+                let (got, expected) = (error.got, error.highest);
+                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
+            }
+        }
+        self.token = Some(welcome.token);
+        self.refreshed = false;
+        let liveness = self.judge(now, welcome);
+        let attempt = match self.reconnect.state() {
+            ReconnectState::Connecting { attempt } => attempt,
+            _ => 1,
+        };
+        self.reconnect.connected(now);
+        self.hinted_at = None;
+        self.events.push(Event::Up {
+            resumed: welcome.resumed,
+            attempt,
+            took: now.since(self.down_since),
+            in_doubt,
+            interval: liveness.interval(),
+            worst_case_detection: liveness.worst_case_detection(),
+        });
+        let full = self.session.inbox.is_full();
+        if let State::Connected { connection, .. } = &mut self.state {
+            connection.establish(now, liveness, welcome.message_limit);
+            // The server learns that its welcome arrived.
+            connection.acknowledge();
+            if full && let Some(liveness) = connection.liveness_mut() {
+                liveness.pause_reading(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, now: Timestamp, welcome: &Welcome) -> Liveness {
+        let wish = self.config.liveness.interval();
+        let longest = wish.saturating_mul(TERMS_FACTOR).min(LivenessConfig::LONGEST_INTERVAL);
+        let shortest = (wish / TERMS_FACTOR).max(LivenessConfig::SHORTEST);
+        let interval = Duration::from_millis(welcome.interval_ms.into()).clamp(shortest, longest);
+        let reply_timeout = Duration::from_millis(welcome.reply_timeout_ms.into())
+            .clamp(self.config.liveness.reply_timeout().min(interval), interval);
+        let seed = self.prng.next_u64();
+        Liveness::with_terms(self.config.liveness.clone(), Judgement::RoundTrip, interval, reply_timeout, now, seed)
+    }
+
+    /// Ends the connection for a cause that the peer should hear, if it is not the one who said it.
+    fn part(&mut self, now: Timestamp, cause: DownCause) {
+        let (Some(goodbye), State::Connected { connection, ending }) = (cause.farewell(), &mut self.state) else {
+            return self.lose(now, cause);
+        };
+        *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
+        connection.close(now, goodbye, self.config.close_timeout);
+    }
+
+    /// The goodbye is said and heard, or will not be.
+    fn finish(&mut self, now: Timestamp) {
+        let ending = match &mut self.state {
+            State::Connected { ending, .. } => ending.take(),
+            _ => None,
+        };
+        match ending {
+            Some(report) if self.intent != Intent::Closed => self.go_down(now, report),
+            _ => {
+                self.abandon();
+                self.events.push(Event::Closed { unacknowledged: self.session.outbox.len() });
+            }
+        }
+    }
+
+    /// The attempt or connection is over, whatever the peer may think.
+    fn lose(&mut self, now: Timestamp, cause: DownCause) {
+        let evidence = match &self.state {
+            State::Connected { connection, .. } => connection.evidence(now),
+            _ => None,
+        };
+        self.go_down(now, Box::new(DownReport { cause, evidence }));
+    }
+
+    fn go_down(&mut self, now: Timestamp, report: Box<DownReport>) {
+        self.abandon();
+        if report.evidence.is_some() {
+            self.down_since = now;
+        }
+        let retry = self.retry(&report.cause);
+        self.reconnect.lost(now, retry);
+        let (mut retry_at, mut gave_up) = (None, None);
+        while let Some(action) = self.reconnect.poll_action() {
+            match action {
+                ReconnectAction::ScheduleReconnect { at, .. } => retry_at = Some(at),
+                ReconnectAction::GiveUp { cause } => gave_up = Some(cause),
+                ReconnectAction::Connect { .. } => {}
+            }
+        }
+        self.events.push(Event::Down { report, retry_at, conflict: self.reconnect.in_conflict() });
+        if let Some(cause) = gave_up {
+            self.intent = Intent::Closed;
+            self.events.push(Event::GaveUp { cause, unacknowledged: self.session.outbox.len() });
+        }
+    }
+
+    /// Refused credentials get one chance with fresh ones, if a provider can give them.
+    fn retry(&mut self, cause: &DownCause) -> Retry {
+        let unauthorized = matches!(cause, DownCause::Refused(goodbye) if goodbye.reason == Reason::Unauthorized);
+        if unauthorized && self.config.credentials == Credentials::Provider && !self.refreshed {
+            self.refreshed = true;
+            return Retry::RetryNow;
+        }
+        cause.retry()
+    }
+
+    /// Leaves the current attempt or connection without a word.
+    fn abandon(&mut self) {
+        let told = self.connect.take().is_none();
+        if told && !matches!(self.state, State::Down) {
+            self.disconnect = Some(self.epoch);
+        }
+        self.state = State::Down;
+        self.transmit = false;
+        self.rtt_is_new = false;
+    }
+}
