@@ -1,1 +1,324 @@
-//! The native protocol.
+//! The native protocol: a beat is three to seven bytes, a message costs three to fifteen more than itself.
+//!
+//! `docs/protocol.md` is its specification, from which other implementations can be written; its test vectors are in
+//! `docs/protocol-vectors.txt`.
+
+mod config;
+mod decode;
+mod encode;
+mod varint;
+
+use alloc::vec::Vec;
+use core::{fmt, mem};
+
+use bytes::{Buf, Bytes};
+
+use self::config::{LONGEST_BODY, SEQ_ROOM};
+use self::decode::Header;
+use super::{Frame, Tx, Wire, WireError};
+
+pub use self::config::{
+    BeatConfig, BeatConfigBuilder, BeatConfigError, HELLO_LIMIT_MAX, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX,
+};
+
+/// The highest version of the protocol that this implementation speaks, for [`Hello`](super::Hello) and
+/// [`Welcome`](super::Welcome).
+pub const VERSION: u8 = 1;
+
+const MAGIC: [u8; 4] = *b"KPBT";
+
+/// The longest body of a BEAT on an established connection, in bytes.
+const BEAT_LIMIT: u32 = 32;
+
+/// The longest body of other control frames on an established connection, in bytes.
+const CONTROL_LIMIT: u32 = 512;
+
+/// A body in pieces gets room for this many bytes at least.
+const STEP: usize = 1024;
+
+/// The frame types.
+mod kind {
+    pub(super) const HELLO: u8 = 0x01;
+    pub(super) const WELCOME: u8 = 0x02;
+    pub(super) const REFUSE: u8 = 0x03;
+    pub(super) const BEAT: u8 = 0x10;
+    pub(super) const ECHO: u8 = 0x11;
+    pub(super) const DATA: u8 = 0x20;
+    pub(super) const ACK: u8 = 0x21;
+    pub(super) const GOODBYE: u8 = 0x30;
+
+    pub(super) const fn known(kind: u8) -> bool {
+        matches!(kind, HELLO | WELCOME | REFUSE | BEAT | ECHO | DATA | ACK | GOODBYE)
+    }
+
+    pub(super) const fn name(kind: u8) -> &'static str {
+        match kind {
+            HELLO => "HELLO",
+            WELCOME => "WELCOME",
+            REFUSE => "REFUSE",
+            BEAT => "BEAT",
+            ECHO => "ECHO",
+            DATA => "DATA",
+            ACK => "ACK",
+            GOODBYE => "GOODBYE",
+            _ => "unknown",
+        }
+    }
+}
+
+/// The native protocol's framing of one connection.
+///
+/// A frame that is whole in the input is decoded in place, and only a message is copied, once. A frame in pieces is
+/// gathered in one buffer, of which a message becomes the owner. Between frames, no heap memory is held.
+///
+/// ```
+/// use keepbeat_core::wire::beat::{Beat, BeatConfig};
+/// use keepbeat_core::wire::{Frame, Tx, Wire};
+///
+/// let mut wire = Beat::new(&BeatConfig::default());
+/// wire.established();
+///
+/// let mut tx = Tx::default();
+/// wire.encode(&Frame::Beat { seq: 300 }, &mut tx);
+/// assert_eq!(tx.chunk(), [0x10, 2, 0xAC, 0x02]);
+///
+/// let mut input = tx.chunk();
+/// assert_eq!(wire.decode(&mut input), Ok(Some(Frame::Beat { seq: 300 })));
+/// assert!(input.is_empty());
+/// ```
+///
+/// A peer that speaks something else is found out at its first byte:
+///
+/// ```
+/// # use keepbeat_core::wire::{Wire, beat::{Beat, BeatConfig}};
+/// let mut wire = Beat::new(&BeatConfig::default());
+/// assert!(wire.decode(&mut &b"G"[..]).is_err());
+/// ```
+pub struct Beat {
+    config: BeatConfig,
+    established: bool,
+    state: State,
+}
+
+/// How far the current frame has come.
+enum State {
+    /// Not begun.
+    Idle,
+    /// The header is not complete.
+    Header { bytes: [u8; 5], have: u8 },
+    /// The body is not complete.
+    Body { kind: u8, left: u32, body: Vec<u8> },
+    /// The body of an unknown frame passes by.
+    Skipping { left: u32 },
+    /// The peer broke the protocol.
+    Failed(WireError),
+}
+
+impl Beat {
+    /// How much heap memory is reserved for a frame of which part has arrived, in bytes; 0 between frames.
+    ///
+    /// At most twice what has arrived of the body, or 1 KiB if that is more, and never more than the body's length.
+    #[must_use]
+    pub const fn reserved(&self) -> usize {
+        match &self.state {
+            State::Body { body, .. } => body.capacity(),
+            State::Idle | State::Header { .. } | State::Skipping { .. } | State::Failed(_) => 0,
+        }
+    }
+
+    // Kept out of line, so that the path of a beat is small enough to be inlined.
+    #[inline(never)]
+    fn decode_any(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        let decoded = self.advance(input);
+        if let Err(error) = decoded {
+            self.state = State::Failed(error);
+        }
+        decoded
+    }
+
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        match &mut self.state {
+            State::Idle => self.begin_header(input),
+            State::Header { bytes, have } => {
+                while let Some((&byte, rest)) = input.split_first() {
+                    *input = rest;
+                    if let Some(slot) = bytes.get_mut(usize::from(*have)) {
+                        *slot = byte;
+                        *have += 1;
+                    }
+                    if let Some((header, _)) = decode::header(bytes.get(..usize::from(*have)).unwrap_or_default())? {
+                        self.state = State::Idle;
+                        return self.begin_body(header, input);
+                    }
+                }
+                Ok(None)
+            }
+            State::Body { .. } => self.gather(input),
+            State::Skipping { .. } => Ok(self.skip(input)),
+            State::Failed(error) => Err(*error),
+        }
+    }
+
+    fn begin_header(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        let Some(&first) = input.first() else { return Ok(None) };
+        self.admit(first)?;
+        if let Some((header, rest)) = decode::header(input)? {
+            *input = rest;
+            return self.begin_body(header, input);
+        }
+        let mut bytes = [0; 5];
+        for (slot, byte) in bytes.iter_mut().zip(*input) {
+            *slot = *byte;
+        }
+        // An incomplete header has at most four bytes.
+        self.state = State::Header { bytes, have: input.len() as u8 };
+        *input = &[];
+        Ok(None)
+    }
+
+    /// Refuses frame types that have no place in a handshake, so that other protocols fail at their first byte.
+    fn admit(&self, kind: u8) -> Result<(), WireError> {
+        if self.established || matches!(kind, kind::HELLO | kind::WELCOME | kind::REFUSE | kind::GOODBYE) {
+            return Ok(());
+        }
+        Err(WireError::Unexpected { frame: kind::name(kind), expected: "a frame of the handshake" })
+    }
+
+    fn begin_body(&mut self, header: Header, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        let Header { kind, length } = header;
+        let limit = self.limit(kind);
+        if length > limit {
+            return Err(WireError::TooLarge { length: u64::from(length), limit: u64::from(limit) });
+        }
+        if !kind::known(kind) {
+            self.state = State::Skipping { left: length };
+            return Ok(self.skip(input));
+        }
+        let Some((body, rest)) = input.split_at_checked(length as usize) else {
+            self.state = State::Body { kind, left: length, body: Vec::new() };
+            return self.gather(input);
+        };
+        *input = rest;
+        if kind != kind::DATA {
+            return decode::control(kind, body).map(Some);
+        }
+        let (seq, payload) = self.data(body)?;
+        Ok(Some(Frame::Data { seq, payload: Bytes::copy_from_slice(payload) }))
+    }
+
+    /// The longest body that a frame of this type may have now.
+    fn limit(&self, kind: u8) -> u32 {
+        let hello = self.config.hello_limit() as u32;
+        let data = (self.config.message_limit() as u32).saturating_add(SEQ_ROOM).min(LONGEST_BODY);
+        match kind {
+            _ if !self.established => hello,
+            kind::HELLO | kind::WELCOME => hello,
+            kind::BEAT => BEAT_LIMIT,
+            kind::REFUSE | kind::ECHO | kind::ACK | kind::GOODBYE => CONTROL_LIMIT,
+            kind::DATA => data,
+            // They are not stored, so they may be as long as any frame.
+            _ => data.max(CONTROL_LIMIT),
+        }
+    }
+
+    fn data<'a>(&self, body: &'a [u8]) -> Result<(u64, &'a [u8]), WireError> {
+        let (seq, payload) = decode::data(body)?;
+        let (length, limit) = (payload.len(), self.config.message_limit());
+        if length > limit {
+            return Err(WireError::TooLarge { length: length as u64, limit: limit as u64 });
+        }
+        Ok((seq, payload))
+    }
+
+    fn gather(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        let State::Body { kind, left, body } = &mut self.state else { return Ok(None) };
+        let outstanding = *left as usize;
+        let (came, rest) = input.split_at(outstanding.min(input.len()));
+        *input = rest;
+        if body.capacity() - body.len() < came.len() {
+            // Exactly, because a vector that grows by itself may double beyond the frame's length.
+            body.reserve_exact(body.len().max(came.len()).max(STEP).min(outstanding));
+        }
+        body.extend_from_slice(came);
+        *left -= came.len() as u32;
+        if *left > 0 {
+            return Ok(None);
+        }
+        let (kind, body) = (*kind, mem::take(body));
+        self.state = State::Idle;
+        if kind != kind::DATA {
+            return decode::control(kind, &body).map(Some);
+        }
+        let (seq, payload) = self.data(&body)?;
+        let front = body.len() - payload.len();
+        let mut payload = Bytes::from(body);
+        payload.advance(front);
+        Ok(Some(Frame::Data { seq, payload }))
+    }
+
+    fn skip(&mut self, input: &mut &[u8]) -> Option<Frame> {
+        let State::Skipping { left } = &mut self.state else { return None };
+        let (came, rest) = input.split_at(input.len().min(*left as usize));
+        *input = rest;
+        *left -= came.len() as u32;
+        if *left > 0 {
+            return None;
+        }
+        self.state = State::Idle;
+        Some(Frame::Unknown)
+    }
+}
+
+impl Wire for Beat {
+    type Config = BeatConfig;
+
+    fn new(config: &BeatConfig) -> Self {
+        Self { config: *config, established: false, state: State::Idle }
+    }
+
+    /// Decodes the next frame. See [`Wire::decode`]; every call after an error returns that error again.
+    #[inline]
+    fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        if self.established
+            && matches!(self.state, State::Idle)
+            && let Some((frame, rest)) = decode::usual(input)
+        {
+            *input = rest;
+            return Ok(Some(frame));
+        }
+        self.decode_any(input)
+    }
+
+    fn mid_frame(&self) -> bool {
+        matches!(self.state, State::Header { .. } | State::Body { .. } | State::Skipping { .. })
+    }
+
+    /// Appends a frame. [`Frame::Unknown`] and what the format cannot say (a message above [`MESSAGE_LIMIT_MAX`], or
+    /// credentials of that order) append nothing.
+    #[inline]
+    fn encode(&self, frame: &Frame, tx: &mut Tx) {
+        encode::frame(frame, tx);
+    }
+
+    fn established(&mut self) {
+        self.established = true;
+    }
+
+    fn message_limit(&self) -> usize {
+        self.config.message_limit()
+    }
+}
+
+impl fmt::Debug for Beat {
+    /// Leaves out the bytes gathered, which may be credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Beat")
+            .field("config", &self.config)
+            .field("established", &self.established)
+            .field("mid_frame", &self.mid_frame())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
