@@ -37,14 +37,9 @@ pub(super) fn header(input: &[u8]) -> Result<Option<(Header, &[u8])>, WireError>
 /// Reads a whole BEAT, ECHO or ACK of the usual form; `None` for everything else, right or wrong.
 #[inline]
 pub(super) fn usual(input: &[u8]) -> Option<(Frame, &[u8])> {
-    // One pattern per length, so that none of them loops.
-    let (kind, seq, rest) = match input {
-        [kind, 1, a, rest @ ..] => (kind, exact([*a])?, rest),
-        [kind, 2, a, b, rest @ ..] => (kind, exact([*a, *b])?, rest),
-        [kind, 3, a, b, c, rest @ ..] => (kind, exact([*a, *b, *c])?, rest),
-        [kind, 4, a, b, c, d, rest @ ..] => (kind, exact([*a, *b, *c, *d])?, rest),
-        _ => return None,
-    };
+    let [kind, length @ 1..=4, rest @ ..] = input else { return None };
+    let (body, rest) = rest.split_at_checked(usize::from(*length))?;
+    let seq = exact(body)?;
     let frame = match *kind {
         kind::BEAT => Frame::Beat { seq },
         kind::ECHO => Frame::Echo { seq },
