@@ -1,7 +1,52 @@
+//! Heartbeats, dead-peer detection and reconnection as pure state machines.
+//!
+//! Timestamps and bytes go in, actions come out. There is no clock, no socket, no thread and no global in here; the crate
+//! is `no_std` with `alloc` and has no `unsafe`. An adapter (`keepbeat-tokio` and its siblings) drives it on a runtime; you
+//! can drive it yourself.
+//!
+//! # The floors
+//!
+//! A room may name the rooms below it, never those above. Each is useful alone.
+//!
+//! | room | question |
+//! |---|---|
+//! | [`client`], [`server`] | one logical link across many connections; very many devices of a server |
+//! | [`wire`] | bytes to frames and back; [`wire::beat`] is the native protocol |
+//! | [`session`] | what must not be lost? |
+//! | [`reconnect`] | when to try again? |
+//! | [`liveness`] | is the peer alive? |
+//! | [`time`], [`entropy`] | a moment is a number, randomness is handed in |
+//!
+//! Every machine has the same shape: `handle_…` takes what happened, `handle_timeout(now)` does what is due,
+//! `poll_action()` says what to do until it says `None`, and `poll_timeout()` says when to come back and why.
+//!
+//! # The driver contract
+//!
+//! 1. Read the clock once per turn, from a clock that counts suspend (`CLOCK_BOOTTIME` on Linux), and pass that one `now`
+//!    to every call of the turn.
+//! 2. In a turn, hand over the input that is already readable *before* calling `handle_timeout`. If `wants_read` says no,
+//!    do not read.
+//! 3. Call `handle_timeout` when `now` has reached the deadline. The runtime's timer is only an alarm clock: its firing
+//!    decides nothing. Early, late and repeated calls are safe.
+//! 4. Drain `poll_action` to `None`, then arm one alarm from `poll_timeout`, or disarm it at `None`. Round waits up. Cap the
+//!    alarm (15 s), so that a suspend is noticed.
+//! 5. Report bytes as written when the operating system took them, not before. Never wait for a write, a name look-up or a
+//!    handshake where timers run.
+//! 6. Every result of input and output is an input: partial writes, end of file, errors. Retry nothing, judge nothing.
+//! 7. Everything from a socket carries the epoch ([`client::Epoch`]) or the connection ([`server::ConnectionId`]) that it
+//!    belongs to. What is stale is dropped and counted.
+//!
+//! The driver that `core/examples/blocking.rs` builds on the standard library alone keeps all seven in about 60 lines.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `sim` | no | the simulator: a virtual clock, peers, and links with faults (needs `std`) |
+
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly"))]
-//! keepbeat core.
 
 extern crate alloc;
 #[cfg(any(test, feature = "sim"))]

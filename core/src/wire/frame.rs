@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use bytes::Bytes;
 
@@ -70,8 +70,8 @@ impl Frame {
     }
 }
 
-/// A client's first words.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A client's first words. Their `Debug` does not show the credentials.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The highest protocol version that the client speaks.
     pub version: u8,
@@ -89,6 +89,20 @@ pub struct Hello {
     pub received: u64,
     /// What proves the client's identity; empty for none. Its meaning is the application's.
     pub credentials: Bytes,
+}
+
+impl fmt::Debug for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hello")
+            .field("version", &self.version)
+            .field("device", &self.device)
+            .field("interval_ms", &self.interval_ms)
+            .field("reply_timeout_ms", &self.reply_timeout_ms)
+            .field("message_limit", &self.message_limit)
+            .field("token", &self.token)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A server's answer to a [`Hello`] that it accepts.
@@ -135,7 +149,12 @@ impl fmt::Display for Goodbye {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(f)?;
         if !self.detail.is_empty() {
-            write!(f, " ({})", self.detail)?;
+            f.write_str(" (")?;
+            // The text is the peer's, and this line may go to a terminal.
+            for char in self.detail.chars() {
+                f.write_char(if char.is_control() { '?' } else { char })?;
+            }
+            f.write_str(")")?;
         }
         Ok(())
     }

@@ -1,0 +1,67 @@
+//! A client and a server, wired together without a network.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keepbeat_core::client::{Action, Client, ClientConfig, Event, Input};
+use keepbeat_core::entropy::Prng;
+use keepbeat_core::server::{Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
+use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::DeviceId;
+use keepbeat_core::wire::beat::Beat;
+
+#[test]
+fn two_machines_shake_hands_and_exchange_messages() {
+    let device = DeviceId::new("d").unwrap();
+    let mut client: Client<Beat> = Client::new(Arc::new(ClientConfig::builder(device.clone()).build().unwrap()), 1);
+    let mut server: Server<Beat> =
+        Server::new(Arc::new(ServerConfig::builder().build().unwrap()), Box::new(Prng::new(2)), 3);
+    let mut now = Timestamp::from_millis(5);
+    client.open(now);
+    client.send(now, Bytes::from_static(b"up")).unwrap();
+    let mut conn = None;
+    let (mut client_events, mut server_events) = (vec![], vec![]);
+    for _ in 0..200 {
+        while let Some(action) = client.poll_action() {
+            if let Action::Connect { epoch } = action {
+                conn = Some((epoch, server.accept(now, None).unwrap()));
+                client.handle_input(now, Input::Opened { epoch });
+            }
+        }
+        while let Some(action) = server.poll_action() {
+            assert!(!matches!(action, ServerAction::Disconnect(_)), "{action:?}");
+        }
+        let (epoch, id) = conn.unwrap();
+        let bytes = client.transmit().to_vec();
+        if !bytes.is_empty() {
+            client.handle_input(now, Input::Written { epoch, count: bytes.len() });
+            server.handle_input(now, id, ServerInput::Received(&bytes));
+        }
+        let bytes = server.transmit(id).to_vec();
+        if !bytes.is_empty() {
+            server.handle_input(now, id, ServerInput::Written(bytes.len()));
+            client.handle_input(now, Input::Received { epoch, bytes: &bytes });
+        }
+        client.handle_timeout(now);
+        server.handle_timeout(now);
+        while let Some(event) = client.poll_event(now) {
+            client_events.push(event);
+        }
+        while let Some(event) = server.poll_event(now) {
+            if matches!(event, ServerEvent::Online { .. }) {
+                server.send(now, &device, Bytes::from_static(b"down")).unwrap();
+            }
+            server_events.push(event);
+        }
+        now = now.after(Duration::from_secs(1));
+    }
+    assert!(client_events.contains(&Event::Message(Bytes::from_static(b"down"))), "{client_events:#?}");
+    assert!(
+        server_events.contains(&ServerEvent::Message { device: device.clone(), payload: Bytes::from_static(b"up") }),
+        "{server_events:#?}"
+    );
+    assert_eq!((client.unacknowledged(), server.unacknowledged(&device)), (0, 0));
+    assert!(client.evidence(now).unwrap().beats_answered > 5);
+}
