@@ -37,7 +37,6 @@ where
     W::Config: Default,
 {
     /// Starts from the values for a peer across the internet.
-    #[must_use]
     pub fn builder(device: DeviceId) -> ClientConfigBuilder<W> {
         ClientConfigBuilder {
             config: Self {

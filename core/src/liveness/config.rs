@@ -35,7 +35,6 @@ impl LivenessConfig {
     pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
     /// Starts from the values of [`LivenessConfig::internet`].
-    #[must_use]
     pub const fn builder() -> LivenessConfigBuilder {
         LivenessConfigBuilder { config: Self::internet(), write_stall: None, initial_rtt: None }
     }

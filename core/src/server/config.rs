@@ -33,7 +33,6 @@ where
     W::Config: Default,
 {
     /// Starts from the values for devices across the internet.
-    #[must_use]
     pub fn builder() -> ServerConfigBuilder<W> {
         ServerConfigBuilder {
             config: Self {
