@@ -503,8 +503,11 @@ impl<W: Wire> Client<W> {
             let heard = match connection.decode(&mut input) {
                 Ok(None) => return connection.decoded(now, frames),
                 Ok(Some(frame)) if connection.is_established() => {
-                    self.reconnect.proof_of_life();
-                    connection.heard(now, frame, &mut self.session)
+                    let heard = connection.heard(now, frame, &mut self.session);
+                    if heard.is_ok() {
+                        self.reconnect.proof_of_life();
+                    }
+                    heard
                 }
                 Ok(Some(frame)) => self.be_answered(now, frame).map(|()| Heard::Nothing),
                 Err(error) => Err(DownCause::Protocol(error)),
