@@ -28,7 +28,9 @@ fn a_link_on_hold_says_so_when_its_time_is_used_up() {
     while let Some(deadline) = client.poll_timeout() {
         now = deadline.at;
         client.handle_timeout(now);
-        assert_eq!(client.poll_action(), None, "an attempt without a network");
+        while let Some(action) = client.poll_action() {
+            assert!(!matches!(action, Action::Connect { .. }), "an attempt without a network");
+        }
         while let Some(event) = client.poll_event(now) {
             gave_up |= matches!(event, Event::GaveUp { .. });
         }
