@@ -426,7 +426,7 @@ impl<W: Wire> Server<W> {
                 }
                 connection::Verdict::Recovered => self.events.push(ServerEvent::Recovered { device }),
                 connection::Verdict::Measured => {}
-                connection::Verdict::Dead(cause) => self.lose(now, id, DownCause::Dead(cause)),
+                connection::Verdict::Dead(cause) => self.part(now, id, DownCause::Dead(cause), None),
             }
         }
         let Some(accepted) = self.connections.get_mut(id) else { return };
@@ -496,6 +496,9 @@ impl<W: Wire> Server<W> {
                     frames += 1;
                     continue;
                 }
+                (Stage::Greeting | Stage::Authenticating(_), Ok(Some(Frame::Goodbye(goodbye)))) => {
+                    Err(DownCause::Goodbye(*goodbye))
+                }
                 (Stage::Greeting | Stage::Authenticating(_), Ok(Some(frame))) => {
                     Err(DownCause::Protocol(WireError::Unexpected {
                         frame: frame.name(),
@@ -552,7 +555,7 @@ impl<W: Wire> Server<W> {
                 device: Some(hello.device.clone()),
                 address: accepted.address,
             });
-            self.say_goodbye(now, id, goodbye);
+            self.say_last(now, id, &Frame::Refuse(Box::new(goodbye)));
         }
     }
 
@@ -561,17 +564,17 @@ impl<W: Wire> Server<W> {
     fn part(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause, goodbye: Option<Goodbye>) {
         let Some(goodbye) = goodbye.or_else(|| cause.farewell()) else { return self.lose(now, id, cause) };
         if self.detach(now, id, cause) {
-            self.say_goodbye(now, id, goodbye);
+            self.say_last(now, id, &Frame::Goodbye(Box::new(goodbye)));
         }
     }
 
-    fn say_goodbye(&mut self, now: Timestamp, id: ConnectionId, goodbye: Goodbye) {
+    fn say_last(&mut self, now: Timestamp, id: ConnectionId, last: &Frame) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
         if !accepted.connection.is_established() {
             self.handshakes -= 1;
         }
         accepted.stage = Stage::Parting;
-        accepted.connection.close(now, goodbye, self.config.close_timeout);
+        accepted.connection.close(now, last, self.config.close_timeout);
     }
 
     /// The connection is over, whatever the device may think.
