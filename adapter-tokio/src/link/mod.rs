@@ -2,6 +2,7 @@
 
 mod attempt;
 mod builder;
+mod connect;
 mod driver;
 
 pub use builder::{LinkBuilder, OpenError};

@@ -82,7 +82,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.lock().aborted = true;
+        self.shared.lock().close_all();
         self.shared.notify_all();
     }
 }
@@ -131,6 +131,7 @@ impl Sockets {
     pub(super) fn close_all(&mut self) {
         self.stop_accepting();
         self.open = HashMap::new();
+        self.ready.forget_all();
     }
 
     /// Takes the connections that wait. Returns whether any did.
@@ -249,7 +250,11 @@ impl Sockets {
                     traffic.bytes_out += count as u64;
                     server.handle_input(now, id, ServerInput::Written(count));
                 }
-                Some(Err(failure)) => return server.handle_input(now, id, ServerInput::Ended(failure)),
+                Some(Err(failure)) => {
+                    // What the device said last may be waiting still.
+                    self.read_unasked(now, id, server, traffic);
+                    return server.handle_input(now, id, ServerInput::Ended(failure));
+                }
             }
         }
         waker.wake_by_ref();

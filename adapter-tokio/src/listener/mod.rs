@@ -99,7 +99,7 @@ impl Listener {
 
     /// Answers [`ServerEvent::Authenticate`]. Without effect if the connection is over or was answered for.
     pub fn answer(&self, connection: ConnectionId, verdict: Verdict) {
-        self.shared.tell(|server, now| server.answer(now, connection, verdict));
+        self.shared.tell(|state, now| state.server.answer(now, connection, verdict));
     }
 
     /// Accepts a message for a device that has a session, connected or not; waits for room in its outbox. If this is
@@ -126,24 +126,26 @@ impl Listener {
     /// is closed.
     pub fn try_send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
         let payload = payload.into();
-        if self.shared.lock().aborted {
-            return Err(SendError::Closed { payload });
-        }
-        self.shared.tell(|server, now| server.send(now, device, payload))
+        self.shared.tell(|state, now| match state.aborted {
+            true => Err(SendError::Closed { payload }),
+            false => state.server.send(now, device, payload),
+        })
     }
 
     /// Ends a device's connection with this goodbye. Its session is kept, unless the reason is
     /// [`Reason::Closed`](keepbeat_core::wire::Reason::Closed).
     pub fn disconnect(&self, device: &DeviceId, goodbye: Goodbye) {
-        self.shared.tell(|server, now| server.disconnect(now, device, goodbye));
+        self.shared.tell(|state, now| state.server.disconnect(now, device, goodbye));
     }
 
     /// Shuts down politely: closes the listening socket at once, asks all devices to come back after `retry_after`, within
     /// the `spread` behind it, and waits until all are gone. The sessions stay; take them with [`Listener::abort`] for a
     /// listener that follows. If this is dropped, the listener goes on draining.
     pub async fn drain(&self, retry_after: Duration, spread: Duration) {
-        self.shared.lock().sockets.stop_accepting();
-        self.shared.tell(|server, now| server.drain(now, retry_after, spread));
+        self.shared.tell(|state, now| {
+            state.sockets.stop_accepting();
+            state.server.drain(now, retry_after, spread);
+        });
         loop {
             let over = self.shared.over.notified();
             if self.shared.lock().is_over() {
@@ -279,9 +281,9 @@ impl Shared {
     }
 
     /// Does something to the server, and has the driver see to the rest.
-    fn tell<R>(&self, action: impl FnOnce(&mut Server, Timestamp) -> R) -> R {
+    fn tell<R>(&self, action: impl FnOnce(&mut State, Timestamp) -> R) -> R {
         let mut state = self.lock();
-        let result = action(&mut state.server, Clock::now());
+        let result = action(&mut state, Clock::now());
         state.asked = true;
         let driver = state.driver.take();
         drop(state);
@@ -292,9 +294,10 @@ impl Shared {
     }
 
     fn abort(&self) -> Sessions {
-        self.lock().sockets.close_all();
-        let sessions = self.tell(Server::take_sessions);
-        self.lock().aborted = true;
+        let sessions = self.tell(|state, now| {
+            state.close_all();
+            state.server.take_sessions(now)
+        });
         self.notify_all();
         sessions
     }
@@ -310,6 +313,11 @@ impl State {
     /// Whether nothing happens any more.
     fn is_over(&self) -> bool {
         self.aborted || self.server.is_drained()
+    }
+
+    fn close_all(&mut self) {
+        self.aborted = true;
+        self.sockets.close_all();
     }
 
     fn take_event(&mut self) -> Option<ServerEvent> {
