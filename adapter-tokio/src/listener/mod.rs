@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,14 +84,8 @@ impl Listener {
     pub async fn next_event(&self) -> Option<ServerEvent> {
         loop {
             let more = self.shared.events.notified();
-            {
-                let mut state = self.shared.lock();
-                if let Some(event) = state.take_event() {
-                    return Some(event);
-                }
-                if state.is_over() {
-                    return None;
-                }
+            if let Poll::Ready(event) = self.shared.poll_event() {
+                return event;
             }
             more.await;
         }
@@ -126,10 +120,16 @@ impl Listener {
     /// is closed.
     pub fn try_send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
         let payload = payload.into();
-        self.shared.tell(|state, now| match state.aborted {
-            true => Err(SendError::Closed { payload }),
-            false => state.server.send(now, device, payload),
-        })
+        let mut state = self.shared.lock();
+        if state.aborted {
+            return Err(SendError::Closed { payload });
+        }
+        let result = state.server.send(Clock::now(), device, payload);
+        // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
+        if result.is_ok() {
+            wake(state);
+        }
+        result
     }
 
     /// Ends a device's connection with this goodbye. Its session is kept, unless the reason is
@@ -284,12 +284,7 @@ impl Shared {
     fn tell<R>(&self, action: impl FnOnce(&mut State, Timestamp) -> R) -> R {
         let mut state = self.lock();
         let result = action(&mut state, Clock::now());
-        state.asked = true;
-        let driver = state.driver.take();
-        drop(state);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        wake(state);
         result
     }
 
@@ -302,10 +297,36 @@ impl Shared {
         sessions
     }
 
+    fn poll_event(&self) -> Poll<Option<ServerEvent>> {
+        let mut state = self.lock();
+        let Some(event) = state.server.poll_event(Clock::now()) else {
+            return if state.is_over() { Poll::Ready(None) } else { Poll::Pending };
+        };
+        // Taking a message may let its connection be read again.
+        let before = state.actions.len();
+        while let Some(action) = state.server.poll_action() {
+            state.actions.push(action);
+        }
+        if state.actions.len() > before {
+            wake(state);
+        }
+        Poll::Ready(Some(event))
+    }
+
     fn notify_all(&self) {
         self.events.notify_waiters();
         self.room.notify_waiters();
         self.over.notify_waiters();
+    }
+}
+
+/// The application did something: the driver has a turn.
+fn wake(mut state: MutexGuard<'_, State>) {
+    state.asked = true;
+    let driver = state.driver.take();
+    drop(state);
+    if let Some(driver) = driver {
+        driver.wake();
     }
 }
 
@@ -318,18 +339,5 @@ impl State {
     fn close_all(&mut self) {
         self.aborted = true;
         self.sockets.close_all();
-    }
-
-    fn take_event(&mut self) -> Option<ServerEvent> {
-        let event = self.server.poll_event(Clock::now());
-        // Taking a message may let its connection be read again.
-        while let Some(action) = self.server.poll_action() {
-            self.actions.push(action);
-            self.asked = true;
-            if let Some(driver) = self.driver.take() {
-                driver.wake();
-            }
-        }
-        event
     }
 }
