@@ -127,7 +127,7 @@ async fn a_sender_waits_for_room_and_goes_on() {
     {
         // A sender that gives up loses its own message only.
         let mut given_up = pin!(link.send("never"));
-        poll_fn(|cx| Poll::Ready(assert!(given_up.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(given_up.as_mut().poll(cx).is_pending())).await);
     }
     let mut fourth = pin!(link.send(3_u32.to_be_bytes().to_vec()));
     let mut fifth = pin!(link.send(4_u32.to_be_bytes().to_vec()));
@@ -153,9 +153,8 @@ async fn waiting_senders_hear_that_the_link_is_closed() {
     let link = Link::open(address.to_string(), config);
     let first = link.try_send("kept").unwrap();
     assert_eq!(first, Ticket(1));
-    let (sent, closed) = within(async { tokio::join!(link.send("back"), async { link.close() }) }).await;
+    let (sent, ()) = within(async { tokio::join!(link.send("back"), async { link.close() }) }).await;
     assert_eq!(sent, Err(SendError::Closed { payload: Bytes::from("back") }));
-    assert_eq!(closed, ());
     assert_eq!(link.unacknowledged(), 1);
     let closed =
         until(&link, |event| if let Event::Closed { unacknowledged } = event { Some(unacknowledged) } else { None });
@@ -164,11 +163,11 @@ async fn waiting_senders_hear_that_the_link_is_closed() {
     // What was kept goes out when the link is opened again.
     let listener = Listener::bind(address, server().build().unwrap()).await.unwrap();
     link.reopen();
-    server_until(&listener, |event| match event {
-        ServerEvent::Message { payload, .. } => Some(assert_eq!(&payload[..], b"kept")),
+    let kept = server_until(&listener, |event| match event {
+        ServerEvent::Message { payload, .. } => Some(payload),
         _ => None,
-    })
-    .await;
+    });
+    assert_eq!(&kept.await[..], b"kept");
     up(&link).await;
 }
 
