@@ -4,7 +4,6 @@
 mod support;
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::time::Duration;
 
 use keepbeat_tokio::clock::Clock;
@@ -38,7 +37,7 @@ async fn a_peer_in_a_black_hole_is_found_dead_in_time() {
     };
     let (down, offline) = tokio::select! {
         verdicts = verdicts => verdicts,
-        never = watch_lateness(&lateness) => match never {},
+        () = watch_lateness(&lateness) => unreachable!(),
     };
     let allowed = liveness.worst_case_detection() + millis(50) + 2 * lateness.get();
     for (report, at) in [down, offline] {
@@ -52,7 +51,8 @@ fn in_time(report: DownReport) -> (DownReport, Timestamp) {
 }
 
 /// How late the machine wakes us at worst: what a busy machine adds is no fault of the driver.
-async fn watch_lateness(worst: &Cell<Duration>) -> Infallible {
+#[expect(clippy::infinite_loop, reason = "whoever waits for it also waits for something else")]
+async fn watch_lateness(worst: &Cell<Duration>) {
     loop {
         let before = Clock::now();
         tokio::time::sleep(millis(5)).await;

@@ -43,6 +43,8 @@ pub(super) struct Sockets {
 struct Socket {
     stream: TcpStream,
     waker: Waker,
+    /// It has written its share of this turn; the next one is ordered.
+    resting: bool,
 }
 
 /// What a turn left to do.
@@ -98,8 +100,7 @@ fn turn(cx: &mut Context<'_>, state: &mut State, alarm: &mut Alarm) -> Turn {
     for _ in 0..CONNECTIONS_PER_TURN {
         let Some(id) = sockets.ready.next() else { break };
         busy = true;
-        sockets.on_readable(now, id, server, traffic);
-        sockets.flush(now, id, server, traffic);
+        sockets.on_woken(now, id, server, traffic);
     }
     if !sockets.ready.is_empty() {
         cx.waker().wake_by_ref();
@@ -149,7 +150,7 @@ impl Sockets {
                         self.options.apply(&stream);
                         let waker = Waker::from(self.ready.flag(id));
                         waker.wake_by_ref();
-                        self.open.insert(id, Socket { stream, waker });
+                        self.open.insert(id, Socket { stream, waker, resting: false });
                     }
                 }
                 Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
@@ -163,9 +164,17 @@ impl Sockets {
         true
     }
 
+    fn on_woken(&mut self, now: Timestamp, id: ConnectionId, server: &mut Server, traffic: &mut Traffic) {
+        if let Some(socket) = self.open.get_mut(&id) {
+            socket.resting = false;
+        }
+        self.on_readable(now, id, server, traffic);
+        self.flush(now, id, server, traffic);
+    }
+
     /// Reads while there is something to read and the server wants it.
     fn on_readable(&mut self, now: Timestamp, id: ConnectionId, server: &mut Server, traffic: &mut Traffic) {
-        let Some(Socket { stream, waker }) = self.open.get_mut(&id) else { return };
+        let Some(Socket { stream, waker, .. }) = self.open.get_mut(&id) else { return };
         for _ in 0..READS_PER_TURN {
             if !server.wants_read(id) {
                 return;
@@ -237,7 +246,10 @@ impl Sockets {
 
     /// Writes what waits, as far as the socket takes it.
     fn flush(&mut self, now: Timestamp, id: ConnectionId, server: &mut Server, traffic: &mut Traffic) {
-        let Some(Socket { stream, waker }) = self.open.get_mut(&id) else { return };
+        let Some(Socket { stream, waker, resting }) = self.open.get_mut(&id) else { return };
+        if *resting {
+            return;
+        }
         for _ in 0..WRITES_PER_TURN {
             let bytes = server.transmit(id);
             if bytes.is_empty() {
@@ -257,6 +269,7 @@ impl Sockets {
                 }
             }
         }
+        *resting = true;
         waker.wake_by_ref();
     }
 }
