@@ -4,15 +4,16 @@
 mod support;
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keepbeat_tokio::clock::Clock;
-use keepbeat_tokio::core::liveness::LivenessConfig;
 use keepbeat_tokio::core::session::QueueLimits;
 use keepbeat_tokio::core::wire::beat::BeatConfig;
 use keepbeat_tokio::core::{DownCause, DownReport};
 use keepbeat_tokio::{Event, Link, Listener, ServerEvent, Timestamp, Traffic};
 use support::*;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_peer_in_a_black_hole_is_found_dead_in_time() {
@@ -135,21 +136,30 @@ async fn an_idle_pair_wakes_for_its_beats_only() {
 }
 
 #[tokio::test]
-async fn a_quiet_pair_does_not_wake_at_all() {
-    let liveness = LivenessConfig::internet();
-    let listener = listen(server()).await;
-    let link = link(&listener, client("a").liveness(liveness));
-    link.send("hello").await.unwrap();
-    until(&link, |event| matches!(event, Event::Acknowledged { .. }).then_some(())).await;
+async fn a_quiet_pair_does_not_wake_even_if_senders_wait() {
+    let one = || QueueLimits::new(1, 1000).unwrap();
+    let listener = Arc::new(listen(server().inbox(one()).outbox(one())).await);
+    let link = Arc::new(link(&listener, client("a").inbox(one()).outbox(one())));
+    up(&link).await;
+    // Nobody takes the messages, so neither side reads on, and the outboxes stay full.
+    link.send("taken by nobody").await.unwrap();
+    listener.send(&device("a"), "taken by nobody").await.unwrap();
+    let mut senders = JoinSet::new();
+    let (near, far) = (link.clone(), listener.clone());
+    senders.spawn(async move { near.send("waits").await.is_ok() && near.send("waits").await.is_ok() });
+    senders.spawn(async move { far.send(&device("a"), "waits").await.is_ok() });
+    // What all that left to do is done when another pair has exchanged some beats.
     let another = listen(server().liveness(beats(100, 100))).await;
     let clock = support::link(&another, client("clock").liveness(beats(100, 100)));
-    // What the last message left to do is done when another pair has exchanged a beat.
-    until(&clock, |event| matches!(event, Event::Rtt(_)).then_some(())).await;
+    for _ in 0..5 {
+        until(&clock, |event| matches!(event, Event::Rtt(_)).then_some(())).await;
+    }
     let before = (link.traffic(), listener.traffic());
-    for _ in 0..20 {
+    for _ in 0..10 {
         until(&clock, |event| matches!(event, Event::Rtt(_)).then_some(())).await;
     }
     assert_eq!((link.traffic(), listener.traffic()), before);
+    assert!(senders.try_join_next().is_none(), "they still wait");
 }
 
 /// The answers wait in the operating system while our own runtime stands still: nobody is to be suspected for that.
@@ -176,8 +186,11 @@ fn a_runtime_that_stood_still_reads_before_it_judges() {
                 _ => None,
             })
             .await;
-            // The next beat has just left, or is about to; its answer comes while we stand still.
-            tokio::time::sleep(millis(85)).await;
+            // The next beat leaves, and its answer comes while we stand still, for longer than it may take.
+            let before = link.traffic().bytes_out;
+            while link.traffic().bytes_out == before {
+                tokio::task::yield_now().await;
+            }
             let begin = Clock::now();
             while Clock::now().since(begin) < millis(80) {
                 std::hint::spin_loop();
