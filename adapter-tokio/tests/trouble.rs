@@ -142,12 +142,10 @@ async fn a_quiet_pair_does_not_wake_even_if_senders_wait() {
     let link = Arc::new(link(&listener, client("a").inbox(one()).outbox(one())));
     up(&link).await;
     // Nobody takes the messages, so neither side reads on, and the outboxes stay full.
-    link.send("taken by nobody").await.unwrap();
-    listener.send(&device("a"), "taken by nobody").await.unwrap();
     let mut senders = JoinSet::new();
     let (near, far) = (link.clone(), listener.clone());
-    senders.spawn(async move { near.send("waits").await.is_ok() && near.send("waits").await.is_ok() });
-    senders.spawn(async move { far.send(&device("a"), "waits").await.is_ok() });
+    senders.spawn(async move { while near.send("taken by nobody").await.is_ok() {} });
+    senders.spawn(async move { while far.send(&device("a"), "taken by nobody").await.is_ok() {} });
     // What all that left to do is done when another pair has exchanged some beats.
     let another = listen(server().liveness(beats(100, 100))).await;
     let clock = support::link(&another, client("clock").liveness(beats(100, 100)));
@@ -159,6 +157,7 @@ async fn a_quiet_pair_does_not_wake_even_if_senders_wait() {
         until(&clock, |event| matches!(event, Event::Rtt(_)).then_some(())).await;
     }
     assert_eq!((link.traffic(), listener.traffic()), before);
+    assert_eq!((link.unacknowledged(), listener.unacknowledged(&device("a"))), (1, 1));
     assert!(senders.try_join_next().is_none(), "they still wait");
 }
 
