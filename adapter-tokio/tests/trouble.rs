@@ -163,7 +163,7 @@ async fn a_quiet_pair_does_not_wake_even_if_senders_wait() {
 
 /// The answers wait in the operating system while our own runtime stands still: nobody is to be suspected for that.
 #[test]
-fn a_runtime_that_stood_still_reads_before_it_judges() {
+fn a_runtime_that_stood_still_suspects_nobody() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (bound, address) = std::sync::mpsc::channel();
     let (done, finished) = tokio::sync::oneshot::channel::<()>();
