@@ -426,7 +426,7 @@ impl<W: Wire> Server<W> {
                 }
                 connection::Verdict::Recovered => self.events.push(ServerEvent::Recovered { device }),
                 connection::Verdict::Measured => {}
-                connection::Verdict::Dead(cause) => self.lose(now, id, DownCause::Dead(cause)),
+                connection::Verdict::Dead(cause) => self.part(now, id, DownCause::Dead(cause), None),
             }
         }
         let Some(accepted) = self.connections.get_mut(id) else { return };
