@@ -144,7 +144,8 @@ impl<W: Wire> Client<W> {
             State::Connected { connection, ending: ending @ None } if connection.is_established() => {
                 let cause = DownCause::Closed(Reason::Closed);
                 *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
-                connection.close(now, Goodbye::new(Reason::Closed, ""), self.config.close_timeout);
+                let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Closed, "")));
+                connection.close(now, &farewell, self.config.close_timeout);
             }
             State::Connected { ending: Some(_), .. } => {}
             _ => self.finish(now),
@@ -613,7 +614,7 @@ impl<W: Wire> Client<W> {
             return self.lose(now, cause);
         };
         *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
-        connection.close(now, goodbye, self.config.close_timeout);
+        connection.close(now, &Frame::Goodbye(Box::new(goodbye)), self.config.close_timeout);
     }
 
     /// The goodbye is said and heard, or will not be.

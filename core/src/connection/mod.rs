@@ -9,13 +9,12 @@ mod events;
 pub use cause::{DownCause, DownReport, Failure};
 pub(crate) use events::{Classify, EventQueue};
 
-use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::liveness::{DeathCause, Evidence, Liveness, LivenessAction};
 use crate::session::{Dropped, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
-use crate::wire::{Frame, Goodbye, Tx, Wire, WireError};
+use crate::wire::{Frame, Tx, Wire, WireError};
 
 /// Messages are handed to the wire while fewer bytes than this wait, so that a beat never waits behind more.
 const HIGH_WATER: u64 = 64 << 10;
@@ -230,13 +229,10 @@ impl<W: Wire> Connection<W> {
         self.note_writes(now);
     }
 
-    /// Tells the peer why this is the end; what it still sends is thrown away until it hangs up, or until `timeout`.
-    pub(crate) fn close(&mut self, now: Timestamp, goodbye: Goodbye, timeout: Duration) {
-        let frame = match self.phase {
-            Phase::Established => Frame::Goodbye(Box::new(goodbye)),
-            _ => Frame::Refuse(Box::new(goodbye)),
-        };
-        self.wire.encode(&frame, &mut self.tx);
+    /// Tells the peer with a last frame why this is the end; what it still sends is thrown away until it hangs up, or
+    /// until `timeout`.
+    pub(crate) fn close(&mut self, now: Timestamp, farewell: &Frame, timeout: Duration) {
+        self.wire.encode(farewell, &mut self.tx);
         self.phase = Phase::Closing { until: now.after(timeout) };
         self.liveness = None;
     }
