@@ -496,6 +496,9 @@ impl<W: Wire> Server<W> {
                     frames += 1;
                     continue;
                 }
+                (Stage::Greeting | Stage::Authenticating(_), Ok(Some(Frame::Goodbye(goodbye)))) => {
+                    Err(DownCause::Goodbye(*goodbye))
+                }
                 (Stage::Greeting | Stage::Authenticating(_), Ok(Some(frame))) => {
                     Err(DownCause::Protocol(WireError::Unexpected {
                         frame: frame.name(),
