@@ -548,8 +548,7 @@ impl<W: Wire> Client<W> {
 
     fn be_welcomed(&mut self, now: Timestamp, welcome: &Welcome) -> Result<(), DownCause> {
         if welcome.version == 0 || welcome.version > PROTOCOL_VERSION {
-            let problem = "it chose a version that we do not speak";
-            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
+            return Err(DownCause::Closed(Reason::UnsupportedVersion));
         }
         let mut in_doubt = 0;
         if !welcome.resumed {
