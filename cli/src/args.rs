@@ -9,6 +9,8 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::DemoArgs;
+
 /// Heartbeats, dead-peer detection and reconnection on the command line.
 #[derive(Debug, Parser)]
 #[command(name = "keepbeat", version, about, long_about = None, styles = STYLES, max_term_width = 100)]
@@ -20,6 +22,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(after_help = DEMO_HELP)]
+    Demo(DemoArgs),
     /// Accept links, echo every message, and tell who is here
     #[command(after_help = SERVE_HELP)]
     Serve(ServeArgs),
@@ -98,15 +102,27 @@ const EXIT_CODES: &str = "\
 Times are a number and a unit: 200ms, 5s, 1.5m, 1h.
 
 Exit codes:
-  0  done: closed, drained, or everything acknowledged at the end of stdin
-  1  failed: the link gave up, or the address could not be listened on
+  0  done: closed, drained, everything acknowledged at the end of stdin, or a demo that kept every promise
+  1  failed: the link gave up, the address could not be listened on, or a demo that did not keep a promise
   2  bad usage: arguments, an impossible configuration, a file of --auth, or a line too long for a message
 
 Examples:
+  keepbeat demo
   keepbeat serve beat://127.0.0.1:4800
   echo hello | keepbeat connect beat://127.0.0.1:4800
 
 The manual is docs/cli.md.";
+
+const DEMO_HELP: &str = "\
+Exit codes:
+  0  every silence was found out in time, no living link was given up, no message was lost or duplicated
+  1  not so, or there were no sockets
+  2  bad usage: arguments
+
+Examples:
+  keepbeat demo                                    20 links, 20 seconds
+  keepbeat demo --links 100 --seconds 60 --seed 7  a longer run, with other faults
+  keepbeat demo --json | tail -n 1                 only the figures, for a program";
 
 const SERVE_HELP: &str = "\
 Times are a number and a unit: 200ms, 5s, 1.5m, 1h.

@@ -3,6 +3,7 @@
 mod args;
 mod auth;
 mod connect;
+mod demo;
 mod input;
 mod output;
 mod report;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
             Command::Connect(args) => connect::run(args).await,
         }
