@@ -314,12 +314,12 @@ impl<W: Wire> Client<W> {
         }
     }
 
-    /// Whether the driver should read. `false` while the inbox is full.
+    /// Whether the driver should read. `false` while the link is up and the inbox is full.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         match &self.state {
             State::Connected { ending: Some(_), .. } => true,
-            State::Connected { .. } => !self.session.inbox.is_full(),
+            State::Connected { connection, .. } => !connection.is_established() || !self.session.inbox.is_full(),
             _ => false,
         }
     }
