@@ -201,7 +201,6 @@ impl<W: Wire> Client<W> {
         {
             self.hinted_at = Some(now);
             liveness.probe_now(now);
-            connection.handle_timeout(now);
         }
         self.settle(now);
     }

@@ -263,10 +263,11 @@ impl Liveness {
         }
     }
 
-    /// Something outside says that the path may have changed: the next beat is due now, unless one is out already.
+    /// Something outside says that the path may have changed: asks for the next beat at once, unless one is out already.
+    /// Judges nobody, because what can be read was not handed over yet.
     pub fn probe_now(&mut self, now: Timestamp) {
         if self.awaiting.is_none() && self.flags & flag::UNWRITTEN == 0 && self.verdict.is_none() {
-            self.next_beat = Some(now);
+            self.fire(now, Deadline::new(now, DeadlineCause::Beat));
         }
     }
 
