@@ -138,7 +138,8 @@ fn a_death_is_one_event_and_one_reconnect_whatever_else_is_reported() {
         rig.turn();
     }
     assert_eq!(names(&rig.events), ["suspect", "down"]);
-    let disconnects: Vec<_> = rig.actions.iter().filter(|(_, action)| *action == Action::Disconnect { epoch }).collect();
+    let disconnects: Vec<_> =
+        rig.actions.iter().filter(|(_, action)| *action == Action::Disconnect { epoch }).collect();
     assert_eq!(disconnects.len(), 1);
     let (_, report, retry_at) = rig.downs().remove(0);
     assert_eq!(report.cause, DownCause::Dead(DeathCause::NoReply));
@@ -267,10 +268,7 @@ fn impossible_configurations_are_refused_with_the_values_in_conflict() {
         assert!(builder.build().unwrap_err().to_string().contains("is zero"));
     }
     let reversed = ServerConfig::<keepbeat_core::wire::beat::Beat>::builder().intervals(2 * SECOND, SECOND).build();
-    assert_eq!(
-        reversed.unwrap_err().to_string(),
-        "shortest interval 2s is above the longest 1s; exchange them"
-    );
+    assert_eq!(reversed.unwrap_err().to_string(), "shortest interval 2s is above the longest 1s; exchange them");
 }
 
 #[test]
@@ -290,7 +288,10 @@ fn every_step_of_an_attempt_has_a_deadline() {
 
     rig.answer = Answer::Open;
     let open = rig.wake(Why::Reconnect);
-    assert_eq!(rig.client.poll_timeout().map(|due| (due.at, due.cause)), Some((open.after(2 * SECOND), Why::Handshake)));
+    assert_eq!(
+        rig.client.poll_timeout().map(|due| (due.at, due.cause)),
+        Some((open.after(2 * SECOND), Why::Handshake))
+    );
     // Bytes that trickle in do not extend it.
     rig.now = open.after(1999 * MS);
     rig.say_bytes(&encoded(&Frame::Welcome(Box::new(welcome())))[..20]);

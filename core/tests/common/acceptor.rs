@@ -59,7 +59,9 @@ impl Acceptor {
     pub(crate) fn welcomed(&mut self, hello: &Hello) -> (ConnectionId, Welcome) {
         let id = self.enter(hello);
         let frames = self.heard(id);
-        match frames.into_iter().find_map(|frame| if let Frame::Welcome(welcome) = frame { Some(welcome) } else { None })
+        match frames
+            .into_iter()
+            .find_map(|frame| if let Frame::Welcome(welcome) = frame { Some(welcome) } else { None })
         {
             Some(welcome) => (id, *welcome),
             None => panic!("{} was not welcomed", hello.device),
