@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::{ConnectionId, Key, Server, ServerConfig, ServerEvent, Stage};
 use crate::connection::{DownCause, DownReport};
 use crate::liveness::{Judgement, Liveness};
-use crate::session::{Session, Token};
+use crate::session::{Inbox, Session, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
 use crate::wire::{DeviceId, Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire};
 
@@ -154,7 +154,11 @@ impl<W: Wire> Server<W> {
             let before = core::mem::replace(&mut device.presence, Presence::Here(id));
             return Entrance { resumed: false, before: Some(before) };
         }
-        let fresh = self.new_device(id);
+        // What the application has not taken yet still occupies its room.
+        let mut inbox = core::mem::replace(&mut device.session.inbox, Inbox::new(self.config.inbox.clone()));
+        inbox.restart();
+        let mut fresh = self.new_device(id);
+        fresh.session.inbox = inbox;
         let Some(mut ended) = self.devices.insert(hello.device.clone(), fresh) else {
             return Entrance { resumed: false, before: None };
         };
