@@ -5,12 +5,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use keepbeat_core::client::{Action, Client, ClientConfig, Event, Input};
+use keepbeat_core::Failure;
+use keepbeat_core::client::{Action, Client, ClientConfig, Event, Input, LinkState};
 use keepbeat_core::entropy::Prng;
+use keepbeat_core::reconnect::{Hint, ReconnectConfig};
 use keepbeat_core::server::{Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::DeviceId;
 use keepbeat_core::wire::beat::Beat;
+
+#[test]
+fn a_link_on_hold_says_so_when_its_time_is_used_up() {
+    let reconnect = ReconnectConfig::builder().max_elapsed(Duration::from_secs(10)).build().unwrap();
+    let config = ClientConfig::builder(DeviceId::new("d").unwrap()).reconnect(reconnect).build().unwrap();
+    let mut client: Client<Beat> = Client::new(Arc::new(config), 1);
+    let mut now = Timestamp::from_millis(1);
+    client.open(now);
+    let Some(Action::Connect { epoch }) = client.poll_action() else { panic!("no attempt") };
+    client.handle_input(now, Input::OpenFailed { epoch, failure: Failure::Refused });
+    client.hint(now, Hint::NetworkDown);
+    let mut gave_up = false;
+    while let Some(deadline) = client.poll_timeout() {
+        now = deadline.at;
+        client.handle_timeout(now);
+        while let Some(action) = client.poll_action() {
+            assert!(!matches!(action, Action::Connect { .. }), "an attempt without a network");
+        }
+        while let Some(event) = client.poll_event(now) {
+            gave_up |= matches!(event, Event::GaveUp { .. });
+        }
+    }
+    assert!(gave_up);
+    assert_eq!((now, client.state()), (Timestamp::from_millis(10_001), LinkState::Closed));
+    assert!(client.send(now, Bytes::new()).is_err());
+}
 
 #[test]
 fn two_machines_shake_hands_and_exchange_messages() {

@@ -19,7 +19,7 @@ use self::config::Credentials;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue, Heard, Verdict};
 use crate::entropy::Prng;
 use crate::liveness::{Evidence, Judgement, Liveness, LivenessConfig, Rtt};
-use crate::reconnect::{Hint, Reconnect, ReconnectAction, ReconnectState, Retry};
+use crate::reconnect::{GiveUpCause, Hint, Reconnect, ReconnectAction, ReconnectState, Retry};
 use crate::session::{SendError, Session, Ticket, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
 use crate::wire::beat::Beat;
@@ -418,9 +418,11 @@ impl<W: Wire> Client<W> {
             return self.close(now);
         }
         while let Some(action) = self.reconnect.poll_action() {
-            // The others are told where the connection was lost.
-            if let ReconnectAction::Connect { attempt } = action {
-                self.attempt(now, attempt);
+            match action {
+                ReconnectAction::Connect { attempt } => self.attempt(now, attempt),
+                ReconnectAction::GiveUp { cause } => self.give_up(cause),
+                // A hint moved the attempt; `state` tells to when.
+                ReconnectAction::ScheduleReconnect { .. } => {}
             }
         }
         if let State::Connected { connection, .. } = &mut self.state {
@@ -502,8 +504,11 @@ impl<W: Wire> Client<W> {
             let heard = match connection.decode(&mut input) {
                 Ok(None) => return connection.decoded(now, frames),
                 Ok(Some(frame)) if connection.is_established() => {
-                    self.reconnect.proof_of_life();
-                    connection.heard(now, frame, &mut self.session)
+                    let heard = connection.heard(now, frame, &mut self.session);
+                    if heard.is_ok() {
+                        self.reconnect.proof_of_life();
+                    }
+                    heard
                 }
                 Ok(Some(frame)) => self.be_answered(now, frame).map(|()| Heard::Nothing),
                 Err(error) => Err(DownCause::Protocol(error)),
@@ -656,9 +661,13 @@ impl<W: Wire> Client<W> {
         }
         self.events.push(Event::Down { report, retry_at, conflict: self.reconnect.in_conflict() });
         if let Some(cause) = gave_up {
-            self.intent = Intent::Closed;
-            self.events.push(Event::GaveUp { cause, unacknowledged: self.session.outbox.len() });
+            self.give_up(cause);
         }
+    }
+
+    fn give_up(&mut self, cause: GiveUpCause) {
+        self.intent = Intent::Closed;
+        self.events.push(Event::GaveUp { cause, unacknowledged: self.session.outbox.len() });
     }
 
     /// Refused credentials get one chance with fresh ones, if a provider can give them.

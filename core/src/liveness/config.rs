@@ -147,8 +147,12 @@ impl LivenessConfig {
 }
 
 const fn percent_of(span: Duration, percent: u32) -> Duration {
+    // The division cannot fail; if the product is too large, so is the result.
     match span.checked_mul(percent) {
-        Some(product) => Duration::from_nanos((product.as_nanos() / 100) as u64),
+        Some(product) => match product.checked_div(100) {
+            Some(part) => part,
+            None => Duration::MAX,
+        },
         None => Duration::MAX,
     }
 }
@@ -409,6 +413,7 @@ mod tests {
         let max = Duration::MAX;
         let config = base().stall_limit(max).frame_time(max).write_stall(max).build().unwrap();
         assert_eq!(config.worst_case_detection(), max);
+        assert!(config.bound_for(Duration::from_secs(1 << 40), 400 * MS) > Duration::from_secs(1 << 40));
         assert!(base().reply_timeout(max).build().is_err());
         assert!(base().initial_rtt(max).build().is_err());
     }

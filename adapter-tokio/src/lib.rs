@@ -1,0 +1,54 @@
+//! Heartbeats, dead-peer detection and reconnection on tokio.
+//!
+//! A [`Link`] is one device's link to a server, across as many connections as it takes. A [`Listener`] is the other side:
+//! very many devices. What they decide is decided in [`keepbeat_core`]; this crate reads the clock, moves the bytes and
+//! sets one alarm.
+//!
+//! ```no_run
+//! use keepbeat_tokio::{ClientConfig, DeviceId, Event, Link};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ClientConfig::builder(DeviceId::new("thermometer-7")?).build()?;
+//! let link = Link::open("gateway.example:7411", config);
+//! link.send("21.5").await?;
+//! while let Some(event) = link.next_event().await {
+//!     match event {
+//!         Event::Up { resumed, .. } => println!("up, resumed: {resumed}"),
+//!         Event::Message(payload) => println!("the server says {payload:?}"),
+//!         Event::Down { report, retry_at, .. } => println!("down: {report}; next attempt: {retry_at:?}"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `link/` | [`Link`], [`LinkBuilder`], and the task that drives them |
+//! | `listener/` | [`Listener`], [`ListenerBuilder`], and the task that drives them |
+//! | `clock` | [`clock::Clock`], which counts suspend |
+//! | `io`, `alarm` | what both tasks do with a socket, and with time |
+//!
+//! The methods of both take `&self` and may be called from any task or thread. Every `async` method may be dropped before
+//! it is done; nothing is lost then.
+
+#![forbid(unsafe_code)]
+
+mod alarm;
+pub mod clock;
+mod io;
+mod link;
+mod listener;
+
+pub use io::{SocketOptions, Traffic};
+pub use link::{Link, LinkBuilder, OpenError};
+pub use listener::{Listener, ListenerBuilder};
+
+pub use keepbeat_core as core;
+pub use keepbeat_core::client::{ClientConfig, Event, LinkState};
+pub use keepbeat_core::reconnect::Hint;
+pub use keepbeat_core::server::{ConnectionId, ServerConfig, ServerEvent, Sessions, Verdict};
+pub use keepbeat_core::session::{SendError, Ticket};
+pub use keepbeat_core::time::Timestamp;
+pub use keepbeat_core::wire::DeviceId;

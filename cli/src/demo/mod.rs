@@ -1,0 +1,173 @@
+//! `keepbeat demo`: a server, many links, and between them a relay that breaks them on a schedule.
+
+mod ledger;
+mod peers;
+mod relay;
+mod schedule;
+mod screen;
+mod stage;
+mod summary;
+mod watch;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepbeat_core::liveness::{LivenessConfig, LivenessConfigError};
+use keepbeat_core::reconnect::ReconnectConfig;
+use keepbeat_core::server::Sessions;
+use keepbeat_tokio::clock::Clock;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::relay::{Port, Relay};
+use self::schedule::{Fault, Schedule};
+use self::screen::{Mode, Screen};
+use self::stage::{Phase, Stage};
+use self::summary::Summary;
+
+/// So long the last messages may take after the faults are over.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The exit code of a run that did not keep the promises.
+const BROKEN: u8 = 1;
+/// The exit code of a run that cannot be.
+const USAGE: u8 = 2;
+
+/// See links break, be found out and come back: a server, many clients, and a relay between them that injects faults on
+/// loopback. Exits with 0 if every silence was found out in time, no living link was given up, and no message was lost or
+/// duplicated; with 1 if not; with 2 on bad usage.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// How many clients.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
+    links: u16,
+    /// How long faults are injected.
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    seconds: u32,
+    /// Decides, with the two above, which fault comes when.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    seed: u64,
+    /// Print nothing but one JSON object, as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the demo.
+pub(crate) async fn run(args: DemoArgs) -> ExitCode {
+    match play(&args).await {
+        Ok(summary) => {
+            let text = if args.json { summary.json() } else { summary.text() };
+            if let Err(error) = writeln!(io::stdout(), "{text}") {
+                eprintln!("keepbeat: cannot write the summary to stdout: {error}");
+                return ExitCode::from(BROKEN);
+            }
+            let failures = summary.failures();
+            if args.json && !failures.is_empty() {
+                eprintln!("keepbeat: {}", failures.join(", "));
+            }
+            ExitCode::from(if failures.is_empty() { 0 } else { BROKEN })
+        }
+        Err(Error::Usage(message)) => {
+            eprintln!("keepbeat: {message}");
+            ExitCode::from(USAGE)
+        }
+        Err(Error::Failed(message)) => {
+            eprintln!("keepbeat: {message}");
+            ExitCode::from(BROKEN)
+        }
+    }
+}
+
+/// Why there is no summary.
+enum Error {
+    Usage(String),
+    Failed(String),
+}
+
+impl Error {
+    fn socket(error: &io::Error) -> Self {
+        Self::Failed(format!(
+            "the demo needs sockets on 127.0.0.1 and got none: {error}; try fewer --links, or allow more open files (ulimit -n)"
+        ))
+    }
+
+    fn config(error: &dyn std::error::Error) -> Self {
+        Self::Failed(format!("the demo's own configuration is wrong, please report this: {error}"))
+    }
+}
+
+/// Short, so that a person sees it work: a death is found out in about 0.8 s.
+fn liveness() -> Result<LivenessConfig, LivenessConfigError> {
+    LivenessConfig::builder().interval(Duration::from_millis(400)).reply_timeout(Duration::from_millis(300)).build()
+}
+
+fn reconnect() -> Result<ReconnectConfig, impl std::error::Error> {
+    ReconnectConfig::builder()
+        .floor(Duration::from_millis(20))
+        .base(Duration::from_millis(50))
+        .cap(Duration::from_secs(1))
+        .first_spread(Duration::from_millis(100))
+        .stable(Duration::from_millis(500))
+        .build()
+}
+
+async fn play(args: &DemoArgs) -> Result<Summary, Error> {
+    let (links, seconds, seed) = (usize::from(args.links), u64::from(args.seconds), args.seed);
+    let liveness = liveness().map_err(|error| Error::config(&error))?;
+    let reconnect = reconnect().map_err(|error| Error::config(&error))?;
+    let bound = liveness.worst_case_detection();
+    let schedule = Schedule::new(seed, links, seconds, bound).map_err(|error| Error::Usage(error.to_string()))?;
+    let mode = match (args.json, io::stdout().is_terminal()) {
+        (true, _) => Mode::Problems,
+        (false, true) => Mode::Table,
+        (false, false) => Mode::Lines,
+    };
+
+    let mut port = Port::reserve().map_err(|error| Error::socket(&error))?;
+    let config = peers::server_config(&liveness).map_err(|error| Error::config(&error))?;
+    let listener =
+        peers::listen(&mut port, &config, Sessions::default()).await.map_err(|error| Error::socket(&error))?;
+    let mut relays = Vec::with_capacity(links);
+    for _ in 0..links {
+        relays.push(Relay::open(port.address()).await.map_err(|error| Error::socket(&error))?);
+    }
+    let stage = Arc::new(Stage::new(Clock::now(), relays, bound));
+    let (restarts, restart) = mpsc::channel(1);
+    let mut cast = JoinSet::new();
+    cast.spawn(peers::serve(stage.clone(), port, config, listener, seed, restart));
+    for link in 0..links {
+        let config = peers::client_config(link, &liveness, &reconnect).map_err(|error| Error::config(&*error))?;
+        cast.spawn(peers::hold(stage.clone(), link, config, seed));
+    }
+    let screen = tokio::spawn(Screen::new(mode, args.seconds).run(stage.clone()));
+
+    for fault in schedule.faults {
+        tokio::time::sleep_until(stage.instant(fault.at)).await;
+        match fault.link {
+            Some(link) => drop(cast.spawn(inject(stage.clone(), link, fault))),
+            None => drop(restarts.send(fault.lasts).await),
+        }
+    }
+    tokio::time::sleep_until(stage.instant(Duration::from_secs(seconds))).await;
+    stage.enter(Phase::Draining);
+    drop(tokio::time::timeout(DRAIN, stage.settled()).await);
+    let still_down = links - stage.watch().census().up - stage.watch().census().suspect;
+    let totals = stage.totals();
+    stage.enter(Phase::Over);
+    while cast.join_next().await.is_some() {}
+    drop(screen.await);
+    let counts = std::mem::take(&mut stage.watch().counts);
+    Ok(Summary { links, seconds, seed, counts, totals, bytes: stage.bytes(), still_down })
+}
+
+/// One fault of one link, from its beginning to its end.
+async fn inject(stage: Arc<Stage>, link: usize, Fault { act, lasts, .. }: Fault) {
+    let Some(relay) = stage.relay(link) else { return };
+    stage.watch().fault_begins(Clock::now(), Some(link), act, lasts);
+    relay.begin(act);
+    tokio::time::sleep(lasts).await;
+    stage.watch().fault_ends(Clock::now(), Some(link));
+    relay.end(act);
+}

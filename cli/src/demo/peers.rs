@@ -1,0 +1,269 @@
+//! The two ends: clients and the server, with an application on each that talks all the time.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepbeat_core::DownReport;
+use keepbeat_core::client::ClientConfig;
+use keepbeat_core::entropy::Prng;
+use keepbeat_core::liveness::LivenessConfig;
+use keepbeat_core::reconnect::ReconnectConfig;
+use keepbeat_core::server::{ServerConfig, ServerConfigError, ServerEvent, Sessions};
+use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::DeviceId;
+use keepbeat_tokio::clock::Clock;
+use keepbeat_tokio::{Event, Link, Listener};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::relay::Port;
+use super::schedule::Act;
+use super::stage::{Phase, Stage};
+use super::watch::{Loss, Side};
+
+/// Each end says something about so often.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(100));
+/// Most messages are short; one in so many is long.
+const SHORT: (u64, u64) = (16, 256);
+const LONG: u64 = 16 << 10;
+const ONE_LONG_IN: u64 = 32;
+
+/// The server looks so often for whom it has something to say to.
+const TICK: Duration = Duration::from_millis(10);
+
+pub(super) fn client_config(
+    link: usize,
+    liveness: &LivenessConfig,
+    reconnect: &ReconnectConfig,
+) -> Result<ClientConfig, Box<dyn Error>> {
+    let config = ClientConfig::builder(DeviceId::new(&name(link))?)
+        .liveness(liveness.clone())
+        .reconnect(reconnect.clone())
+        .connect_timeout(Duration::from_millis(500))
+        .handshake_timeout(Duration::from_millis(500))
+        .build()?;
+    Ok(config)
+}
+
+pub(super) fn server_config(liveness: &LivenessConfig) -> Result<ServerConfig, ServerConfigError> {
+    ServerConfig::builder()
+        .liveness(liveness.clone())
+        .intervals(liveness.interval() / 2, liveness.interval() * 2)
+        .handshake_timeout(Duration::from_secs(1))
+        .build()
+}
+
+fn name(link: usize) -> String {
+    format!("link-{link:03}")
+}
+
+fn link_of(device: &DeviceId) -> Option<usize> {
+    device.as_str().strip_prefix("link-")?.parse().ok()
+}
+
+/// What an end's application will say.
+struct Talk {
+    prng: Prng,
+}
+
+impl Talk {
+    fn length(&mut self) -> usize {
+        let long = self.prng.between(1, ONE_LONG_IN) == 1;
+        (if long { LONG } else { self.prng.between(SHORT.0, SHORT.1) }) as usize
+    }
+
+    fn pause(&mut self) -> Duration {
+        self.prng.span(PAUSE.0, PAUSE.1)
+    }
+}
+
+/// The client of one link.
+pub(super) async fn hold(stage: Arc<Stage>, link: usize, config: ClientConfig, seed: u64) {
+    let Some(relay) = stage.relay(link) else { return };
+    let client = Link::open(relay.address().to_string(), config);
+    let mut talk = Talk { prng: Prng::new(seed ^ (link as u64 + 1)) };
+    let mut next = stage.instant(stage.elapsed() + talk.pause());
+    let mut phases = stage.phase();
+    loop {
+        let phase = *phases.borrow_and_update();
+        if phase == Phase::Over {
+            if let Some(evidence) = client.evidence() {
+                stage.watch().tally(&evidence);
+            }
+            return;
+        }
+        tokio::select! {
+            biased;
+            _ = phases.changed() => {}
+            event = client.next_event() => match event {
+                // What comes of the end is no event of the run.
+                Some(event) if *phases.borrow() < Phase::Over => on_client_event(&stage, link, event),
+                Some(_) => {}
+                None => return,
+            },
+            () = tokio::time::sleep_until(next), if phase == Phase::Playing => {
+                let length = talk.length();
+                stage.ledger(link, Side::Client, |ledger| {
+                    if client.try_send(ledger.next_message(link, length)).is_ok() {
+                        ledger.accepted();
+                    }
+                });
+                let beats = client.evidence().map_or(0, |evidence| evidence.beats_sent);
+                stage.watch().client_beats(link, beats);
+                next += talk.pause();
+            }
+        }
+    }
+}
+
+fn on_client_event(stage: &Stage, link: usize, event: Event) {
+    let now = Clock::now();
+    match event {
+        Event::Message(payload) => {
+            stage.ledger(link, Side::Server, |ledger| ledger.arrived(link, &payload));
+        }
+        Event::Up { resumed, worst_case_detection, .. } => {
+            stage.watch().client_up(now, link, resumed, worst_case_detection);
+        }
+        Event::Down { report, .. } => {
+            let loss = loss(stage, link, Side::Client, &report);
+            stage.watch().client_down(now, link, loss);
+        }
+        Event::Suspect { .. } => stage.watch().client_suspect(link, true),
+        Event::Recovered => stage.watch().client_suspect(link, false),
+        Event::Dropped(dropped) => {
+            stage.watch().broke(now, link, &format!("the client dropped a message: {dropped:?}"))
+        }
+        Event::GaveUp { cause, .. } => stage.watch().gave_up(now, link, &format!("{cause:?}")),
+        _ => {}
+    }
+}
+
+fn loss<'a>(stage: &Stage, link: usize, side: Side, report: &'a DownReport) -> Loss<'a> {
+    Loss { cause: &report.cause, evidence: report.evidence.as_ref(), silent_since: stage.silent_since(link, side) }
+}
+
+/// Opens the server, with the sessions of an earlier one.
+pub(super) async fn listen(port: &mut Port, config: &ServerConfig, sessions: Sessions) -> io::Result<Listener> {
+    // A failed attempt costs the sessions, so another socket tries the port first.
+    drop(port.listen(TcpListener::bind).await?);
+    Listener::builder(config.clone()).sessions(sessions).bind(port.address()).await
+}
+
+/// The server and its application.
+pub(super) async fn serve(
+    stage: Arc<Stage>,
+    mut port: Port,
+    config: ServerConfig,
+    mut listener: Listener,
+    seed: u64,
+    mut restarts: mpsc::Receiver<Duration>,
+) {
+    let mut talk = Talk { prng: Prng::new(!seed) };
+    let devices: Vec<_> = (0..stage.links()).filter_map(|link| DeviceId::new(&name(link)).ok()).collect();
+    let mut due: Vec<Timestamp> = devices.iter().map(|_| Clock::now().after(talk.pause())).collect();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut phases = stage.phase();
+    loop {
+        let phase = *phases.borrow_and_update();
+        if phase == Phase::Over {
+            for evidence in devices.iter().filter_map(|device| listener.evidence(device)) {
+                stage.watch().tally(&evidence);
+            }
+            return;
+        }
+        tokio::select! {
+            biased;
+            _ = phases.changed() => {}
+            event = listener.next_event() => match event {
+                Some(event) if *phases.borrow() < Phase::Over => on_server_event(&stage, event),
+                Some(_) => {}
+                None => return,
+            },
+            Some(lasts) = restarts.recv() => match restart(&stage, &mut port, &config, listener, lasts).await {
+                Ok(following) => listener = following,
+                Err(error) => return stage.watch().broke(Clock::now(), 0, &format!("the server cannot come back: {error}")),
+            },
+            _ = ticks.tick(), if phase == Phase::Playing => {
+                let now = Clock::now();
+                for (link, (device, due)) in devices.iter().zip(&mut due).enumerate() {
+                    if *due <= now {
+                        *due = now.after(talk.pause());
+                        say(&stage, &listener, link, device, talk.length());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn say(stage: &Stage, listener: &Listener, link: usize, device: &DeviceId, length: usize) {
+    stage.ledger(link, Side::Server, |ledger| {
+        // Before its first connection a device has no session, and takes nothing.
+        if listener.try_send(device, ledger.next_message(link, length)).is_ok() {
+            ledger.accepted();
+        }
+    });
+}
+
+/// The server goes without a word and comes back with its sessions.
+async fn restart(
+    stage: &Stage,
+    port: &mut Port,
+    config: &ServerConfig,
+    listener: Listener,
+    lasts: Duration,
+) -> io::Result<Listener> {
+    stage.watch().fault_begins(Clock::now(), None, Act::ServerRestart, lasts);
+    let sessions = listener.abort();
+    // What had arrived, and was acknowledged, is still to be taken.
+    while let Some(event) = listener.next_event().await {
+        on_server_event(stage, event);
+    }
+    tokio::time::sleep(lasts).await;
+    stage.watch().fault_ends(Clock::now(), None);
+    listen(port, config, sessions).await
+}
+
+fn on_server_event(stage: &Stage, event: ServerEvent) {
+    let now = Clock::now();
+    match event {
+        ServerEvent::Message { device, payload } => {
+            if let Some(link) = link_of(&device) {
+                stage.ledger(link, Side::Client, |ledger| ledger.arrived(link, &payload));
+            }
+        }
+        ServerEvent::Online { device, .. } | ServerEvent::Returned { device, .. } => {
+            if let Some(link) = link_of(&device) {
+                stage.watch().server_online(link);
+            }
+        }
+        ServerEvent::Offline { device, report, .. } => {
+            if let Some(link) = link_of(&device) {
+                let loss = loss(stage, link, Side::Server, &report);
+                stage.watch().server_offline(now, link, loss);
+            }
+        }
+        ServerEvent::Replaced { device, report, .. } => {
+            if let Some(link) = link_of(&device) {
+                let loss = loss(stage, link, Side::Server, &report);
+                stage.watch().server_replaced(now, link, loss);
+            }
+        }
+        ServerEvent::Suspect { .. } => stage.watch().server_suspect(),
+        ServerEvent::SessionEnded { device, undelivered } => {
+            let text = format!("the server ended the session; {} messages were not delivered", undelivered.len());
+            stage.watch().broke(now, link_of(&device).unwrap_or_default(), &text);
+        }
+        ServerEvent::Dropped { device, dropped } => {
+            let text = format!("the server dropped a message: {dropped:?}");
+            stage.watch().broke(now, link_of(&device).unwrap_or_default(), &text);
+        }
+        // Who was not let in, or did not finish its handshake, tries again.
+        _ => {}
+    }
+}

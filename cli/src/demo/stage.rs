@@ -1,0 +1,110 @@
+//! What all tasks of a run share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keepbeat_core::time::Timestamp;
+use keepbeat_tokio::clock::Clock;
+use tokio::sync::watch as channel;
+use tokio::time::Instant;
+
+use super::ledger::{Ledger, Totals};
+use super::relay::Relay;
+use super::watch::{Side, Watch};
+
+/// How far the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Faults come, messages flow.
+    Playing,
+    /// No more faults and messages; the last ones arrive.
+    Draining,
+    /// Everybody goes home.
+    Over,
+}
+
+/// The links from the outside: relays, ledgers, and the watch. Locks are held for a moment, never across a wait.
+pub(super) struct Stage {
+    start: Timestamp,
+    relays: Vec<Relay>,
+    watch: Mutex<Watch>,
+    /// For each link, what the client sends and what the server sends.
+    ledgers: Mutex<Vec<[Ledger; 2]>>,
+    phase: channel::Sender<Phase>,
+}
+
+impl Stage {
+    pub(super) fn new(start: Timestamp, relays: Vec<Relay>, bound: Duration) -> Self {
+        Self {
+            start,
+            watch: Mutex::new(Watch::new(start, relays.len(), bound)),
+            ledgers: Mutex::new(vec![<[Ledger; 2]>::default(); relays.len()]),
+            relays,
+            phase: channel::Sender::new(Phase::Playing),
+        }
+    }
+
+    /// The runtime's name for a moment of the run.
+    pub(super) fn instant(&self, at: Duration) -> Instant {
+        Instant::now() + self.start.after(at).since(Clock::now())
+    }
+
+    /// How long the run has been going.
+    pub(super) fn elapsed(&self) -> Duration {
+        Clock::now().since(self.start)
+    }
+
+    pub(super) fn links(&self) -> usize {
+        self.relays.len()
+    }
+
+    pub(super) fn relay(&self, link: usize) -> Option<&Relay> {
+        self.relays.get(link)
+    }
+
+    pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes in the ledger of what this end of a link sends.
+    pub(super) fn ledger<R>(&self, link: usize, sender: Side, write: impl FnOnce(&mut Ledger) -> R) -> Option<R> {
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let [client, server] = ledgers.get_mut(link)?;
+        Some(write(match sender {
+            Side::Client => client,
+            Side::Server => server,
+        }))
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        Totals::of(self.ledgers.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten())
+    }
+
+    /// When the relay last passed on a byte to this end.
+    pub(super) fn silent_since(&self, link: usize, side: Side) -> Timestamp {
+        self.relay(link).map_or(self.start, |relay| relay.towards(side).last().max(self.start))
+    }
+
+    /// What passed through the relays.
+    pub(super) fn bytes(&self) -> u64 {
+        self.relays.iter().map(|relay| relay.towards(Side::Client).bytes() + relay.towards(Side::Server).bytes()).sum()
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    pub(super) fn phase(&self) -> channel::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Waits until every message has arrived and every link is up.
+    pub(super) async fn settled(&self) {
+        loop {
+            if self.totals().lost == 0 && self.watch().census().up == self.links() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
