@@ -249,7 +249,7 @@ fn impossible_configurations_are_refused_with_the_values_in_conflict() {
         (liveness().reply_timeout(zero), ["0ns", "10ms"]),
         (liveness().reply_timeout(300 * MS), ["300ms", "400ms"]),
         (liveness().write_stall(3 * SECOND), ["3s", "4s"]),
-        (liveness().stall_limit(3 * SECOND), ["3s", "4s"]),
+        (liveness().stall_limit(7 * SECOND), ["7s", "8s"]),
         (liveness().frame_time(3999 * MS), ["3.999s", "4s"]),
         (liveness().probes(17), ["17", "16"]),
         (liveness().jitter_percent(51), ["51", "50"]),

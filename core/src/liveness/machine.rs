@@ -350,7 +350,8 @@ impl Liveness {
         if self.stalled.is_some() || self.unwritten {
             due = Deadline::earlier(due, self.stall_deadline());
         }
-        due
+        // What saturated never comes.
+        due.filter(|due| due.at < Timestamp::MAX)
     }
 
     /// When the peer is late.

@@ -34,7 +34,7 @@ use crate::connection::{self, Connection, DownCause, DownReport, EventQueue, Hea
 use crate::entropy::{Entropy, Prng};
 use crate::liveness::{Evidence, Liveness};
 use crate::session::{SendError, Ticket};
-use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
+use crate::time::{Deadline, Timestamp, wire_millis};
 use crate::wire::beat::Beat;
 use crate::wire::{DeviceId, Frame, Goodbye, Hello, Reason, Wire, WireError};
 
@@ -132,7 +132,7 @@ impl<W: Wire> Server<W> {
         server.devices = sessions.devices;
         for (id, device) in &mut server.devices {
             device.change_clock(sessions.taken_at, now);
-            let due = device.next_deadline(&server.config);
+            let due = device.deadline(&server.config).map(|due| due.at);
             server.timers.file(Key::Device(id.clone()), &mut device.filed, due);
         }
         server
@@ -229,7 +229,7 @@ impl<W: Wire> Server<W> {
         let (at, key) = self.timers.first()?;
         let cause = match key {
             Key::Connection(id) => self.connections.get(*id)?.connection.poll_timeout()?.cause,
-            Key::Device(_) => DeadlineCause::SessionExpiry,
+            Key::Device(device) => self.devices.get(device)?.deadline(&self.config)?.cause,
         };
         Some(Deadline::new(*at, cause))
     }
@@ -487,7 +487,7 @@ impl<W: Wire> Server<W> {
                 },
                 Key::Device(device) => match self.devices.get_mut(device) {
                     Some(entry) => {
-                        let due = entry.next_deadline(&self.config);
+                        let due = entry.deadline(&self.config).map(|due| due.at);
                         (&mut entry.filed, due)
                     }
                     None => return,

@@ -73,11 +73,7 @@ impl Device {
         self.session.outbox.change_clock(then, now);
     }
 
-    pub(super) fn next_deadline<W: Wire>(&self, config: &ServerConfig<W>) -> Option<Timestamp> {
-        self.deadline(config).map(|deadline| deadline.at)
-    }
-
-    fn deadline<W: Wire>(&self, config: &ServerConfig<W>) -> Option<Deadline> {
+    pub(super) fn deadline<W: Wire>(&self, config: &ServerConfig<W>) -> Option<Deadline> {
         let presence = match &self.presence {
             Presence::Here(_) | Presence::Unknown => None,
             Presence::Away { since, .. } => Some(Deadline::new(since.after(config.grace), DeadlineCause::Grace)),
@@ -271,7 +267,7 @@ impl<W: Wire> Server<W> {
 
     pub(super) fn file_device(&mut self, id: &DeviceId) {
         if let Some(device) = self.devices.get_mut(id) {
-            let due = device.next_deadline(&self.config);
+            let due = device.deadline(&self.config).map(|due| due.at);
             self.timers.file(Key::Device(id.clone()), &mut device.filed, due);
         }
     }

@@ -155,6 +155,14 @@ impl Acceptor {
         busy
     }
 
+    /// Forgets the connections that are over.
+    pub(crate) fn forget_closed(&mut self) {
+        for (_, id) in std::mem::take(&mut self.closed) {
+            self.ears.remove(&id);
+            self.unread.remove(&id);
+        }
+    }
+
     // What happened.
 
     /// What the server said on this connection since this was last asked.

@@ -27,6 +27,7 @@ pub(crate) struct Dialer {
     /// The connection that is open.
     pub(crate) open: Option<Epoch>,
     pub(crate) answer: Answer,
+    last: Epoch,
     /// How many more bytes the operating system takes.
     pub(crate) room: usize,
     /// Whether every BEAT is answered at once.
@@ -50,6 +51,7 @@ impl Dialer {
             now: Timestamp::ZERO,
             open: None,
             answer: Answer::Open,
+            last: Epoch(0),
             room: usize::MAX,
             echoes: false,
             takes: true,
@@ -92,6 +94,13 @@ impl Dialer {
     /// The driver reports this about the open connection, which stays open.
     pub(crate) fn report(&mut self, failure: Failure) {
         let epoch = self.open.expect("a connection is open");
+        self.client.handle_input(self.now, Input::Ended { epoch, failure });
+        self.turn();
+    }
+
+    /// The driver reports this about the last connection, although it is over.
+    pub(crate) fn report_stale(&mut self, failure: Failure) {
+        let epoch = self.last;
         self.client.handle_input(self.now, Input::Ended { epoch, failure });
         self.turn();
     }
@@ -168,7 +177,7 @@ impl Dialer {
             match action {
                 Action::Connect { epoch } => match self.answer {
                     Answer::Open => {
-                        self.open = Some(epoch);
+                        (self.open, self.last) = (Some(epoch), epoch);
                         (self.ear, self.unread) = (Ear::new(), Vec::new());
                         self.client.handle_input(self.now, Input::Opened { epoch });
                     }

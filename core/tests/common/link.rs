@@ -59,6 +59,8 @@ pub(crate) struct Link {
     pub(crate) down: Pipe,
     client_side: Option<Epoch>,
     server_side: Option<ConnectionId>,
+    /// How many bytes come out of the next connection, up and down.
+    pub(crate) next_flow: (usize, usize),
     /// Whether attempts to connect succeed; if not, they fail.
     pub(crate) reachable: bool,
     /// Whether the server's application takes its events.
@@ -77,6 +79,7 @@ impl Link {
             down: Pipe::new(),
             client_side: None,
             server_side: None,
+            next_flow: (usize::MAX, usize::MAX),
             reachable: true,
             server_takes: true,
             events: Vec::new(),
@@ -162,6 +165,8 @@ impl Link {
             match action {
                 Action::Connect { epoch } if self.reachable => {
                     (self.up, self.down) = (Pipe::new(), Pipe::new());
+                    (self.up.flow, self.down.flow) = self.next_flow;
+                    self.next_flow = (usize::MAX, usize::MAX);
                     self.client_side = Some(epoch);
                     self.server_side = self.server.accept(self.now, None).ok();
                     self.client.handle_input(self.now, Input::Opened { epoch });

@@ -2,7 +2,7 @@
 //!
 //! Time is virtual. A rig drives its machines as the driver contract says: input first, then timeouts, then actions until
 //! there are none; it wakes only at the reported deadlines, and after every turn checks that the next one is later.
-#![allow(dead_code, reason = "every scenario uses another part of this")]
+#![allow(dead_code, unused_imports, reason = "every scenario uses another part of this")]
 
 mod acceptor;
 mod dialer;
