@@ -153,7 +153,7 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     tokio::time::sleep_until(stage.instant(Duration::from_secs(seconds))).await;
     stage.enter(Phase::Draining);
     drop(tokio::time::timeout(DRAIN, stage.settled()).await);
-    let still_down = links - stage.watch().census().up - stage.watch().census().suspect;
+    let still_down = stage.watch().census().down;
     let totals = stage.totals();
     stage.enter(Phase::Over);
     while cast.join_next().await.is_some() {}

@@ -124,6 +124,7 @@ struct Watched {
 #[derive(Debug, Clone, Copy)]
 struct Fault {
     act: Act,
+    from: Timestamp,
     to: Option<Timestamp>,
     /// The end that must find out, until it has.
     due: Option<Side>,
@@ -205,7 +206,7 @@ impl Watch {
                 Side::Client => watched.client_up,
                 Side::Server => watched.server_online,
             });
-            watched.fault = Some(Fault { act, to: None, due });
+            watched.fault = Some(Fault { act, from: now, to: None, due });
         }
     }
 
@@ -357,22 +358,22 @@ impl Watch {
         let Some(watched) = self.links.get_mut(link) else { return };
         let by_silence =
             matches!(loss.cause, DownCause::Dead(DeathCause::NoReply | DeathCause::Silent | DeathCause::WriteStalled));
-        let (bound, silent) = (watched.bound.unwrap_or(self.bound), now.since(loss.silent_since));
-        let due = watched.fault.as_mut().and_then(|fault| fault.due.take_if(|due| *due == side));
+        let bound = watched.bound.unwrap_or(self.bound);
+        let due = watched.fault.as_mut().filter(|fault| fault.due == Some(side)).map(|fault| {
+            fault.due = None;
+            fault.from
+        });
+        let dead = matches!(loss.cause, DownCause::Dead(_));
         let explained = watched.fault.is_some_and(|fault| {
-            let relevant =
-                if matches!(loss.cause, DownCause::Dead(_)) { fault.act.kills() } else { fault.act.breaks() };
+            let relevant = if dead { fault.act.kills() } else { fault.act.breaks() };
             relevant && fault.to.is_none_or(|to| now.since(to) <= AFTERMATH)
         });
         match due {
-            Some(_) => {
+            Some(_) if by_silence => {
+                let silent = now.since(loss.silent_since);
                 let late = silent > bound + MARGIN;
-                if by_silence {
-                    self.counts.detected += 1;
-                    self.counts.detection.push(silent);
-                } else {
-                    self.counts.overtaken += 1;
-                }
+                self.counts.detected += 1;
+                self.counts.detection.push(silent);
                 self.counts.late += u64::from(late);
                 let text = format!("the {} found out after {} ms: {}", side.name(), silent.as_millis(), loss.cause);
                 if late {
@@ -381,8 +382,17 @@ impl Watch {
                     self.say(now, Some(link), text)
                 }
             }
+            Some(from) => {
+                self.counts.overtaken += 1;
+                let text = format!("the {} did not have to find out: {}", side.name(), loss.cause);
+                if now.since(from) > bound + MARGIN {
+                    self.counts.late += 1;
+                    self.complain(now, Some(link), format!("late: {text}"));
+                } else {
+                    self.say(now, Some(link), text);
+                }
+            }
             None if !explained => {
-                let dead = matches!(loss.cause, DownCause::Dead(_));
                 *(if dead { &mut self.counts.false_deaths } else { &mut self.counts.unexplained }) += 1;
                 let evidence = loss.evidence.map(|evidence| format!(" ({evidence})")).unwrap_or_default();
                 let text = format!("no fault explains the {}'s loss: {}{evidence}", side.name(), loss.cause);
