@@ -188,3 +188,28 @@ pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     getrandom::u64().unwrap_or_else(|_| RandomState::new().hash_one(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[tokio::test]
+    async fn socket_options_reach_the_socket() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        SocketOptions::new().apply(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(180)));
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 << 10);
+
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let options = SocketOptions::new().no_delay(false).keep_alive(None).user_timeout(None).not_sent_low_water(None);
+        options.apply(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(!socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    }
+}

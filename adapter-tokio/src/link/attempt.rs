@@ -1,7 +1,6 @@
 //! What must be waited for before a connection is open.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,11 +8,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use keepbeat_core::Failure;
 use keepbeat_core::client::Epoch;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
-use crate::io::{SocketOptions, failure};
+use super::connect::connect;
+use crate::io::SocketOptions;
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Gives credentials for an attempt.
 pub(super) type Provider = Arc<dyn Fn(bool) -> BoxFuture<Option<Bytes>> + Send + Sync>;
@@ -60,24 +60,4 @@ impl Attempt {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Epoch, Outcome)> {
         self.work.as_mut().poll(cx).map(|outcome| (self.epoch, outcome))
     }
-}
-
-async fn connect(address: &str) -> Result<TcpStream, Failure> {
-    let addresses = lookup_host(address).await.map_err(|_| Failure::NameNotFound)?;
-    let mut last = Failure::NameNotFound;
-    for address in addresses {
-        match TcpStream::connect(address).await.and_then(refuse_ourselves) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = failure(&error),
-        }
-    }
-    Err(last)
-}
-
-/// Where nobody listens, the operating system may connect a port of this machine with itself.
-fn refuse_ourselves(stream: TcpStream) -> io::Result<TcpStream> {
-    if stream.local_addr()? == stream.peer_addr()? {
-        return Err(io::ErrorKind::ConnectionRefused.into());
-    }
-    Ok(stream)
 }

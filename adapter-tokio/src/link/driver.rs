@@ -247,6 +247,8 @@ impl Socket {
                 }
                 Some(Err(failure)) => {
                     turn.busy = true;
+                    // What the server said last may be waiting still.
+                    self.read_unasked(now, state);
                     state.client.handle_input(now, Input::Ended { epoch, failure });
                     return true;
                 }

@@ -2,13 +2,14 @@
 
 mod attempt;
 mod builder;
+mod connect;
 mod driver;
 
 pub use builder::{LinkBuilder, OpenError};
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -135,7 +136,13 @@ impl Link {
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
     pub fn try_send(&self, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
         let payload = payload.into();
-        self.shared.tell(|client, now| client.send(now, payload))
+        let mut state = self.shared.lock();
+        let result = state.client.send(Clock::now(), payload);
+        // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
+        if result.is_ok() {
+            wake(state);
+        }
+        result
     }
 
     /// The next event. `None` when the link is closed or has given up and all events were taken; after
@@ -143,14 +150,8 @@ impl Link {
     pub async fn next_event(&self) -> Option<Event> {
         loop {
             let more = self.shared.events.notified();
-            {
-                let mut state = self.shared.lock();
-                if let Some(event) = self.shared.take_event(&mut state) {
-                    return Some(event);
-                }
-                if state.is_over() {
-                    return None;
-                }
+            if let Poll::Ready(event) = self.shared.poll_event() {
+                return event;
             }
             more.await;
         }
@@ -246,31 +247,39 @@ impl Shared {
     fn tell<R>(&self, action: impl FnOnce(&mut Client, Timestamp) -> R) -> R {
         let mut state = self.lock();
         let result = action(&mut state.client, Clock::now());
-        state.asked = true;
-        let driver = state.driver.take();
-        drop(state);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        wake(state);
         result
     }
 
-    fn take_event(&self, state: &mut MutexGuard<'_, State>) -> Option<Event> {
+    fn poll_event(&self) -> Poll<Option<Event>> {
+        let mut state = self.lock();
         let read = state.client.wants_read();
-        let event = state.client.poll_event(Clock::now());
-        if state.client.wants_read() != read {
-            state.asked = true;
-            if let Some(driver) = &state.driver {
-                driver.wake_by_ref();
+        match state.client.poll_event(Clock::now()) {
+            None if state.is_over() => Poll::Ready(None),
+            None => Poll::Pending,
+            event => {
+                if state.client.wants_read() != read {
+                    wake(state);
+                }
+                Poll::Ready(event)
             }
         }
-        event
     }
 
     fn notify_all(&self) {
         self.events.notify_waiters();
         self.room.notify_waiters();
         self.over.notify_waiters();
+    }
+}
+
+/// The application did something: the driver has a turn.
+fn wake(mut state: MutexGuard<'_, State>) {
+    state.asked = true;
+    let driver = state.driver.take();
+    drop(state);
+    if let Some(driver) = driver {
+        driver.wake();
     }
 }
 

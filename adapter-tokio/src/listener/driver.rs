@@ -43,6 +43,8 @@ pub(super) struct Sockets {
 struct Socket {
     stream: TcpStream,
     waker: Waker,
+    /// It has written its share of this turn; the next one is ordered.
+    resting: bool,
 }
 
 /// What a turn left to do.
@@ -82,7 +84,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.lock().aborted = true;
+        self.shared.lock().close_all();
         self.shared.notify_all();
     }
 }
@@ -98,8 +100,7 @@ fn turn(cx: &mut Context<'_>, state: &mut State, alarm: &mut Alarm) -> Turn {
     for _ in 0..CONNECTIONS_PER_TURN {
         let Some(id) = sockets.ready.next() else { break };
         busy = true;
-        sockets.on_readable(now, id, server, traffic);
-        sockets.flush(now, id, server, traffic);
+        sockets.on_woken(now, id, server, traffic);
     }
     if !sockets.ready.is_empty() {
         cx.waker().wake_by_ref();
@@ -131,6 +132,7 @@ impl Sockets {
     pub(super) fn close_all(&mut self) {
         self.stop_accepting();
         self.open = HashMap::new();
+        self.ready.forget_all();
     }
 
     /// Takes the connections that wait. Returns whether any did.
@@ -148,7 +150,7 @@ impl Sockets {
                         self.options.apply(&stream);
                         let waker = Waker::from(self.ready.flag(id));
                         waker.wake_by_ref();
-                        self.open.insert(id, Socket { stream, waker });
+                        self.open.insert(id, Socket { stream, waker, resting: false });
                     }
                 }
                 Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
@@ -162,9 +164,17 @@ impl Sockets {
         true
     }
 
+    fn on_woken(&mut self, now: Timestamp, id: ConnectionId, server: &mut Server, traffic: &mut Traffic) {
+        if let Some(socket) = self.open.get_mut(&id) {
+            socket.resting = false;
+        }
+        self.on_readable(now, id, server, traffic);
+        self.flush(now, id, server, traffic);
+    }
+
     /// Reads while there is something to read and the server wants it.
     fn on_readable(&mut self, now: Timestamp, id: ConnectionId, server: &mut Server, traffic: &mut Traffic) {
-        let Some(Socket { stream, waker }) = self.open.get_mut(&id) else { return };
+        let Some(Socket { stream, waker, .. }) = self.open.get_mut(&id) else { return };
         for _ in 0..READS_PER_TURN {
             if !server.wants_read(id) {
                 return;
@@ -236,7 +246,10 @@ impl Sockets {
 
     /// Writes what waits, as far as the socket takes it.
     fn flush(&mut self, now: Timestamp, id: ConnectionId, server: &mut Server, traffic: &mut Traffic) {
-        let Some(Socket { stream, waker }) = self.open.get_mut(&id) else { return };
+        let Some(Socket { stream, waker, resting }) = self.open.get_mut(&id) else { return };
+        if *resting {
+            return;
+        }
         for _ in 0..WRITES_PER_TURN {
             let bytes = server.transmit(id);
             if bytes.is_empty() {
@@ -249,9 +262,14 @@ impl Sockets {
                     traffic.bytes_out += count as u64;
                     server.handle_input(now, id, ServerInput::Written(count));
                 }
-                Some(Err(failure)) => return server.handle_input(now, id, ServerInput::Ended(failure)),
+                Some(Err(failure)) => {
+                    // What the device said last may be waiting still.
+                    self.read_unasked(now, id, server, traffic);
+                    return server.handle_input(now, id, ServerInput::Ended(failure));
+                }
             }
         }
+        *resting = true;
         waker.wake_by_ref();
     }
 }

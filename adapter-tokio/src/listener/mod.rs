@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,14 +84,8 @@ impl Listener {
     pub async fn next_event(&self) -> Option<ServerEvent> {
         loop {
             let more = self.shared.events.notified();
-            {
-                let mut state = self.shared.lock();
-                if let Some(event) = state.take_event() {
-                    return Some(event);
-                }
-                if state.is_over() {
-                    return None;
-                }
+            if let Poll::Ready(event) = self.shared.poll_event() {
+                return event;
             }
             more.await;
         }
@@ -99,7 +93,7 @@ impl Listener {
 
     /// Answers [`ServerEvent::Authenticate`]. Without effect if the connection is over or was answered for.
     pub fn answer(&self, connection: ConnectionId, verdict: Verdict) {
-        self.shared.tell(|server, now| server.answer(now, connection, verdict));
+        self.shared.tell(|state, now| state.server.answer(now, connection, verdict));
     }
 
     /// Accepts a message for a device that has a session, connected or not; waits for room in its outbox. If this is
@@ -126,24 +120,32 @@ impl Listener {
     /// is closed.
     pub fn try_send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
         let payload = payload.into();
-        if self.shared.lock().aborted {
+        let mut state = self.shared.lock();
+        if state.aborted {
             return Err(SendError::Closed { payload });
         }
-        self.shared.tell(|server, now| server.send(now, device, payload))
+        let result = state.server.send(Clock::now(), device, payload);
+        // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
+        if result.is_ok() {
+            wake(state);
+        }
+        result
     }
 
     /// Ends a device's connection with this goodbye. Its session is kept, unless the reason is
     /// [`Reason::Closed`](keepbeat_core::wire::Reason::Closed).
     pub fn disconnect(&self, device: &DeviceId, goodbye: Goodbye) {
-        self.shared.tell(|server, now| server.disconnect(now, device, goodbye));
+        self.shared.tell(|state, now| state.server.disconnect(now, device, goodbye));
     }
 
     /// Shuts down politely: closes the listening socket at once, asks all devices to come back after `retry_after`, within
     /// the `spread` behind it, and waits until all are gone. The sessions stay; take them with [`Listener::abort`] for a
     /// listener that follows. If this is dropped, the listener goes on draining.
     pub async fn drain(&self, retry_after: Duration, spread: Duration) {
-        self.shared.lock().sockets.stop_accepting();
-        self.shared.tell(|server, now| server.drain(now, retry_after, spread));
+        self.shared.tell(|state, now| {
+            state.sockets.stop_accepting();
+            state.server.drain(now, retry_after, spread);
+        });
         loop {
             let over = self.shared.over.notified();
             if self.shared.lock().is_over() {
@@ -279,24 +281,36 @@ impl Shared {
     }
 
     /// Does something to the server, and has the driver see to the rest.
-    fn tell<R>(&self, action: impl FnOnce(&mut Server, Timestamp) -> R) -> R {
+    fn tell<R>(&self, action: impl FnOnce(&mut State, Timestamp) -> R) -> R {
         let mut state = self.lock();
-        let result = action(&mut state.server, Clock::now());
-        state.asked = true;
-        let driver = state.driver.take();
-        drop(state);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        let result = action(&mut state, Clock::now());
+        wake(state);
         result
     }
 
     fn abort(&self) -> Sessions {
-        self.lock().sockets.close_all();
-        let sessions = self.tell(Server::take_sessions);
-        self.lock().aborted = true;
+        let sessions = self.tell(|state, now| {
+            state.close_all();
+            state.server.take_sessions(now)
+        });
         self.notify_all();
         sessions
+    }
+
+    fn poll_event(&self) -> Poll<Option<ServerEvent>> {
+        let mut state = self.lock();
+        let Some(event) = state.server.poll_event(Clock::now()) else {
+            return if state.is_over() { Poll::Ready(None) } else { Poll::Pending };
+        };
+        // Taking a message may let its connection be read again.
+        let before = state.actions.len();
+        while let Some(action) = state.server.poll_action() {
+            state.actions.push(action);
+        }
+        if state.actions.len() > before {
+            wake(state);
+        }
+        Poll::Ready(Some(event))
     }
 
     fn notify_all(&self) {
@@ -306,22 +320,24 @@ impl Shared {
     }
 }
 
+/// The application did something: the driver has a turn.
+fn wake(mut state: MutexGuard<'_, State>) {
+    state.asked = true;
+    let driver = state.driver.take();
+    drop(state);
+    if let Some(driver) = driver {
+        driver.wake();
+    }
+}
+
 impl State {
     /// Whether nothing happens any more.
     fn is_over(&self) -> bool {
         self.aborted || self.server.is_drained()
     }
 
-    fn take_event(&mut self) -> Option<ServerEvent> {
-        let event = self.server.poll_event(Clock::now());
-        // Taking a message may let its connection be read again.
-        while let Some(action) = self.server.poll_action() {
-            self.actions.push(action);
-            self.asked = true;
-            if let Some(driver) = self.driver.take() {
-                driver.wake();
-            }
-        }
-        event
+    fn close_all(&mut self) {
+        self.aborted = true;
+        self.sockets.close_all();
     }
 }

@@ -47,6 +47,11 @@ impl Ready {
         self.with(|inner| inner.woken.is_empty())
     }
 
+    /// Breaks the circle of a waker in the queue that holds the queue.
+    pub(super) fn forget_all(&self) {
+        drop(self.with(std::mem::take));
+    }
+
     pub(super) fn flag(self: &Arc<Self>, id: ConnectionId) -> Arc<Flag> {
         Arc::new(Flag { id, queued: AtomicBool::new(false), ready: self.clone() })
     }

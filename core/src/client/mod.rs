@@ -144,8 +144,8 @@ impl<W: Wire> Client<W> {
             State::Connected { connection, ending: ending @ None } if connection.is_established() => {
                 let cause = DownCause::Closed(Reason::Closed);
                 *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
-                let goodbye = Frame::Goodbye(Box::new(Goodbye::new(Reason::Closed, "")));
-                connection.close(now, &goodbye, self.config.close_timeout);
+                let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Closed, "")));
+                connection.close(now, &farewell, self.config.close_timeout);
             }
             State::Connected { ending: Some(_), .. } => {}
             _ => self.finish(now),
@@ -553,8 +553,7 @@ impl<W: Wire> Client<W> {
 
     fn be_welcomed(&mut self, now: Timestamp, welcome: &Welcome) -> Result<(), DownCause> {
         if welcome.version == 0 || welcome.version > PROTOCOL_VERSION {
-            let problem = "it chose a version that we do not speak";
-            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
+            return Err(DownCause::Closed(Reason::UnsupportedVersion));
         }
         let mut in_doubt = 0;
         if !welcome.resumed {

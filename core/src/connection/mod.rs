@@ -192,13 +192,9 @@ impl<W: Wire> Connection<W> {
         if !self.is_established() {
             return;
         }
-        if let Some(seq) = self.echo_due.take() {
-            self.wire.encode(&Frame::Echo { seq }, &mut self.tx);
-        }
-        if self.ack_due {
-            self.ack_due = false;
-            self.last_feedback = now;
-            self.wire.encode(&Frame::Ack { seq: session.inbox.received() }, &mut self.tx);
+        // A peer that does not read gets one answer when it reads again, not one for each of its frames.
+        if self.tx.len() < HIGH_WATER {
+            self.answer(now, session.inbox.received());
         }
         while self.tx.len() < HIGH_WATER {
             if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit) {
@@ -209,6 +205,16 @@ impl<W: Wire> Connection<W> {
             self.wire.encode(&Frame::Data { seq, payload }, &mut self.tx);
         }
         self.note_writes(now);
+    }
+
+    fn answer(&mut self, now: Timestamp, received: u64) {
+        if let Some(seq) = self.echo_due.take() {
+            self.wire.encode(&Frame::Echo { seq }, &mut self.tx);
+        }
+        if core::mem::take(&mut self.ack_due) {
+            self.last_feedback = now;
+            self.wire.encode(&Frame::Ack { seq: received }, &mut self.tx);
+        }
     }
 
     /// Tells the peer with the next pump what has arrived, even if nothing new has.
@@ -229,9 +235,10 @@ impl<W: Wire> Connection<W> {
         self.note_writes(now);
     }
 
-    /// Says the last frame; what the peer still sends is thrown away until it hangs up, or until `timeout`.
-    pub(crate) fn close(&mut self, now: Timestamp, last: &Frame, timeout: Duration) {
-        self.wire.encode(last, &mut self.tx);
+    /// Tells the peer with a last frame why this is the end; what it still sends is thrown away until it hangs up, or
+    /// until `timeout`.
+    pub(crate) fn close(&mut self, now: Timestamp, farewell: &Frame, timeout: Duration) {
+        self.wire.encode(farewell, &mut self.tx);
         self.phase = Phase::Closing { until: now.after(timeout) };
         self.liveness = None;
     }

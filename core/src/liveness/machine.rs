@@ -188,9 +188,10 @@ impl Liveness {
         }
     }
 
-    /// The answer to our beat `seq` arrived. An answer to an unknown beat, or a second one, changes nothing.
+    /// The answer to our beat `seq` arrived. An answer to an unknown beat or to one that has not left, and a second
+    /// one, change nothing.
     pub fn echo_received(&mut self, now: Timestamp, seq: u32) {
-        if seq <= self.last_echo || seq > self.seq {
+        if seq <= self.last_echo || seq > self.beats_sent() || self.death.is_some() {
             return;
         }
         self.last_echo = seq;

@@ -43,6 +43,8 @@ mod config;
 mod machine;
 mod report;
 mod rtt;
+#[cfg(test)]
+mod tests;
 
 pub use config::{LivenessConfig, LivenessConfigBuilder, LivenessConfigError, Proof};
 pub use machine::{Judgement, Liveness, LivenessAction};

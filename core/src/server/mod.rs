@@ -555,7 +555,7 @@ impl<W: Wire> Server<W> {
                 device: Some(hello.device.clone()),
                 address: accepted.address,
             });
-            self.say_last(now, id, &Frame::Refuse(Box::new(goodbye)));
+            self.say_goodbye(now, id, &Frame::Refuse(Box::new(goodbye)));
         }
     }
 
@@ -564,17 +564,17 @@ impl<W: Wire> Server<W> {
     fn part(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause, goodbye: Option<Goodbye>) {
         let Some(goodbye) = goodbye.or_else(|| cause.farewell()) else { return self.lose(now, id, cause) };
         if self.detach(now, id, cause) {
-            self.say_last(now, id, &Frame::Goodbye(Box::new(goodbye)));
+            self.say_goodbye(now, id, &Frame::Goodbye(Box::new(goodbye)));
         }
     }
 
-    fn say_last(&mut self, now: Timestamp, id: ConnectionId, last: &Frame) {
+    fn say_goodbye(&mut self, now: Timestamp, id: ConnectionId, farewell: &Frame) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
         if !accepted.connection.is_established() {
             self.handshakes -= 1;
         }
         accepted.stage = Stage::Parting;
-        accepted.connection.close(now, last, self.config.close_timeout);
+        accepted.connection.close(now, farewell, self.config.close_timeout);
     }
 
     /// The connection is over, whatever the device may think.

@@ -130,7 +130,7 @@ impl<W: Wire> Server<W> {
         let accepted = self.connections.get_mut(earlier)?;
         let report = DownReport { cause: DownCause::Replaced, evidence: accepted.connection.evidence(now) };
         accepted.stage = Stage::Parting;
-        self.say_last(now, earlier, &Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, ""))));
+        self.say_goodbye(now, earlier, &Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, ""))));
         self.settle(now, earlier);
         Some(Box::new(report))
     }

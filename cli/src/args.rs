@@ -1,0 +1,360 @@
+//! The command line: what can be said, and how its values are read.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+
+use crate::demo::DemoArgs;
+
+/// Heartbeats, dead-peer detection and reconnection on the command line.
+#[derive(Debug, Parser)]
+#[command(name = "keepbeat", version, about, long_about = None, styles = STYLES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = false, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(about = "See links break, be found out and come back, on loopback", after_help = DEMO_HELP)]
+    Demo(DemoArgs),
+    /// Accept links, echo every message, and tell who is here
+    #[command(after_help = SERVE_HELP)]
+    Serve(ServeArgs),
+    /// Hold one link up: each line of stdin is a message, each message received a line on stdout
+    #[command(after_help = CONNECT_HELP)]
+    Connect(ConnectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one, and the first line of output says which
+    #[arg(value_name = "beat://ADDRESS:PORT")]
+    pub(crate) endpoint: Endpoint,
+    /// Let in only the devices in this file, with their credentials: a line each, `device-id credentials`; lines that
+    /// begin with # are comments. Without it, everybody gets in
+    #[arg(long, value_name = "FILE")]
+    pub(crate) auth: Option<PathBuf>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Grant no shorter beat interval than this
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration)]
+    pub(crate) min_interval: Duration,
+    /// Grant no longer beat interval than this
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub(crate) max_interval: Duration,
+    /// How long a device may be gone before it is called offline
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub(crate) grace: Duration,
+    /// On SIGTERM and SIGINT, ask the devices to stay away this long
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub(crate) retry_after: Duration,
+    /// And to come back at a random moment within this time after it
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) spread: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// The server
+    #[arg(value_name = "beat://HOST:PORT")]
+    pub(crate) endpoint: Endpoint,
+    /// The device that this link speaks for [default: HOSTNAME-PID]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// The credentials. Other users of this machine can read arguments: prefer the environment
+    #[arg(long, value_name = "TOKEN", env = "KEEPBEAT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The beat interval to ask for; the server may grant another one
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// How long the answer to a beat may take, at most the interval [default: 2s, or the interval if that is shorter]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) reply_timeout: Option<Duration>,
+    /// The waits between attempts: the first step, which doubles, and the longest. Each wait is a random part of its step
+    #[arg(long, value_name = "TIME..TIME", default_value = "500ms..30s")]
+    pub(crate) backoff: Backoff,
+    /// Give up when this many attempts in a row have failed [default: never]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_attempts: Option<NonZeroU32>,
+    /// After the end of stdin, when everything is acknowledged, close once no message has come for this long
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    pub(crate) linger: Duration,
+    /// Print one JSON object per line on stdout, messages and lifecycle events alike
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Times are a number and a unit: 200ms, 5s, 1.5m, 1h.
+
+Exit codes:
+  0  done: closed, drained, or everything acknowledged at the end of stdin; demo: all as promised
+  1  failed: the link gave up, or the address cannot be listened on; demo: not as promised
+  2  bad usage: arguments, impossible configuration, the file of --auth, or a line above 1 MiB
+
+Examples:
+  keepbeat demo
+  keepbeat serve beat://127.0.0.1:4800
+  echo hello | keepbeat connect beat://127.0.0.1:4800
+
+The manual is docs/cli.md.";
+
+const DEMO_HELP: &str = "\
+Exit codes:
+  0  every silence found out in time, no living link given up, no message lost or duplicated
+  1  not so, or there were no sockets
+  2  bad usage: arguments
+
+Examples:
+  keepbeat demo                                    20 links, 20 seconds
+  keepbeat demo --links 100 --seconds 60 --seed 7  a longer run, with other faults
+  keepbeat demo --json | tail -n 1                 only the figures, for a program";
+
+const SERVE_HELP: &str = "\
+Times are a number and a unit: 200ms, 5s, 1.5m, 1h.
+SIGTERM and SIGINT drain: every device is told when to come back, then the exit code is 0.
+
+Exit codes:
+  0  drained
+  1  the address cannot be listened on
+  2  bad usage: arguments, an impossible configuration, or the file of --auth
+
+Examples:
+  keepbeat serve beat://127.0.0.1:4800              accept everybody on this machine
+  keepbeat serve 'beat://[::]:4800' --auth devices  accept the devices of a file, from everywhere
+  keepbeat serve beat://127.0.0.1:0 --json          a free port, and JSON lines for a program";
+
+const CONNECT_HELP: &str = "\
+Times are a number and a unit: 200ms, 5s, 1.5m, 1h.
+At the end of stdin it waits until everything is acknowledged, then closes. SIGTERM and SIGINT close at once.
+
+Exit codes:
+  0  closed, and after the end of stdin everything was acknowledged
+  1  the link gave up: credentials not accepted, or --max-attempts reached
+  2  bad usage: arguments, an impossible configuration, or a line above 1 MiB, which was skipped
+
+Examples:
+  keepbeat connect beat://127.0.0.1:4800                    type lines, read their echoes
+  seq 100 | keepbeat connect beat://127.0.0.1:4800          send 100 messages and leave
+  keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice its death within 620 ms
+  KEEPBEAT_TOKEN=secret keepbeat connect beat://[::1]:4800 --id pump-7 --json";
+
+/// An address of the native protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    /// The form that name look-ups take: `host:port`, IPv6 in brackets.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "beat://{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let example = "give for example beat://127.0.0.1:4800 or beat://[::1]:4800";
+        let Some(rest) = text.strip_prefix("beat://") else {
+            return Err(format!("it does not begin with beat://; {example}"));
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let Some((host, port)) = rest.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')) else {
+            return Err(format!("it has no port; {example}"));
+        };
+        let port = match port.parse() {
+            Ok(number) if port.bytes().all(|byte| byte.is_ascii_digit()) => number,
+            _ => return Err(format!("its port is not a number from 0 to 65535; {example}")),
+        };
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let proper = match bracketed {
+            // A scope like %eth0 may follow.
+            Some(host) => host.split('%').next().is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+            None if host.contains(':') => return Err(format!("an IPv6 address stands in brackets; {example}")),
+            None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+        };
+        if !proper {
+            return Err(format!("its host is neither a name nor an address; {example}"));
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+/// The first and the longest step of the waits between attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    pub(crate) base: Duration,
+    pub(crate) cap: Duration,
+}
+
+impl FromStr for Backoff {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((base, cap)) = text.split_once("..") else {
+            return Err("it is not a range; give for example 500ms..30s".to_owned());
+        };
+        let (base, cap) = (duration(base)?, duration(cap)?);
+        if base > cap {
+            return Err(format!("its first step {base:?} is above the longest {cap:?}; exchange them"));
+        }
+        Ok(Self { base, cap })
+    }
+}
+
+/// Reads a time: a number, which may have a decimal point, and a unit.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let example = "give for example 200ms, 5s, 1.5m or 1h";
+    let unit_at = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let nanos_per_unit: u128 = match unit {
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" | "min" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "" => return Err(format!("it has no unit; {example}")),
+        _ => return Err(format!("{unit:?} is not a unit of time; {example}")),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // Nine decimals of an hour are exact to the microsecond, and nothing here overflows.
+    if whole.is_empty() || fraction.is_empty() || whole.len() > 9 || fraction.len() > 9 || fraction.contains('.') {
+        return Err(format!("{number:?} is not a number of up to nine digits and nine decimals; {example}"));
+    }
+    let digits = |text: &str| text.parse::<u128>().map_err(|error| format!("{error}; {example}"));
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
+    let nanos = digits(whole)? * nanos_per_unit + digits(fraction)? * nanos_per_unit / scale;
+    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| format!("it is longer than 500 years; {example}"))
+}
+
+/// What clap says, in one line.
+pub(crate) fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut line = String::new();
+    for part in text.lines().map(str::trim) {
+        if part.is_empty() || part.starts_with("Usage:") || part.starts_with("For more information") {
+            continue;
+        }
+        let part = part.strip_prefix("error: ").unwrap_or(part);
+        if !line.is_empty() {
+            line.push_str(if line.ends_with(':') { " " } else { "; " });
+        }
+        line.push_str(part);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        for (text, time) in [
+            ("5s", 5000 * MS),
+            ("200ms", 200 * MS),
+            ("1m", 60_000 * MS),
+            ("1min", 60_000 * MS),
+            ("2h", 7_200_000 * MS),
+            ("0s", Duration::ZERO),
+            ("1.5s", 1500 * MS),
+            ("0.25ms", Duration::from_micros(250)),
+            ("7us", Duration::from_micros(7)),
+            ("999999999s", Duration::from_secs(999_999_999)),
+        ] {
+            assert_eq!(duration(text), Ok(time), "{text}");
+        }
+        for text in ["", "5", "s", ".s", "5.s", ".5s", "1.2.3s", "-5s", "+5s", "5 s", "5d", "1000000000s", "999999999h"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_backoff_is_two_times_in_order() {
+        let backoff = Backoff { base: 500 * MS, cap: 30_000 * MS };
+        assert_eq!("500ms..30s".parse(), Ok(backoff));
+        assert_eq!("1s..1s".parse(), Ok(Backoff { base: 1000 * MS, cap: 1000 * MS }));
+        for text in ["500ms", "500ms..", "..30s", "30s..500ms", "500ms-30s", "500ms..30s..1m"] {
+            assert!(text.parse::<Backoff>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_a_host_and_a_port() {
+        for (text, address) in [
+            ("beat://127.0.0.1:4800", "127.0.0.1:4800"),
+            ("beat://localhost:0", "localhost:0"),
+            ("beat://gate.example.org:65535/", "gate.example.org:65535"),
+            ("beat://[::1]:4800", "[::1]:4800"),
+            ("beat://[fe80::1%eth0]:4800", "[fe80::1%eth0]:4800"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.address(), address);
+            assert_eq!(endpoint.to_string(), text.trim_end_matches('/'));
+        }
+        for text in [
+            "127.0.0.1:4800",
+            "http://127.0.0.1:4800",
+            "beat://",
+            "beat://:4800",
+            "beat://localhost",
+            "beat://localhost:",
+            "beat://localhost:65536",
+            "beat://localhost:+80",
+            "beat://localhost:4800/path",
+            "beat://user@localhost:4800",
+            "beat://::1:4800",
+            "beat://[::1]",
+            "beat://[localhost]:4800",
+        ] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_told_in_one_line() {
+        for arguments in [
+            &["keepbeat"][..],
+            &["keepbeat", "conect"],
+            &["keepbeat", "connect"],
+            &["keepbeat", "connect", "127.0.0.1:1"],
+            &["keepbeat", "connect", "beat://127.0.0.1:1", "--max-attempts", "0"],
+            &["keepbeat", "serve", "beat://127.0.0.1:1", "--intervall", "5s"],
+        ] {
+            let line = in_one_line(&Cli::try_parse_from(arguments).unwrap_err());
+            assert!(!line.contains('\n') && line.len() > 10, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! `keepbeat connect`: one link, held up.
+
+use std::io::IsTerminal;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use keepbeat_core::client::{ClientConfig, Event};
+use keepbeat_core::liveness::LivenessConfig;
+use keepbeat_core::reconnect::ReconnectConfig;
+use keepbeat_core::session::SendError;
+use keepbeat_core::wire::DeviceId;
+use keepbeat_core::wire::beat::BeatConfig;
+use keepbeat_tokio::Link;
+use keepbeat_tokio::clock::Clock;
+use tokio::sync::mpsc;
+
+use crate::args::{Backoff, ConnectArgs};
+use crate::input::{self, Input};
+use crate::output::{Gone, Output, USAGE, coloured, complain, fail, printable};
+use crate::report::{Report, give_up};
+use crate::signals::Signals;
+
+/// The reply timeout, unless the interval is shorter.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long we stay after a signal. The link takes 1 s at most to close; whoever reads our output may take for ever.
+const CLOSING_TIME: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
+    let start = Clock::now();
+    let config = match configure(&args) {
+        Ok(config) => config,
+        Err(problem) => return fail(USAGE, &format!("connect: {problem}")),
+    };
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(1, &format!("connect: cannot listen for signals: {error}")),
+    };
+    let voice = Voice {
+        report: Report::new(start, coloured(&std::io::stderr())),
+        output: Output::open(),
+        json: args.json,
+        escape: std::io::stdout().is_terminal(),
+    };
+    let link = Link::open(args.endpoint.address(), config);
+    let ended = tokio::select! {
+        ended = hold(&link, &voice, args.linger) => ended,
+        () = close_on(&mut signals, &link) => return fail(1, "connect: nobody takes our output; ended without the rest"),
+    };
+    let failed = voice.output.finish().await.err();
+    let code = match ended {
+        Ended::Closed { flawed } => ExitCode::from(if flawed { USAGE } else { 0 }),
+        Ended::GaveUp { cause, last } => {
+            let advice = "see that the server runs there, and check --id and --token";
+            fail(1, &format!("connect: gave up on {}: {cause} ({last}); {advice}", args.endpoint))
+        }
+        Ended::Gone => ExitCode::SUCCESS,
+    };
+    failed.unwrap_or(code)
+}
+
+/// How a link ended.
+enum Ended {
+    /// It was closed. It is flawed if a line was not delivered for its length, or stdin could not be read.
+    Closed { flawed: bool },
+    /// It gave up.
+    GaveUp { cause: String, last: String },
+    /// Our output can no longer be written. If its reader went away, that is for the reader to decide.
+    Gone,
+}
+
+/// Sends what stdin gives and tells what happens, until the link is closed.
+async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
+    let limit = BeatConfig::default().message_limit();
+    let mut feeder = pin!(feed(link, voice, input::lines(limit), limit));
+    let (mut fed, mut flawed, mut been_up) = (false, false, false);
+    let mut quiet_since = Clock::now();
+    let mut last = String::from("no attempt was made");
+    let mut gave_up = None;
+    loop {
+        let finished = fed && been_up && link.unacknowledged() == 0;
+        let rest = linger.saturating_sub(Clock::now().since(quiet_since));
+        tokio::select! {
+            event = link.next_event() => {
+                let Some(event) = event else { break };
+                match &event {
+                    Event::Message(_) | Event::Acknowledged { .. } => quiet_since = Clock::now(),
+                    Event::Up { .. } if !been_up => (been_up, quiet_since) = (true, Clock::now()),
+                    Event::Dropped(_) => flawed = true,
+                    Event::Down { report, .. } => last = report.cause.to_string(),
+                    Event::GaveUp { cause, .. } => gave_up = Some(give_up(*cause)),
+                    _ => {}
+                }
+                if voice.tell(&event).await == Err(Gone) {
+                    link.close();
+                    link.closed().await;
+                    return Ended::Gone;
+                }
+            }
+            all_taken = &mut feeder, if !fed => {
+                (fed, quiet_since) = (true, Clock::now());
+                flawed |= !all_taken;
+            }
+            () = tokio::time::sleep(rest), if finished => link.close(),
+        }
+    }
+    match gave_up {
+        Some(cause) => Ended::GaveUp { cause, last },
+        None => Ended::Closed { flawed },
+    }
+}
+
+/// Sends the lines of stdin. Says whether all of them were taken.
+async fn feed(link: &Link, voice: &Voice, mut lines: mpsc::Receiver<Input>, limit: usize) -> bool {
+    let mut all_taken = true;
+    while let Some(input) = lines.recv().await {
+        match input {
+            Input::Line { number, text } => {
+                let bytes = text.len() as u64;
+                match link.send(text).await {
+                    Ok(_) => continue,
+                    Err(SendError::Closed { .. }) => return all_taken,
+                    Err(_) => voice.refuse(number, bytes, limit).await,
+                }
+            }
+            Input::TooLong { number, bytes } => voice.refuse(number, bytes, limit).await,
+            Input::Failed(error) => complain(&format!("connect: cannot read standard input: {error}")),
+        }
+        all_taken = false;
+    }
+    all_taken
+}
+
+/// Closes the link on the first signal; ends on the second one, or when closing takes too long.
+async fn close_on(signals: &mut Signals, link: &Link) {
+    signals.next().await;
+    link.close();
+    tokio::select! {
+        () = signals.next() => {}
+        () = tokio::time::sleep(CLOSING_TIME) => {}
+    }
+}
+
+/// How we speak.
+struct Voice {
+    report: Report,
+    output: Output,
+    json: bool,
+    /// Messages go to a terminal, which must not obey them.
+    escape: bool,
+}
+
+impl Voice {
+    async fn tell(&self, event: &Event) -> Result<(), Gone> {
+        let now = Clock::now();
+        match event {
+            _ if self.json => match self.report.link_json(now, event) {
+                Some(object) => self.output.out(object.into_line()).await,
+                None => Ok(()),
+            },
+            Event::Message(payload) => {
+                let mut line = match self.escape {
+                    true => printable(&String::from_utf8_lossy(payload)).into_bytes(),
+                    false => payload.to_vec(),
+                };
+                line.push(b'\n');
+                self.output.out(line).await
+            }
+            _ => match self.report.link_words(now, event) {
+                Some(words) => self.output.err(words).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Says that a line is too long. Whether anybody hears it shows when the next event is told.
+    async fn refuse(&self, number: u64, bytes: u64, limit: usize) {
+        complain(&format!(
+            "connect: line {number} of standard input has {bytes} bytes and was not sent; a message has at most {limit}, \
+             so split it"
+        ));
+        if self.json {
+            let object = self.report.object("rejected", Clock::now());
+            let object = object.field("line", number).field("bytes", bytes).field("limit", limit);
+            drop(self.output.out(object.into_line()).await);
+        }
+    }
+}
+
+fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
+    let id = args.id.clone().unwrap_or_else(default_id);
+    let device = DeviceId::new(&id).map_err(|error| format!("--id: {error}"))?;
+    let reply_timeout = args.reply_timeout.unwrap_or(REPLY_TIMEOUT.min(args.interval));
+    let liveness = LivenessConfig::builder().interval(args.interval).reply_timeout(reply_timeout).build();
+    let liveness = liveness.map_err(|error| format!("--interval and --reply-timeout: {error}"))?;
+    let mut config = ClientConfig::builder(device).liveness(liveness).reconnect(reconnect(args)?);
+    if let Some(token) = &args.token {
+        config = config.credentials(token.clone().into_bytes());
+    }
+    config.build().map_err(|error| error.to_string())
+}
+
+/// The first retry after a loss comes within two steps, at most 1.1 s and at most the longest step.
+fn reconnect(args: &ConnectArgs) -> Result<ReconnectConfig, String> {
+    let Backoff { base, cap } = args.backoff;
+    let default = ReconnectConfig::internet();
+    let floor = Duration::from_millis(100).min(base);
+    let first_spread = Duration::from_secs(1).min(base.saturating_mul(2)).min(cap.saturating_sub(floor));
+    let stable = Duration::from_secs(30).max(base);
+    let mut builder = default.to_builder().base(base).cap(cap).floor(floor).first_spread(first_spread).stable(stable);
+    if let Some(most) = args.max_attempts {
+        builder = builder.max_attempts(most);
+    }
+    builder.build().map_err(|error| format!("--backoff: {error}"))
+}
+
+/// The name of this machine and of this process: no two links of a network throw each other out, and it stays the same
+/// for as long as the process holds its session.
+fn default_id() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.or_else(|| std::env::var("HOSTNAME").ok()).or_else(|| std::env::var("COMPUTERNAME").ok());
+    let name: String = name.unwrap_or_default().trim().chars().filter(|char| !char.is_control()).take(30).collect();
+    let name = if name.is_empty() { "device" } else { &name };
+    format!("{name}-{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn args(options: &[&str]) -> ConnectArgs {
+        let line = ["keepbeat", "connect", "beat://127.0.0.1:4800"].iter().chain(options);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Connect(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn bound_ms(options: &[&str]) -> u128 {
+        configure(&args(options)).unwrap().worst_case_detection().as_millis()
+    }
+
+    #[test]
+    fn the_defaults_beat_every_5_s_and_wait_2_s() {
+        assert_eq!(bound_ms(&[]), 5500 + 2 * 2000);
+    }
+
+    #[test]
+    fn a_short_interval_shortens_the_reply_timeout() {
+        assert_eq!(bound_ms(&["--interval", "200ms"]), 620);
+        assert_eq!(bound_ms(&["--interval", "200ms", "--reply-timeout", "100ms"]), 420);
+    }
+
+    #[test]
+    fn an_impossible_configuration_says_what_and_where() {
+        for (options, words) in [
+            (&["--reply-timeout", "10s", "--interval", "5s"][..], ["--reply-timeout", "10s exceeds the interval 5s"]),
+            (&["--interval", "0s"], ["--interval", "too short"]),
+            (&["--backoff", "0s..1s"], ["--backoff", "floor is zero"]),
+            (&["--backoff", "1s..999999h"], ["--backoff", "lower cap"]),
+            (&["--id", ""], ["--id", "empty"]),
+        ] {
+            let problem = configure(&args(options)).unwrap_err();
+            assert!(words.iter().all(|word| problem.contains(word)), "{options:?}: {problem}");
+        }
+    }
+
+    #[test]
+    fn every_backoff_with_a_first_step_is_possible() {
+        for range in ["500ms..30s", "1ms..1ms", "50ms..60ms", "10s..10s", "1m..1h", "1us..24h"] {
+            assert!(reconnect(&args(&["--backoff", range])).is_ok(), "{range}");
+        }
+    }
+
+    #[test]
+    fn the_default_id_is_a_device_id() {
+        assert!(DeviceId::new(&default_id()).is_ok());
+    }
+}
