@@ -227,7 +227,8 @@ pub(crate) fn millis(span: Duration) -> u64 {
 
 fn in_words(report: &DownReport) -> String {
     let mut text = report.cause.to_string();
-    if let Some(seen) = &report.evidence {
+    let told = matches!(report.cause, DownCause::Goodbye(_) | DownCause::Refused(_) | DownCause::Closed(_));
+    if let (Some(seen), false) = (&report.evidence, told) {
         let (silent, sent, answered) = (short(seen.silent_for), seen.beats_sent, seen.beats_answered);
         text += &format!(" (silent for {silent}, {answered} of {sent} beats answered");
         if let Some(rtt) = seen.rtt {
