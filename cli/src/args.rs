@@ -150,7 +150,7 @@ Exit codes:
 Examples:
   keepbeat connect beat://127.0.0.1:4800                    type lines, read their echoes
   seq 100 | keepbeat connect beat://127.0.0.1:4800          send 100 messages and leave
-  keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice its death within 620 ms
+  keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice its death within 600 ms
   KEEPBEAT_TOKEN=secret keepbeat connect beat://[::1]:4800 --id pump-7 --json";
 
 /// An address of the native protocol.

@@ -195,3 +195,11 @@ pub enum LinkState {
     /// Saying goodbye.
     Closing,
 }
+
+impl LinkState {
+    /// Whether nothing more happens until the link is opened.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::GaveUp(_))
+    }
+}

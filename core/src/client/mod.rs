@@ -166,6 +166,8 @@ impl<W: Wire> Client<W> {
 
     /// Accepts a message. It is sent when the link is up, again after every reconnect, until the peer acknowledges it.
     ///
+    /// While the inbox is full, acknowledgements are not read either: take events before waiting for room.
+    ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
     pub fn send(&mut self, now: Timestamp, payload: Bytes) -> Result<Ticket, SendError> {
