@@ -436,7 +436,9 @@ impl Liveness {
         if !self.unwritten {
             self.unwritten = true;
             self.seq = self.seq.saturating_add(1);
-            self.asked.get_or_insert(now);
+            if self.awaiting.is_none() {
+                self.asked = Some(now);
+            }
             self.pending |= pending::BEAT;
         }
     }

@@ -502,14 +502,19 @@ impl<W: Wire> Server<W> {
     }
 
     fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let (mut input, mut frames) = (bytes, 0);
+        let (mut input, mut frames, mut greeted) = (bytes, 0, false);
         if let Some(accepted) = self.connections.get_mut(id) {
             accepted.connection.received(now);
         }
         while let Some(accepted) = self.connections.get_mut(id) {
             let heard = match (&accepted.stage, accepted.connection.decode(&mut input)) {
                 (Stage::Parting, _) => return,
-                (_, Ok(None)) => return accepted.connection.decoded(now, frames),
+                (_, Ok(None)) => {
+                    accepted.connection.decoded(now, frames);
+                    return if greeted {
+                        self.be_greeted(now, id)
+                    };
+                }
                 (_, Err(error)) => Err(DownCause::Protocol(error)),
                 (Stage::Device(device), Ok(Some(frame))) => match self.devices.get_mut(device) {
                     Some(entry) => {
@@ -524,8 +529,8 @@ impl<W: Wire> Server<W> {
                     None => return,
                 },
                 (Stage::Greeting, Ok(Some(Frame::Hello(hello)))) => {
-                    self.be_greeted(now, id, hello);
-                    frames += 1;
+                    accepted.stage = Stage::Authenticating(hello);
+                    (greeted, frames) = (true, frames + 1);
                     continue;
                 }
                 (Stage::Greeting | Stage::Authenticating(_), Ok(Some(Frame::Goodbye(goodbye)))) => {
@@ -559,18 +564,20 @@ impl<W: Wire> Server<W> {
         }
     }
 
-    fn be_greeted(&mut self, now: Timestamp, id: ConnectionId, hello: Box<Hello>) {
+    /// The hello is here, and nothing after it: whoever cannot wait for the welcome does not get one.
+    fn be_greeted(&mut self, now: Timestamp, id: ConnectionId) {
         if !self.config.authenticate {
-            return self.admit(now, id, &hello);
+            return self.answer(now, id, Admission::Accept);
         }
-        if let Some(accepted) = self.connections.get_mut(id) {
+        if let Some(accepted) = self.connections.get_mut(id)
+            && let Stage::Authenticating(hello) = &accepted.stage
+        {
             self.events.push(ServerEvent::Authenticate {
                 connection: id,
                 device: hello.device.clone(),
                 credentials: hello.credentials.clone(),
                 address: accepted.address,
             });
-            accepted.stage = Stage::Authenticating(hello);
         }
     }
 
