@@ -48,7 +48,7 @@ pub use listener::{Listener, ListenerBuilder};
 pub use keepbeat_core as core;
 pub use keepbeat_core::client::{ClientConfig, Event, LinkState};
 pub use keepbeat_core::reconnect::Hint;
-pub use keepbeat_core::server::{ConnectionId, ServerConfig, ServerEvent, Sessions, Verdict};
+pub use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
 pub use keepbeat_core::session::{SendError, Ticket};
 pub use keepbeat_core::time::Timestamp;
 pub use keepbeat_core::wire::DeviceId;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use keepbeat_tokio::core::DownCause;
 use keepbeat_tokio::core::reconnect::GiveUpCause;
 use keepbeat_tokio::core::wire::{Goodbye, Reason};
-use keepbeat_tokio::{Event, Link, LinkState, OpenError, ServerEvent, Verdict};
+use keepbeat_tokio::{Admission, Event, Link, LinkState, OpenError, ServerEvent};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -87,8 +87,8 @@ async fn a_link_that_is_not_let_in_gives_up() {
         let Some(ServerEvent::Authenticate { connection, credentials, .. }) = listener.next_event().await else {
             panic!("nobody asked");
         };
-        assert_eq!(&credentials[..], b"wrong");
-        listener.answer(connection, Verdict::Unauthorized("who are you?".into()));
+        assert_eq!(credentials.as_bytes(), b"wrong");
+        listener.answer(connection, Admission::Unauthorized("who are you?".into()));
     })
     .await;
     let cause = until(&link, |event| if let Event::GaveUp { cause, .. } = event { Some(cause) } else { None }).await;
@@ -99,7 +99,7 @@ async fn a_link_that_is_not_let_in_gives_up() {
     link.reopen();
     server_until(&listener, |event| match event {
         ServerEvent::Authenticate { connection, .. } => {
-            listener.answer(connection, Verdict::Accept);
+            listener.answer(connection, Admission::Accept);
             Some(())
         }
         _ => None,
@@ -127,12 +127,12 @@ async fn a_provider_is_asked_for_fresh_credentials_once() {
         for expected in ["stored", "fresh"] {
             server_until(&listener, |event| {
                 let ServerEvent::Authenticate { connection, credentials, .. } = event else { return None };
-                assert_eq!(credentials, expected);
+                assert_eq!(credentials.as_bytes(), expected.as_bytes());
                 listener.answer(
                     connection,
                     match expected {
-                        "fresh" => Verdict::Accept,
-                        _ => Verdict::Unauthorized("too old".into()),
+                        "fresh" => Admission::Accept,
+                        _ => Admission::Unauthorized("too old".into()),
                     },
                 );
                 Some(())

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    #[command(after_help = DEMO_HELP)]
+    #[command(about = "See links break, be found out and come back, on loopback", after_help = DEMO_HELP)]
     Demo(DemoArgs),
     /// Accept links, echo every message, and tell who is here
     #[command(after_help = SERVE_HELP)]
@@ -102,9 +102,9 @@ const EXIT_CODES: &str = "\
 Times are a number and a unit: 200ms, 5s, 1.5m, 1h.
 
 Exit codes:
-  0  done: closed, drained, everything acknowledged at the end of stdin, or a demo that kept every promise
-  1  failed: the link gave up, the address could not be listened on, or a demo that did not keep a promise
-  2  bad usage: arguments, an impossible configuration, a file of --auth, or a line too long for a message
+  0  done: closed, drained, or everything acknowledged at the end of stdin; demo: all as promised
+  1  failed: the link gave up, or the address cannot be listened on; demo: not as promised
+  2  bad usage: arguments, impossible configuration, the file of --auth, or a line above 1 MiB
 
 Examples:
   keepbeat demo
@@ -115,7 +115,7 @@ The manual is docs/cli.md.";
 
 const DEMO_HELP: &str = "\
 Exit codes:
-  0  every silence was found out in time, no living link was given up, no message was lost or duplicated
+  0  every silence found out in time, no living link given up, no message lost or duplicated
   1  not so, or there were no sockets
   2  bad usage: arguments
 
@@ -130,7 +130,7 @@ SIGTERM and SIGINT drain: every device is told when to come back, then the exit 
 
 Exit codes:
   0  drained
-  1  the address could not be listened on
+  1  the address cannot be listened on
   2  bad usage: arguments, an impossible configuration, or the file of --auth
 
 Examples:
@@ -145,12 +145,12 @@ At the end of stdin it waits until everything is acknowledged, then closes. SIGT
 Exit codes:
   0  closed, and after the end of stdin everything was acknowledged
   1  the link gave up: credentials not accepted, or --max-attempts reached
-  2  bad usage: arguments, an impossible configuration, or a line too long for a message
+  2  bad usage: arguments, an impossible configuration, or a line above 1 MiB, which was skipped
 
 Examples:
   keepbeat connect beat://127.0.0.1:4800                    type lines, read their echoes
   seq 100 | keepbeat connect beat://127.0.0.1:4800          send 100 messages and leave
-  keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice within 620 ms that the server is dead
+  keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice its death within 600 ms
   KEEPBEAT_TOKEN=secret keepbeat connect beat://[::1]:4800 --id pump-7 --json";
 
 /// An address of the native protocol.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use keepbeat_core::server::Verdict;
+use keepbeat_core::server::Admission;
 use keepbeat_core::wire::DeviceId;
 use subtle::ConstantTimeEq;
 
@@ -44,13 +44,13 @@ impl Devices {
 
     /// May it come in? The answer and its time do not tell an unknown device from wrong credentials, nor how much of the
     /// credentials was right.
-    pub(crate) fn judge(&self, device: &DeviceId, credentials: &[u8]) -> Verdict {
+    pub(crate) fn judge(&self, device: &DeviceId, credentials: &[u8]) -> Admission {
         let expected = self.0.get(device).map(String::as_bytes);
         let equal = expected.unwrap_or(credentials).ct_eq(credentials);
         if bool::from(equal) && expected.is_some() {
-            Verdict::Accept
+            Admission::Accept
         } else {
-            Verdict::Unauthorized("device unknown or credentials wrong".to_owned())
+            Admission::Unauthorized("device unknown or credentials wrong".to_owned())
         }
     }
 }
@@ -60,7 +60,8 @@ mod tests {
     use super::*;
 
     fn judge(file: &str, device: &str, credentials: &[u8]) -> bool {
-        Devices::parse(file.as_bytes()).unwrap().judge(&DeviceId::new(device).unwrap(), credentials) == Verdict::Accept
+        Devices::parse(file.as_bytes()).unwrap().judge(&DeviceId::new(device).unwrap(), credentials)
+            == Admission::Accept
     }
 
     #[test]

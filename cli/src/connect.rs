@@ -245,13 +245,13 @@ mod tests {
 
     #[test]
     fn the_defaults_beat_every_5_s_and_wait_2_s() {
-        assert_eq!(bound_ms(&[]), 5500 + 2 * 2000);
+        assert_eq!(bound_ms(&[]), 5000 + 2 * 2000);
     }
 
     #[test]
     fn a_short_interval_shortens_the_reply_timeout() {
-        assert_eq!(bound_ms(&["--interval", "200ms"]), 620);
-        assert_eq!(bound_ms(&["--interval", "200ms", "--reply-timeout", "100ms"]), 420);
+        assert_eq!(bound_ms(&["--interval", "200ms"]), 600);
+        assert_eq!(bound_ms(&["--interval", "200ms", "--reply-timeout", "100ms"]), 400);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Report {
                 .payload(&dropped.payload),
             Event::Suspect { silent_for } => object("suspect").field("silent_ms", millis(*silent_for)),
             Event::Recovered => object("recovered"),
-            Event::Down { report, retry_at, conflict } => self
+            Event::Down { report, retry_at, was_up: _, conflict } => self
                 .evidence(object("down").field("cause", report.cause.to_string()), report)
                 .field("retry_in_ms", retry_at.map(|at| millis(at.since(now))))
                 .field("conflict", *conflict),
@@ -94,7 +94,7 @@ impl Report {
                 words(Paint::Warning, "suspect", format!("silent for {}", short(*silent_for)))
             }
             Event::Recovered => words(Paint::Good, "recovered", String::new()),
-            Event::Down { report, retry_at, conflict } => {
+            Event::Down { report, retry_at, was_up: _, conflict } => {
                 let retry = match retry_at {
                     Some(at) => format!("; next attempt in {}", short(at.since(now))),
                     None => String::new(),
@@ -227,7 +227,8 @@ pub(crate) fn millis(span: Duration) -> u64 {
 
 fn in_words(report: &DownReport) -> String {
     let mut text = report.cause.to_string();
-    if let Some(seen) = &report.evidence {
+    let told = matches!(report.cause, DownCause::Goodbye(_) | DownCause::Refused(_) | DownCause::EndedByUs(_));
+    if let (Some(seen), false) = (&report.evidence, told) {
         let (silent, sent, answered) = (short(seen.silent_for), seen.beats_sent, seen.beats_answered);
         text += &format!(" (silent for {silent}, {answered} of {sent} beats answered");
         if let Some(rtt) = seen.rtt {
@@ -241,7 +242,7 @@ fn in_words(report: &DownReport) -> String {
 /// A verdict of ours reads better without "closed by us".
 fn told_or_seen(cause: &DownCause) -> String {
     match cause {
-        DownCause::Closed(reason) => reason.to_string(),
+        DownCause::EndedByUs(reason) => reason.to_string(),
         other => other.to_string(),
     }
 }
@@ -296,7 +297,7 @@ mod tests {
             local_stalls: 0,
         };
         let report = DownReport { cause: DownCause::Dead(DeathCause::NoReply), evidence: Some(evidence) };
-        Event::Down { report: Box::new(report), retry_at: Some(at(3350)), conflict: false }
+        Event::Down { report: Box::new(report), retry_at: Some(at(3350)), was_up: true, conflict: false }
     }
 
     fn json(object: Option<Object>) -> Value {
@@ -323,7 +324,7 @@ mod tests {
     fn what_is_not_known_is_null() {
         let cause = DownCause::ConnectFailed(Failure::Refused);
         let report_ = DownReport { cause, evidence: None };
-        let event = Event::Down { report: Box::new(report_), retry_at: None, conflict: false };
+        let event = Event::Down { report: Box::new(report_), retry_at: None, was_up: true, conflict: false };
         let value = json(report().link_json(at(1001), &event));
         for field in ["silent_ms", "last_seen_ms", "beats_sent", "beats_answered", "rtt_ms", "retry_in_ms"] {
             assert_eq!(value.get(field), Some(&Value::Null), "{field}");

@@ -67,7 +67,7 @@ async fn watch(listener: &Listener, voice: &Voice, devices: Option<&Devices>, ar
         told = match event {
             ServerEvent::Authenticate { connection, device, credentials, .. } => {
                 if let Some(devices) = devices {
-                    listener.answer(connection, devices.judge(&device, &credentials));
+                    listener.answer(connection, devices.judge(&device, credentials.as_bytes()));
                 }
                 Ok(())
             }

@@ -53,6 +53,12 @@ impl Timestamp {
         Self::from_nanos(self.as_nanos().saturating_add(nanos(span)))
     }
 
+    /// This moment minus `span`, at least [`Timestamp::ZERO`].
+    #[must_use]
+    pub const fn before(self, span: Duration) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_sub(nanos(span)))
+    }
+
     /// How long ago `earlier` was; zero if it is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Event, Input, LinkState};
 use keepbeat_core::entropy::Prng;
-use keepbeat_core::reconnect::{Hint, ReconnectConfig};
+use keepbeat_core::reconnect::{GiveUpCause, Hint, ReconnectConfig};
 use keepbeat_core::server::{Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::DeviceId;
@@ -36,7 +36,10 @@ fn a_link_on_hold_says_so_when_its_time_is_used_up() {
         }
     }
     assert!(gave_up);
-    assert_eq!((now, client.state()), (Timestamp::from_millis(10_001), LinkState::Closed));
+    assert_eq!(
+        (now, client.state()),
+        (Timestamp::from_millis(10_001), LinkState::GaveUp(GiveUpCause::Elapsed(Duration::from_secs(10))))
+    );
     assert!(client.send(now, Bytes::new()).is_err());
 }
 

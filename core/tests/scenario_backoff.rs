@@ -6,11 +6,11 @@ mod common;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::{Answer, Dialer, MS, SECOND, at, client, message, names, welcome};
 use keepbeat_core::client::{Action, ClientConfigBuilder, Epoch, Event, Input, LinkState};
 use keepbeat_core::reconnect::{GiveUpCause, Hint, ReconnectConfig, Shape};
 use keepbeat_core::time::{DeadlineCause as Why, Timestamp};
+use keepbeat_core::wire::Credentials;
 use keepbeat_core::wire::beat::Beat;
 use keepbeat_core::wire::{Frame, Goodbye, Reason};
 use keepbeat_core::{DownCause, Failure};
@@ -183,7 +183,8 @@ fn opening_again_after_a_give_up_or_a_close_begins_anew() {
     rig.wake(Why::Reconnect);
     assert_eq!(names(&rig.events), ["connecting", "down", "connecting", "down", "gave up"]);
     assert!(matches!(rig.events[4].1, Event::GaveUp { cause: GiveUpCause::Attempts(2), unacknowledged: 0 }));
-    assert_eq!((rig.client.state(), rig.client.poll_timeout()), (LinkState::Closed, None));
+    let given_up = LinkState::GaveUp(GiveUpCause::Attempts(2));
+    assert_eq!((rig.client.state(), rig.client.poll_timeout()), (given_up, None));
     assert!(rig.client.send(rig.now, message("m")).is_err());
     rig.client.retry_now(rig.now);
     rig.client.hint(rig.now, Hint::NetworkUp);
@@ -214,7 +215,7 @@ fn a_close_is_final() {
         rig.turn();
         let epoch = Epoch(1);
         if phase != "credentials" {
-            rig.client.handle_input(rig.now, Input::Credentials { epoch, credentials: Bytes::new() });
+            rig.client.handle_input(rig.now, Input::Credentials { epoch, credentials: Credentials::default() });
             rig.turn();
         }
         match phase {
@@ -234,7 +235,7 @@ fn a_close_is_final() {
             rig.client.hint(rig.now, hint);
         }
         rig.client.retry_now(rig.now);
-        rig.client.handle_input(rig.now, Input::Credentials { epoch, credentials: Bytes::new() });
+        rig.client.handle_input(rig.now, Input::Credentials { epoch, credentials: Credentials::default() });
         rig.client.handle_input(rig.now, Input::Opened { epoch });
         rig.client.close(rig.now);
         rig.advance_to(DAY);
@@ -307,10 +308,13 @@ fn refused_credentials_are_refreshed_once_and_then_final() {
     let give = |rig: &mut Dialer, epoch: u32, refresh: bool, credentials: &'static [u8]| {
         let epoch = Epoch(epoch);
         assert_eq!(rig.actions.last().unwrap().1, Action::FetchCredentials { epoch, refresh });
-        rig.client.handle_input(rig.now, Input::Credentials { epoch, credentials: Bytes::from_static(credentials) });
+        rig.client.handle_input(rig.now, Input::Credentials { epoch, credentials: Credentials::new(credentials) });
         rig.turn();
         let heard = rig.heard();
-        assert!(matches!(&heard[..], [(_, Frame::Hello(hello))] if hello.credentials == credentials), "{heard:?}");
+        assert!(
+            matches!(&heard[..], [(_, Frame::Hello(hello))] if hello.credentials.as_bytes() == credentials),
+            "{heard:?}"
+        );
     };
     give(&mut rig, 1, false, b"old");
     rig.say(&Frame::Refuse(goodbye(Reason::Unauthorized, 0, 0)));
@@ -338,7 +342,7 @@ fn refused_credentials_without_a_provider_are_final_at_once() {
         rig.turn();
         rig.say(&Frame::Refuse(goodbye(reason, 5, 5)));
         assert_eq!(names(&rig.events), ["connecting", "down", "gave up"]);
-        assert_eq!((rig.client.poll_timeout(), rig.client.state()), (None, LinkState::Closed));
+        assert_eq!((rig.client.poll_timeout(), rig.client.state()), (None, LinkState::GaveUp(GiveUpCause::Fatal)));
     }
 }
 
@@ -353,7 +357,7 @@ fn a_provider_that_hangs_or_fails_costs_one_attempt() {
     rig.advance_to(7000);
     assert_eq!(rig.downs()[0].1.cause, DownCause::CredentialsTimeout);
     // They come too late for the attempt that asked.
-    rig.client.handle_input(rig.now, Input::Credentials { epoch: Epoch(1), credentials: Bytes::new() });
+    rig.client.handle_input(rig.now, Input::Credentials { epoch: Epoch(1), credentials: Credentials::default() });
     rig.turn();
     assert_eq!((rig.client.stale_inputs(), rig.connects()), (1, vec![]));
     rig.wake(Why::Reconnect);
@@ -361,7 +365,7 @@ fn a_provider_that_hangs_or_fails_costs_one_attempt() {
     rig.turn();
     assert_eq!(rig.downs()[1].1.cause, DownCause::CredentialsFailed);
     rig.wake(Why::Reconnect);
-    rig.client.handle_input(rig.now, Input::Credentials { epoch: Epoch(3), credentials: Bytes::new() });
+    rig.client.handle_input(rig.now, Input::Credentials { epoch: Epoch(3), credentials: Credentials::default() });
     rig.turn();
     assert_eq!(rig.connects().len(), 1);
 }

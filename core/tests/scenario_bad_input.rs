@@ -6,6 +6,7 @@ mod common;
 use common::{Acceptor, Dialer, SECOND, client, data, encoded, hello, message, server, welcome};
 use keepbeat_core::client::{Event, LinkState};
 use keepbeat_core::entropy::{Entropy, Prng};
+use keepbeat_core::reconnect::GiveUpCause;
 use keepbeat_core::server::ServerEvent;
 use keepbeat_core::time::DeadlineCause as Why;
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
@@ -156,7 +157,8 @@ fn a_server_that_speaks_only_a_later_version_is_told_and_left() {
     let heard = rig.heard();
     assert!(matches!(&heard[..], [(_, Frame::Goodbye(g))] if g.reason == Reason::UnsupportedVersion), "{heard:?}");
     rig.cut(Failure::Eof);
-    assert_eq!((rig.saw("down"), rig.saw("gave up"), rig.client.state()), (1, 1, LinkState::Closed));
+    let given_up = LinkState::GaveUp(GiveUpCause::Fatal);
+    assert_eq!((rig.saw("down"), rig.saw("gave up"), rig.client.state()), (1, 1, given_up));
 }
 
 #[test]

@@ -245,8 +245,8 @@ fn impossible_configurations_are_refused_with_the_values_in_conflict() {
     let zero = std::time::Duration::ZERO;
     for (builder, values) in [
         (liveness().interval(3 * SECOND), ["4s", "3s"]),
-        (liveness().interval(zero), ["0ns", "1ms"]),
-        (liveness().reply_timeout(zero), ["0ns", "1ms"]),
+        (liveness().interval(zero), ["0ns", "10ms"]),
+        (liveness().reply_timeout(zero), ["0ns", "10ms"]),
         (liveness().reply_timeout(300 * MS), ["300ms", "400ms"]),
         (liveness().write_stall(3 * SECOND), ["3s", "4s"]),
         (liveness().stall_limit(7 * SECOND), ["7s", "8s"]),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use common::server_names;
 use common::{Acceptor, Dialer, Link, MS, SECOND, at, client, data, device, encoded, hello, message, names, server};
 use keepbeat_core::client::LinkState;
-use keepbeat_core::server::{AcceptError, ConnectionId, ServerEvent, ServerInput, Verdict};
+use keepbeat_core::server::{AcceptError, Admission, ConnectionId, ServerEvent, ServerInput};
 use keepbeat_core::session::QueueLimits;
 use keepbeat_core::time::DeadlineCause as Why;
 use keepbeat_core::wire::{Frame, Goodbye, Hello, Reason, Token};
@@ -61,12 +61,12 @@ fn a_connection_that_is_not_let_in_replaces_nobody() {
         rig.turn();
         id
     };
-    let first = enter(&mut rig, Verdict::Accept);
+    let first = enter(&mut rig, Admission::Accept);
     assert!(matches!(rig.heard(first)[..], [Frame::Welcome(_)]));
-    let busy = Verdict::Busy { retry_after: 3 * SECOND, spread: 5 * SECOND };
+    let busy = Admission::Busy { retry_after: 3 * SECOND, spread: 5 * SECOND };
     for (verdict, reason, wishes) in [
-        (Verdict::Unauthorized("stale".into()), Reason::Unauthorized, (0, 0)),
-        (Verdict::Forbidden("sold".into()), Reason::Forbidden, (0, 0)),
+        (Admission::Unauthorized("stale".into()), Reason::Unauthorized, (0, 0)),
+        (Admission::Forbidden("sold".into()), Reason::Forbidden, (0, 0)),
         (busy, Reason::Busy, (3000, 5000)),
     ] {
         kinds(&mut rig);
@@ -77,7 +77,7 @@ fn a_connection_that_is_not_let_in_replaces_nobody() {
         assert_eq!(kinds(&mut rig), ["authenticate", "rejected"]);
         assert!(rig.server.is_connected(&device("d")) && !rig.is_closed(first));
     }
-    enter(&mut rig, Verdict::Accept);
+    enter(&mut rig, Admission::Accept);
     assert_eq!(rig.farewell(first).unwrap().reason, Reason::Replaced);
 }
 
@@ -94,11 +94,11 @@ fn an_application_that_does_not_answer_leaves_it_to_the_handshake_deadline() {
         panic!("{news:?}");
     };
     assert_eq!((name, rig.farewell(id).unwrap().reason), (&device("d"), Reason::TimedOut));
-    rig.server.answer(rig.now, id, Verdict::Accept);
+    rig.server.answer(rig.now, id, Admission::Accept);
     rig.turn();
     assert_eq!((rig.heard(id), kinds(&mut rig)), (vec![], vec![]), "too late");
     rig.advance_to(6000);
-    rig.server.answer(rig.now, id, Verdict::Accept);
+    rig.server.answer(rig.now, id, Admission::Accept);
     assert_eq!((rig.server.connections(), rig.server.poll_timeout()), (0, None));
 }
 
@@ -301,6 +301,7 @@ fn a_server_that_shuts_down_says_when_to_come_back() {
     let mut rig = Acceptor::new(server());
     let stranger = rig.dial();
     let (a, first) = rig.welcomed(&hello("a"));
+    rig.say(a, &Frame::Ack { seq: 0 });
     let (b, _) = rig.welcomed(&hello("b"));
     rig.server.drain(rig.now, 2 * SECOND, 8 * SECOND);
     rig.turn();
@@ -315,7 +316,7 @@ fn a_server_that_shuts_down_says_when_to_come_back() {
     assert!(rig.server.is_drained());
     let config = std::sync::Arc::new(server().build().unwrap());
     let sessions = rig.server.take_sessions(rig.now);
-    let next = keepbeat_core::server::Server::with_sessions(config, common::entropy(), 9, sessions);
+    let next = keepbeat_core::server::Server::with_sessions(config, common::entropy(), 9, rig.now, sessions);
     let mut next = Acceptor::of(next, rig.now);
     assert!(next.welcomed(&Hello { token: Some(first.token), ..hello("a") }).1.resumed);
     assert!(!next.welcomed(&Hello { token: Some(Token::new([1; 16])), ..hello("c") }).1.resumed);

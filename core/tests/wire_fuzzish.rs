@@ -1,7 +1,6 @@
 //! The native protocol against arbitrary frames, cuts and damage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
-use bytes::Bytes;
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
 use keepbeat_core::wire::{DETAIL_LIMIT, DeviceId, Frame, Goodbye, Hello, Reason, Token, Tx, Welcome, Wire, WireError};
 use proptest::collection::vec;
@@ -25,7 +24,7 @@ fn hello() -> impl Strategy<Value = Frame> {
     let wishes = (any::<u32>(), any::<u32>(), any::<u64>());
     (1_u8.., device, wishes, session).prop_map(|(version, device, wishes, (token, received, credentials))| {
         let (interval_ms, reply_timeout_ms, message_limit) = wishes;
-        let (token, credentials) = (token.map(Token::new), Bytes::from(credentials));
+        let (token, credentials) = (token.map(Token::new), keepbeat_core::wire::Credentials::new(credentials));
         let hello =
             Hello { version, device, interval_ms, reply_timeout_ms, message_limit, token, received, credentials };
         Frame::Hello(Box::new(hello))

@@ -126,7 +126,7 @@ fn meaning(frame: &Frame) -> String {
     match frame {
         Frame::Hello(hello) => {
             let Hello { version, device, interval_ms, reply_timeout_ms, message_limit, received, .. } = &**hello;
-            let (token, credentials) = (token(hello.token.as_ref()), hex(&hello.credentials));
+            let (token, credentials) = (token(hello.token.as_ref()), hex(hello.credentials.as_bytes()));
             format!(
                 "{name} version={version} device=\"{device}\" interval={interval_ms} reply={reply_timeout_ms} \
                  limit={message_limit} token={token} received={received} credentials={credentials}"

@@ -5,8 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keepbeat_core::client::{Action, Client, ClientConfig};
-use keepbeat_core::time::Timestamp;
+use keepbeat_core::client::{Client, ClientConfig};
 
 use super::attempt::Provider;
 use super::driver::Driver;
@@ -57,7 +56,7 @@ impl LinkBuilder {
     /// # Panics
     /// Outside of a tokio runtime with time and I/O enabled, like [`tokio::spawn`].
     pub fn open(self) -> Result<Link, OpenError> {
-        match (asks_provider(&self.config), self.provider.is_some()) {
+        match (self.config.asks_for_credentials(), self.provider.is_some()) {
             (true, false) => Err(OpenError::NoProvider),
             (false, true) => Err(OpenError::ProviderNotAsked),
             _ => Ok(self.start()),
@@ -72,13 +71,6 @@ impl LinkBuilder {
         drop(tokio::spawn(driver.run()));
         Link { shared }
     }
-}
-
-/// Whether a link with this configuration begins an attempt by asking for credentials.
-fn asks_provider(config: &Arc<ClientConfig>) -> bool {
-    let mut trial: Client = Client::new(config.clone(), 0);
-    trial.open(Timestamp::ZERO);
-    matches!(trial.poll_action(), Some(Action::FetchCredentials { .. }))
 }
 
 impl fmt::Debug for LinkBuilder {

@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use keepbeat_core::client::{Action, Client, Epoch, Input, LinkState};
+use keepbeat_core::client::{Action, Client, Epoch, Input};
 use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::Credentials;
 use tokio::net::TcpStream;
 
 use super::attempt::{Attempt, Outcome, Provider};
@@ -137,7 +138,7 @@ impl Socket {
             }
         }
         self.arm(cx, now, &state.client);
-        let open = state.client.state() != LinkState::Closed;
+        let open = !state.client.state().is_over();
         turn.over = !open && turn.busy;
         turn.done = !open && state.dropped;
         turn.events = state.client.has_event();
@@ -150,7 +151,9 @@ impl Socket {
 
     fn on_attempt(&mut self, now: Timestamp, state: &mut State, epoch: Epoch, outcome: Outcome) {
         let input = match outcome {
-            Outcome::Credentials(Some(credentials)) => Input::Credentials { epoch, credentials },
+            Outcome::Credentials(Some(credentials)) => {
+                Input::Credentials { epoch, credentials: Credentials::new(credentials) }
+            }
             Outcome::Credentials(None) => Input::CredentialsFailed { epoch },
             Outcome::Connected(stream) => {
                 self.stream = Some((epoch, stream));

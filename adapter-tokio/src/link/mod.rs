@@ -286,6 +286,6 @@ fn wake(mut state: MutexGuard<'_, State>) {
 impl State {
     /// Whether nothing happens any more until the link is opened again.
     fn is_over(&self) -> bool {
-        self.orphaned || self.client.state() == LinkState::Closed
+        self.orphaned || self.client.state().is_over()
     }
 }

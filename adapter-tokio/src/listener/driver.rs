@@ -218,13 +218,11 @@ impl Sockets {
         if server.poll_timeout().is_none_or(|due| due.at > now) {
             return false;
         }
-        let mut last = None;
-        while let Some(id) = server.poll_due(now)
-            && last != Some(id)
-            && self.read_unasked(now, id, server, traffic)
-        {
-            last = Some(id);
-            self.drain(now, server, traffic);
+        let due: Vec<ConnectionId> = server.due(now).collect();
+        for id in due {
+            if self.read_unasked(now, id, server, traffic) {
+                self.drain(now, server, traffic);
+            }
         }
         server.handle_timeout(now);
         true

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keepbeat_core::liveness::Evidence;
-use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, Sessions, Verdict};
+use keepbeat_core::server::{Admission, ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, Sessions};
 use keepbeat_core::session::{SendError, Ticket};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::{DeviceId, Goodbye};
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
 use tokio::sync::Notify;
 
 use self::driver::{Driver, Sockets};
@@ -70,7 +70,7 @@ impl Listener {
 
     /// A listener with more options.
     pub fn builder(config: ServerConfig) -> ListenerBuilder {
-        ListenerBuilder { config: Arc::new(config), options: SocketOptions::new(), sessions: Sessions::default() }
+        ListenerBuilder { config: Arc::new(config), options: SocketOptions::new(), sessions: None }
     }
 
     /// The address that is listened on; with the port that the operating system chose, if it was asked to.
@@ -92,8 +92,8 @@ impl Listener {
     }
 
     /// Answers [`ServerEvent::Authenticate`]. Without effect if the connection is over or was answered for.
-    pub fn answer(&self, connection: ConnectionId, verdict: Verdict) {
-        self.shared.tell(|state, now| state.server.answer(now, connection, verdict));
+    pub fn answer(&self, connection: ConnectionId, admission: Admission) {
+        self.shared.tell(|state, now| state.server.answer(now, connection, admission));
     }
 
     /// Accepts a message for a device that has a session, connected or not; waits for room in its outbox. If this is
@@ -213,7 +213,7 @@ impl fmt::Debug for Listener {
 pub struct ListenerBuilder {
     config: Arc<ServerConfig>,
     options: SocketOptions,
-    sessions: Sessions,
+    sessions: Option<Sessions>,
 }
 
 impl ListenerBuilder {
@@ -225,21 +225,26 @@ impl ListenerBuilder {
 
     /// Goes on with the sessions of an earlier listener, so that its devices lose nothing by the restart.
     pub fn sessions(mut self, sessions: Sessions) -> Self {
-        self.sessions = sessions;
+        self.sessions = Some(sessions);
         self
     }
 
-    /// Listens on `address` and lets devices in.
+    /// Listens on `address` and lets devices in. If `address` has several, the first that can be had.
     ///
     /// # Errors
-    /// The operating system's: the address is taken, or not ours; or it has no random numbers.
+    /// The operating system's: the address is taken, or not ours; or it has no random numbers. The builder still has its
+    /// sessions then: try again.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time and I/O enabled, like [`tokio::spawn`].
-    pub async fn bind(self, address: impl ToSocketAddrs) -> io::Result<Listener> {
-        let listener = TcpListener::bind(address).await?;
+    pub async fn bind(&mut self, address: impl ToSocketAddrs) -> io::Result<Listener> {
+        let listener = listen(address).await?;
         let address = listener.local_addr()?;
-        let server = Server::with_sessions(self.config, Box::new(entropy()?), seed(), self.sessions);
+        let (config, entropy) = (self.config.clone(), Box::new(entropy()?));
+        let server = match self.sessions.take() {
+            Some(sessions) => Server::with_sessions(config, entropy, seed(), Clock::now(), sessions),
+            None => Server::new(config, entropy, seed()),
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 server,
@@ -257,6 +262,23 @@ impl ListenerBuilder {
         drop(tokio::spawn(Driver::new(shared.clone()).run()));
         Ok(Listener { shared, address })
     }
+}
+
+/// After a restart all devices come back at once; the operating system cuts this to its own limit.
+const BACKLOG: u32 = 4096;
+
+async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address to listen on");
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// The operating system's generator. Once it has worked it goes on working; should it not, keyed hashes that began with

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use keepbeat_core::liveness::{LivenessConfig, LivenessConfigError};
 use keepbeat_core::reconnect::ReconnectConfig;
-use keepbeat_core::server::Sessions;
 use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -127,8 +126,7 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
 
     let mut port = Port::reserve().map_err(|error| Error::socket(&error))?;
     let config = peers::server_config(&liveness).map_err(|error| Error::config(&error))?;
-    let listener =
-        peers::listen(&mut port, &config, Sessions::default()).await.map_err(|error| Error::socket(&error))?;
+    let listener = peers::listen(&mut port, &config, None).await.map_err(|error| Error::socket(&error))?;
     let mut relays = Vec::with_capacity(links);
     for _ in 0..links {
         relays.push(Relay::open(port.address()).await.map_err(|error| Error::socket(&error))?);
@@ -153,7 +151,7 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     tokio::time::sleep_until(stage.instant(Duration::from_secs(seconds))).await;
     stage.enter(Phase::Draining);
     drop(tokio::time::timeout(DRAIN, stage.settled()).await);
-    let still_down = links - stage.watch().census().up - stage.watch().census().suspect;
+    let still_down = stage.watch().census().down;
     let totals = stage.totals();
     stage.enter(Phase::Over);
     while cast.join_next().await.is_some() {}

@@ -147,10 +147,14 @@ fn loss<'a>(stage: &Stage, link: usize, side: Side, report: &'a DownReport) -> L
 }
 
 /// Opens the server, with the sessions of an earlier one.
-pub(super) async fn listen(port: &mut Port, config: &ServerConfig, sessions: Sessions) -> io::Result<Listener> {
-    // A failed attempt costs the sessions, so another socket tries the port first.
+pub(super) async fn listen(port: &mut Port, config: &ServerConfig, sessions: Option<Sessions>) -> io::Result<Listener> {
+    // Another socket finds a port that can be had first.
     drop(port.listen(TcpListener::bind).await?);
-    Listener::builder(config.clone()).sessions(sessions).bind(port.address()).await
+    let mut builder = Listener::builder(config.clone());
+    if let Some(sessions) = sessions {
+        builder = builder.sessions(sessions);
+    }
+    builder.bind(port.address()).await
 }
 
 /// The server and its application.
@@ -226,7 +230,7 @@ async fn restart(
     }
     tokio::time::sleep(lasts).await;
     stage.watch().fault_ends(Clock::now(), None);
-    listen(port, config, sessions).await
+    listen(port, config, Some(sessions)).await
 }
 
 fn on_server_event(stage: &Stage, event: ServerEvent) {

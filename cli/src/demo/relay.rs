@@ -1,17 +1,16 @@
 //! A relay on loopback between one client and the server, that does to their connections what it is told.
 
-use std::future::{pending, poll_fn};
+use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keepbeat_core::time::Timestamp;
 use keepbeat_tokio::clock::Clock;
-use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +21,9 @@ use super::watch::Side;
 /// A trickle: so many bytes at once, and this pause between them. 4,000 bytes/s.
 const TRICKLE: usize = 16;
 const TRICKLE_PAUSE: Duration = Duration::from_millis(4);
+
+/// A connection to the server takes no longer than this, or its client would have given up meanwhile.
+const CONNECT: Duration = Duration::from_millis(250);
 
 /// So many bytes are between two sockets at most.
 const BUFFER: usize = 16 << 10;
@@ -243,7 +245,9 @@ async fn carry(
     if orders.wait_for(|orders| orders.up != Gate::Shut || number <= orders.reset_through).await.is_err() {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(server).await else { return reset([client]) };
+    let Ok(Ok(mut server)) = tokio::time::timeout(CONNECT, TcpStream::connect(server)).await else {
+        return reset([client]);
+    };
     if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
         return reset([client, server]);
     }
@@ -271,7 +275,9 @@ async fn carry(
             end = up.flow(&client, &server, up_gate, &common.up) => (Side::Client, end),
             end = down.flow(&server, &client, down_gate, &common.down) => (Side::Server, end),
         };
-        if end == End::Reset {
+        // A client that gave up before it was answered must not speak up later, when it is on another connection.
+        let given_up = from == Side::Client && !down.begun;
+        if end == End::Reset || given_up {
             return reset([client, server]);
         }
         let (lane, to) = match from {
@@ -279,7 +285,7 @@ async fn carry(
             Side::Server => (&mut down, &mut client),
         };
         lane.ended = true;
-        if poll_fn(|cx| Pin::new(&mut *to).poll_shutdown(cx)).await.is_err() {
+        if to.shutdown().await.is_err() {
             return reset([client, server]);
         }
     }
@@ -290,6 +296,7 @@ struct Lane {
     buffer: Box<[u8]>,
     /// What was read and not yet passed on.
     waiting: Range<usize>,
+    begun: bool,
     ended: bool,
 }
 
@@ -301,7 +308,7 @@ enum End {
 
 impl Lane {
     fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), waiting: 0..0, ended: false }
+        Self { buffer: vec![0; BUFFER].into(), waiting: 0..0, begun: false, ended: false }
     }
 
     /// Passes on what comes, until it ends. May be dropped at any point and called again.
@@ -324,6 +331,7 @@ impl Lane {
             from.readable().await?;
             let count = from.try_read(&mut self.buffer)?;
             self.waiting = 0..count;
+            self.begun = true;
             return Ok((count == 0).then_some(End::Eof));
         }
         to.writable().await?;

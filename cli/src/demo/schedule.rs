@@ -308,7 +308,7 @@ impl fmt::Display for TooShort {
 mod tests {
     use super::*;
 
-    const BOUND: Duration = Duration::from_millis(1040);
+    const BOUND: Duration = Duration::from_millis(1000);
 
     fn kinds(schedule: &Schedule) -> Vec<Kind> {
         let mut kinds: Vec<_> = schedule.faults.iter().map(|fault| fault.act.kind()).collect();

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use crate::liveness::LivenessConfig;
 use crate::reconnect::ReconnectConfig;
 use crate::session::QueueLimits;
-use crate::wire::{DeviceId, Wire, beat::Beat};
+use crate::wire::{Credentials, DeviceId, Wire, beat::Beat};
 
 /// Where the credentials of an attempt come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Credentials {
-    Fixed(Bytes),
+pub(crate) enum CredentialsSource {
+    Fixed(Credentials),
     Provider,
 }
 
@@ -23,7 +23,7 @@ pub struct ClientConfig<W: Wire = Beat> {
     pub(crate) wire: W::Config,
     pub(crate) liveness: alloc::sync::Arc<LivenessConfig>,
     pub(crate) reconnect: alloc::sync::Arc<ReconnectConfig>,
-    pub(crate) credentials: Credentials,
+    pub(crate) credentials: CredentialsSource,
     pub(crate) outbox: QueueLimits,
     pub(crate) inbox: QueueLimits,
     pub(crate) connect_timeout: Duration,
@@ -44,7 +44,7 @@ where
                 wire: W::Config::default(),
                 liveness: LivenessConfig::internet().into(),
                 reconnect: ReconnectConfig::internet().into(),
-                credentials: Credentials::Fixed(Bytes::new()),
+                credentials: CredentialsSource::Fixed(Credentials::default()),
                 outbox: QueueLimits::default(),
                 inbox: QueueLimits::default(),
                 connect_timeout: Duration::from_secs(10),
@@ -61,6 +61,12 @@ impl<W: Wire> ClientConfig<W> {
     #[must_use]
     pub const fn device(&self) -> &DeviceId {
         &self.device
+    }
+
+    /// Whether credentials are asked for before every attempt.
+    #[must_use]
+    pub fn asks_for_credentials(&self) -> bool {
+        self.credentials == CredentialsSource::Provider
     }
 
     /// The longest time from the peer's death to the verdict, at the terms that this link asks for; see
@@ -118,14 +124,14 @@ impl<W: Wire> ClientConfigBuilder<W> {
     /// What proves this device's identity, the same for every attempt. Default: nothing. If the server does not accept
     /// it, the link gives up.
     pub fn credentials(mut self, credentials: impl Into<Bytes>) -> Self {
-        self.config.credentials = Credentials::Fixed(credentials.into());
+        self.config.credentials = CredentialsSource::Fixed(Credentials::new(credentials));
         self
     }
 
     /// Ask for credentials before every attempt ([`Action::FetchCredentials`](super::Action::FetchCredentials)). If the
     /// server does not accept them, they are asked for once more, to be refreshed, before the link gives up.
     pub fn credentials_from_provider(mut self) -> Self {
-        self.config.credentials = Credentials::Provider;
+        self.config.credentials = CredentialsSource::Provider;
         self
     }
 

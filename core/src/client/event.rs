@@ -5,11 +5,12 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::connection::{Classify, DownReport, Failure};
+use crate::connection::{DownReport, Failure, Outdated};
 use crate::liveness::Rtt;
 use crate::reconnect::GiveUpCause;
 use crate::session::{Dropped, Ticket};
 use crate::time::Timestamp;
+use crate::wire::Credentials;
 
 /// Names one attempt and the connection that may come of it. Never used twice by the same link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -23,7 +24,7 @@ pub enum Input<'a> {
         /// The attempt.
         epoch: Epoch,
         /// The credentials.
-        credentials: Bytes,
+        credentials: Credentials,
     },
     /// There are no credentials.
     CredentialsFailed {
@@ -141,6 +142,8 @@ pub enum Event {
         report: Box<DownReport>,
         /// When the next attempt comes. `None` if none does; [`Event::GaveUp`] follows then.
         retry_at: Option<Timestamp>,
+        /// Whether the link was up; if not, an attempt failed.
+        was_up: bool,
         /// Whether devices with the same id keep throwing each other out.
         conflict: bool,
     },
@@ -158,9 +161,9 @@ pub enum Event {
     },
 }
 
-impl Classify for Event {
-    fn is_message(&self) -> bool {
-        matches!(self, Self::Message(_))
+impl Outdated for Event {
+    fn is_outdated_by_later(&self) -> bool {
+        !matches!(self, Self::Message(_) | Self::Closed { .. } | Self::GaveUp { .. })
     }
 }
 
@@ -168,8 +171,10 @@ impl Classify for Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkState {
-    /// Closed, not opened yet, or given up.
+    /// Closed, or not opened yet.
     Closed,
+    /// No further attempt comes until the link is opened again.
+    GaveUp(GiveUpCause),
     /// Down; the next attempt is planned.
     Waiting {
         /// When the next attempt comes.
@@ -189,4 +194,12 @@ pub enum LinkState {
     },
     /// Saying goodbye.
     Closing,
+}
+
+impl LinkState {
+    /// Whether nothing more happens until the link is opened.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::GaveUp(_))
+    }
 }

@@ -15,7 +15,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use self::config::Credentials;
+use self::config::CredentialsSource;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue, Heard, Verdict};
 use crate::entropy::Prng;
 use crate::liveness::{Evidence, Judgement, Liveness, LivenessConfig, Rtt};
@@ -23,12 +23,12 @@ use crate::reconnect::{GiveUpCause, Hint, Reconnect, ReconnectAction, ReconnectS
 use crate::session::{SendError, Session, Ticket, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
 use crate::wire::beat::Beat;
-use crate::wire::{Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
+use crate::wire::{Credentials, Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
 
 /// The server may grant an interval that differs from the wish by this factor; beyond that, the bound holds.
 const TERMS_FACTOR: u32 = 10;
 
-/// So many events other than messages wait for an application that does not look.
+/// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1024;
 
 /// One logical link of a client.
@@ -65,7 +65,7 @@ enum State<W> {
         until: Timestamp,
     },
     Connecting {
-        credentials: Bytes,
+        credentials: Credentials,
         until: Timestamp,
     },
     /// From the first byte of the handshake to the last of the goodbye. `ending` is set once the goodbye is said.
@@ -132,7 +132,8 @@ impl<W: Wire> Client<W> {
     }
 
     /// Closes the link for good: says goodbye if it is up, and ends with [`Event::Closed`]. Messages that are not
-    /// acknowledged stay. Nothing but [`Client::open`] opens it again.
+    /// acknowledged stay. Nothing but [`Client::open`] opens it again. Without effect on a link that is closed or has
+    /// given up.
     pub fn close(&mut self, now: Timestamp) {
         let now = self.tick(now);
         if self.intent == Intent::Closed {
@@ -142,7 +143,7 @@ impl<W: Wire> Client<W> {
         self.reconnect.close();
         match &mut self.state {
             State::Connected { connection, ending: ending @ None } if connection.is_established() => {
-                let cause = DownCause::Closed(Reason::Closed);
+                let cause = DownCause::EndedByUs(Reason::Closed);
                 *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
                 let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Closed, "")));
                 connection.close(now, &farewell, self.config.close_timeout);
@@ -164,6 +165,8 @@ impl<W: Wire> Client<W> {
     }
 
     /// Accepts a message. It is sent when the link is up, again after every reconnect, until the peer acknowledges it.
+    ///
+    /// While the inbox is full, acknowledgements are not read either: take events before waiting for room.
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
@@ -335,6 +338,7 @@ impl<W: Wire> Client<W> {
             }
             (_, ReconnectState::Connecting { attempt }) => LinkState::Connecting { attempt },
             (_, ReconnectState::Waiting { at, attempt }) => LinkState::Waiting { retry_at: at, attempt },
+            (_, ReconnectState::GaveUp(cause)) => LinkState::GaveUp(cause),
             _ => LinkState::Closed,
         }
     }
@@ -369,7 +373,8 @@ impl<W: Wire> Client<W> {
         self.stale_inputs
     }
 
-    /// Events that were dropped because 1,024 others, messages not counted, waited for [`Client::poll_event`].
+    /// Events that were dropped because 1,024 later ones waited for [`Client::poll_event`]. Messages, [`Event::Closed`] and
+    /// [`Event::GaveUp`] never are.
     #[must_use]
     pub const fn missed_events(&self) -> u64 {
         self.events.missed()
@@ -467,20 +472,20 @@ impl<W: Wire> Client<W> {
         self.epoch = Epoch(self.epoch.0.wrapping_add(1));
         self.events.push(Event::Connecting { attempt });
         match &self.config.credentials {
-            Credentials::Fixed(credentials) => self.connect(now, credentials.clone()),
-            Credentials::Provider => {
+            CredentialsSource::Fixed(credentials) => self.connect(now, credentials.clone()),
+            CredentialsSource::Provider => {
                 self.state = State::Credentials { until: now.after(self.config.credentials_timeout) };
                 self.connect = Some(Action::FetchCredentials { epoch: self.epoch, refresh: self.refreshed });
             }
         }
     }
 
-    fn connect(&mut self, now: Timestamp, credentials: Bytes) {
+    fn connect(&mut self, now: Timestamp, credentials: Credentials) {
         self.state = State::Connecting { credentials, until: now.after(self.config.connect_timeout) };
         self.connect = Some(Action::Connect { epoch: self.epoch });
     }
 
-    fn say_hello(&mut self, now: Timestamp, credentials: Bytes) {
+    fn say_hello(&mut self, now: Timestamp, credentials: Credentials) {
         let mut connection = Box::new(Connection::open(&self.config.wire, now, self.config.handshake_timeout));
         let hello = Hello {
             version: PROTOCOL_VERSION,
@@ -552,25 +557,9 @@ impl<W: Wire> Client<W> {
 
     fn be_welcomed(&mut self, now: Timestamp, welcome: &Welcome) -> Result<(), DownCause> {
         if welcome.version == 0 || welcome.version > PROTOCOL_VERSION {
-            return Err(DownCause::Closed(Reason::UnsupportedVersion));
+            return Err(DownCause::EndedByUs(Reason::UnsupportedVersion));
         }
-        let mut in_doubt = 0;
-        if !welcome.resumed {
-            in_doubt = self.session.restart();
-        } else if self.token.is_none() {
-            let problem = "it resumes a session that we did not ask for";
-            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
-        }
-        match self.session.outbox.resume(welcome.received) {
-            Ok(Some(through)) => self.acknowledged(through),
-            Ok(None) => {}
-            Err(error) => {
-                // With numbers that contradict ours the session is beyond repair; the next attempt begins a new one.
-                self.token = None;
-                let (got, expected) = (error.got, error.highest);
-                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
-            }
-        }
+        let in_doubt = self.take_up(welcome)?;
         self.token = Some(welcome.token);
         self.refreshed = false;
         let liveness = self.judge(now, welcome);
@@ -598,6 +587,34 @@ impl<W: Wire> Client<W> {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with the session, or begins another. Returns how many messages may arrive twice.
+    fn take_up(&mut self, welcome: &Welcome) -> Result<usize, DownCause> {
+        if !welcome.resumed {
+            if welcome.received > 0 {
+                let (got, expected) = (welcome.received, 0);
+                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
+            }
+            return Ok(self.session.restart());
+        }
+        // A session that cannot go on is given up; the next attempt begins a new one.
+        if self.token.take().is_none() {
+            let problem = "it resumes a session that we did not ask for";
+            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
+        }
+        if let Some(length) = self.session.outbox.numbered_above(welcome.message_limit) {
+            return Err(DownCause::Protocol(WireError::TooLarge { length, limit: welcome.message_limit }));
+        }
+        match self.session.outbox.resume(welcome.received) {
+            Ok(Some(through)) => self.acknowledged(through),
+            Ok(None) => {}
+            Err(error) => {
+                let (got, expected) = (error.got, error.highest);
+                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
+            }
+        }
+        Ok(0)
     }
 
     fn judge(&mut self, now: Timestamp, welcome: &Welcome) -> Liveness {
@@ -646,7 +663,8 @@ impl<W: Wire> Client<W> {
 
     fn go_down(&mut self, now: Timestamp, report: Box<DownReport>) {
         self.abandon();
-        if report.evidence.is_some() {
+        let was_up = report.evidence.is_some();
+        if was_up {
             self.down_since = now;
         }
         let retry = self.retry(&report.cause);
@@ -659,7 +677,7 @@ impl<W: Wire> Client<W> {
                 ReconnectAction::Connect { .. } => {}
             }
         }
-        self.events.push(Event::Down { report, retry_at, conflict: self.reconnect.in_conflict() });
+        self.events.push(Event::Down { report, retry_at, was_up, conflict: self.reconnect.in_conflict() });
         if let Some(cause) = gave_up {
             self.give_up(cause);
         }
@@ -672,8 +690,11 @@ impl<W: Wire> Client<W> {
 
     /// Refused credentials get one chance with fresh ones, if a provider can give them.
     fn retry(&mut self, cause: &DownCause) -> Retry {
-        let unauthorized = matches!(cause, DownCause::Refused(goodbye) if goodbye.reason == Reason::Unauthorized);
-        if unauthorized && self.config.credentials == Credentials::Provider && !self.refreshed {
+        let unauthorized = matches!(
+            cause,
+            DownCause::Refused(goodbye) | DownCause::Goodbye(goodbye) if goodbye.reason == Reason::Unauthorized
+        );
+        if unauthorized && self.config.asks_for_credentials() && !self.refreshed {
             self.refreshed = true;
             return Retry::RetryNow;
         }

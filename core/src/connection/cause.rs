@@ -72,7 +72,7 @@ pub enum DownCause {
     /// Another connection of the same device took over.
     Replaced,
     /// Our own side ended it, for this reason.
-    Closed(Reason),
+    EndedByUs(Reason),
 }
 
 impl DownCause {
@@ -80,9 +80,11 @@ impl DownCause {
     #[must_use]
     pub const fn retry(&self) -> Retry {
         match self {
+            // Our hello is too large: so will the next one be.
+            Self::Refused(Goodbye { reason: Reason::TooLarge, .. }) => Retry::Fatal,
             Self::Goodbye(goodbye) | Self::Refused(goodbye) => goodbye_retry(goodbye),
             Self::Replaced => Retry::Conflict,
-            Self::Closed(_) => Retry::Fatal,
+            Self::EndedByUs(_) => Retry::Fatal,
             Self::Dead(_)
             | Self::Protocol(_)
             | Self::Flood
@@ -105,11 +107,11 @@ impl DownCause {
             Self::Protocol(error) => error.reason(),
             Self::Flood => Reason::Flood,
             Self::Replaced => Reason::Replaced,
-            Self::Closed(reason) => *reason,
+            Self::EndedByUs(reason) => *reason,
             _ => return None,
         };
         let detail = match self {
-            Self::Closed(_) | Self::Replaced => alloc::string::String::new(),
+            Self::EndedByUs(_) | Self::Replaced => alloc::string::String::new(),
             other => other.to_string(),
         };
         Some(Goodbye::new(reason, detail))
@@ -145,7 +147,7 @@ impl fmt::Display for DownCause {
             Self::CredentialsFailed => f.write_str("our provider gave no credentials"),
             Self::CredentialsTimeout => f.write_str("our provider gave no credentials in time"),
             Self::Replaced => f.write_str("another connection of the same device took over"),
-            Self::Closed(reason) => write!(f, "closed by us: {reason}"),
+            Self::EndedByUs(reason) => write!(f, "closed by us: {reason}"),
         }
     }
 }

@@ -7,7 +7,7 @@ mod cause;
 mod events;
 
 pub use cause::{DownCause, DownReport, Failure};
-pub(crate) use events::{Classify, EventQueue};
+pub(crate) use events::{EventQueue, Outdated};
 
 use core::time::Duration;
 
@@ -96,10 +96,6 @@ impl<W: Wire> Connection<W> {
 
     pub(crate) const fn is_established(&self) -> bool {
         matches!(self.phase, Phase::Established)
-    }
-
-    pub(crate) const fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing { .. })
     }
 
     pub(crate) const fn liveness(&self) -> Option<&Liveness> {
@@ -293,6 +289,10 @@ impl<W: Wire> Connection<W> {
                     self.wire.encode(&Frame::Beat { seq }, &mut self.tx);
                     self.beat_end = Some(self.tx.queued());
                     self.note_writes(now);
+                    continue;
+                }
+                LivenessAction::ShowLife => {
+                    self.ack_due = true;
                     continue;
                 }
                 LivenessAction::Suspect { silent_for } => Verdict::Suspect { silent_for },

@@ -29,8 +29,8 @@ pub struct LivenessConfig {
 }
 
 impl LivenessConfig {
-    /// The shortest beat interval and reply timeout.
-    pub const SHORTEST: Duration = Duration::from_millis(1);
+    /// The shortest beat interval and reply timeout: what a runtime's timers can serve.
+    pub const SHORTEST: Duration = Duration::from_millis(10);
     /// The longest beat interval.
     pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
@@ -52,7 +52,7 @@ impl LivenessConfig {
             jitter_percent: 10,
             reply_timeout: Duration::from_secs(10),
             probes: 3,
-            write_stall: Duration::from_secs(20),
+            write_stall: Duration::from_secs(10),
             stall_limit: Duration::from_secs(60),
             frame_time: Duration::from_secs(600),
             initial_rtt: Duration::from_millis(200),
@@ -66,7 +66,7 @@ impl LivenessConfig {
         Self {
             interval: Duration::from_secs(5),
             reply_timeout: Duration::from_secs(1),
-            write_stall: Duration::from_secs(2),
+            write_stall: Duration::from_secs(1),
             initial_rtt: Duration::from_millis(2),
             ..Self::internet()
         }
@@ -78,14 +78,14 @@ impl LivenessConfig {
         Self {
             interval: Duration::from_secs(60),
             reply_timeout: Duration::from_secs(20),
-            write_stall: Duration::from_secs(40),
+            write_stall: Duration::from_secs(20),
             stall_limit: Duration::from_secs(120),
             initial_rtt: Duration::from_millis(500),
             ..Self::internet()
         }
     }
 
-    /// Time between two beats, before jitter.
+    /// The longest time between two beats.
     #[must_use]
     pub const fn interval(&self) -> Duration {
         self.interval
@@ -111,11 +111,11 @@ impl LivenessConfig {
 
     /// The longest time from a peer's death to the verdict, for a driver that wakes on time.
     ///
-    /// It is one interval with its jitter, until the next beat is due, plus the longer of two ways to the verdict: the
-    /// beat leaves and is not answered (reply timeout, then a window of the same length for the quick probes, if
-    /// there are any), or the beat cannot leave (write stall). A local stall or suspend adds its own length and one
-    /// reply timeout; a time for which our own application does not read adds that time. When the server grants
-    /// other terms than were asked for, the bound of those terms holds; see [`LivenessConfig::bound_for`].
+    /// It is one interval, until the next beat is due, plus the longer of two ways to the verdict: the beat leaves and is
+    /// not answered (a reply timeout, then a window of the same length for the quick probes, if there are any), or the
+    /// beat leaves late or never (the write stall, then a reply timeout). A local stall or suspend adds its own length and
+    /// one reply timeout; a time for which our own application does not read adds that time. When the server grants other
+    /// terms than were asked for, the bound of those terms holds; see [`LivenessConfig::bound_for`].
     #[must_use]
     pub const fn worst_case_detection(&self) -> Duration {
         self.bound_for(self.interval, self.reply_timeout)
@@ -125,19 +125,14 @@ impl LivenessConfig {
     #[must_use]
     pub const fn bound_for(&self, interval: Duration, reply_timeout: Duration) -> Duration {
         let answered_late = reply_timeout.saturating_add(self.suspicion(reply_timeout));
-        let verdict =
-            if answered_late.as_nanos() > self.write_stall.as_nanos() { answered_late } else { self.write_stall };
-        self.longest_gap(interval).saturating_add(verdict)
+        let left_late = self.write_stall.saturating_add(reply_timeout);
+        let verdict = if answered_late.as_nanos() > left_late.as_nanos() { answered_late } else { left_late };
+        interval.saturating_add(verdict)
     }
 
     /// How long the quick probes of a suspect may take in all.
     pub(crate) const fn suspicion(&self, reply_timeout: Duration) -> Duration {
         if self.probes == 0 { Duration::ZERO } else { reply_timeout }
-    }
-
-    /// The longest time between two beats, with jitter.
-    pub(crate) const fn longest_gap(&self, interval: Duration) -> Duration {
-        percent_of(interval, 100 + self.jitter_percent as u32)
     }
 
     /// The shortest time between two beats, with jitter.
@@ -174,19 +169,19 @@ pub struct LivenessConfigBuilder {
 }
 
 impl LivenessConfigBuilder {
-    /// Time between two beats: 1 ms to 24 h.
+    /// The longest time between two beats: 10 ms to 24 h.
     pub const fn interval(mut self, interval: Duration) -> Self {
         self.config.interval = interval;
         self
     }
 
-    /// By how much the interval varies at random, in percent each way: 0 to 50. Default 10.
+    /// By how much each interval is shortened at random, in percent: 0 to 50. Default 10.
     pub const fn jitter_percent(mut self, percent: u8) -> Self {
         self.config.jitter_percent = percent;
         self
     }
 
-    /// How long the answer to a beat may take from the moment the beat left: 1 ms up to the interval.
+    /// How long the answer to a beat may take from the moment the beat left: 10 ms up to the interval.
     pub const fn reply_timeout(mut self, timeout: Duration) -> Self {
         self.config.reply_timeout = timeout;
         self
@@ -199,8 +194,8 @@ impl LivenessConfigBuilder {
         self
     }
 
-    /// How long our bytes may wait without any of them leaving, while nothing is heard from the peer. At least the
-    /// reply timeout; default twice the reply timeout.
+    /// How long our bytes may wait without any of them leaving, and a beat behind others until it leaves, while nothing is
+    /// heard from the peer. At least the reply timeout, which is the default.
     pub const fn write_stall(mut self, limit: Duration) -> Self {
         self.write_stall = Some(limit);
         self
@@ -240,7 +235,7 @@ impl LivenessConfigBuilder {
     pub fn build(self) -> Result<LivenessConfig, LivenessConfigError> {
         use LivenessConfigError as E;
         let mut config = self.config;
-        config.write_stall = self.write_stall.unwrap_or_else(|| config.reply_timeout.saturating_mul(2));
+        config.write_stall = self.write_stall.unwrap_or(config.reply_timeout);
         config.initial_rtt =
             self.initial_rtt.unwrap_or_else(|| LivenessConfig::internet().initial_rtt.min(config.reply_timeout / 2));
         let LivenessConfig { interval, reply_timeout, write_stall, stall_limit, frame_time, initial_rtt, .. } = config;
@@ -294,7 +289,7 @@ pub enum LivenessConfigError {
     ReplyTimeoutExceedsInterval { reply_timeout: Duration, interval: Duration },
     /// No reply could ever be in time.
     ReplyTimeoutBelowRtt { reply_timeout: Duration, initial_rtt: Duration },
-    /// The jitter would let beats collide or stay away.
+    /// The jitter would let beats come in bursts.
     JitterTooLarge { percent: u8, largest: u8 },
     /// So many quick probes are a flood.
     TooManyProbes { probes: u8, most: u8 },
@@ -369,9 +364,9 @@ mod tests {
     fn every_impossible_relation_names_its_two_values() {
         let (zero, day) = (Duration::ZERO, LivenessConfig::LONGEST_INTERVAL);
         let cases = [
-            (base().interval(zero), E::IntervalTooShort { interval: zero, shortest: MS }),
+            (base().interval(zero), E::IntervalTooShort { interval: zero, shortest: 10 * MS }),
             (base().interval(Duration::MAX), E::IntervalTooLong { interval: Duration::MAX, longest: day }),
-            (base().reply_timeout(zero), E::ReplyTimeoutTooShort { reply_timeout: zero, shortest: MS }),
+            (base().reply_timeout(zero), E::ReplyTimeoutTooShort { reply_timeout: zero, shortest: 10 * MS }),
             (
                 base().reply_timeout(1001 * MS),
                 E::ReplyTimeoutExceedsInterval { reply_timeout: 1001 * MS, interval: 1000 * MS },
@@ -384,8 +379,8 @@ mod tests {
                 E::WriteStallBelowReplyTimeout { write_stall: 399 * MS, reply_timeout: 400 * MS },
             ),
             (
-                base().stall_limit(799 * MS),
-                E::StallLimitBelowWriteStall { stall_limit: 799 * MS, write_stall: 800 * MS },
+                base().stall_limit(399 * MS),
+                E::StallLimitBelowWriteStall { stall_limit: 399 * MS, write_stall: 400 * MS },
             ),
             (
                 base().frame_time(399 * MS),
@@ -401,11 +396,11 @@ mod tests {
     #[test]
     fn the_bound_is_the_longest_way_to_a_verdict() {
         let config = base().build().unwrap();
-        assert_eq!(config.worst_case_detection(), (1100 + 400 + 400) * MS);
-        let config = base().probes(0).write_stall(400 * MS).build().unwrap();
-        assert_eq!(config.worst_case_detection(), (1100 + 400) * MS);
+        assert_eq!(config.worst_case_detection(), (1000 + 400 + 400) * MS);
+        let config = base().probes(0).build().unwrap();
+        assert_eq!(config.worst_case_detection(), (1000 + 400 + 400) * MS, "the beat may leave late");
         let config = base().write_stall(5000 * MS).build().unwrap();
-        assert_eq!(config.worst_case_detection(), (1100 + 5000) * MS);
+        assert_eq!(config.worst_case_detection(), (1000 + 5000 + 400) * MS);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum LivenessAction {
     },
     /// The suspect is alive.
     Recovered,
+    /// Send anything that needs no answer: we do not read, so the peer's beats stay unanswered, and yet we are alive.
+    ShowLife,
     /// A beat was answered; see [`Liveness::rtt`].
     Measured,
     /// The peer is dead. Nothing follows.
@@ -48,7 +50,8 @@ pub struct Liveness {
     last_received: Timestamp,
     /// From here our patience counts: the last byte received, or later if we ourselves were away.
     patience_from: Timestamp,
-    /// When the first beat that nothing answered yet left us.
+    /// When the first beat that nothing answered yet was asked for, and when it left us.
+    asked: Option<Timestamp>,
     awaiting: Option<Timestamp>,
     /// When the newest beat left us, until it is answered.
     sample_from: Option<Timestamp>,
@@ -59,13 +62,16 @@ pub struct Liveness {
     frame_begun: Option<Timestamp>,
     read_paused: Option<Timestamp>,
     rtt: Option<Rtt>,
-    prng: Prng,
+    seed: u32,
     seq: u32,
     last_echo: u32,
     beats_answered: u32,
-    local_stalls: u16,
+    local_stalls: u8,
+    /// How often in a row we were away without hearing from the peer in between.
+    forgiven: u8,
     pending: u8,
-    flags: u8,
+    /// A beat was asked for and has not left yet.
+    unwritten: bool,
     judgement: Judgement,
     probes_left: u8,
     death: Option<DeathCause>,
@@ -78,17 +84,16 @@ mod pending {
     pub(super) const BEAT: u8 = 1;
     pub(super) const SUSPECT: u8 = 2;
     pub(super) const RECOVERED: u8 = 4;
-    pub(super) const MEASURED: u8 = 8;
-    pub(super) const DEAD: u8 = 16;
+    pub(super) const SHOW_LIFE: u8 = 8;
+    pub(super) const MEASURED: u8 = 16;
+    pub(super) const DEAD: u8 = 32;
 }
 
-/// Bits of `flags`.
-mod flag {
-    /// A beat was asked for and has not left yet.
-    pub(super) const UNWRITTEN: u8 = 1;
-    /// After a local stall: one probe decides, without quick probes.
-    pub(super) const PROBATION: u8 = 2;
-}
+/// A wake that is late by less than this is no stall of our own, however short the reply timeout.
+const PUNCTUAL: Duration = Duration::from_millis(10);
+
+/// So often in a row a local stall earns a silent peer another probe. One that was silent over more of them is judged.
+const MOST_FORGIVEN: u8 = 3;
 
 impl Liveness {
     /// Judges a connection that was established at `now`, with the configured interval and reply timeout.
@@ -102,8 +107,8 @@ impl Liveness {
     }
 
     /// The same with the interval and reply timeout that the peers agreed on, which take the place of the
-    /// configured ones. Both count in whole milliseconds, rounded up; an interval below 1 ms counts as 1 ms, and the
-    /// reply timeout is at least 1 ms and at most the interval.
+    /// configured ones. Both count in whole milliseconds, rounded up; both are at least [`LivenessConfig::SHORTEST`], and
+    /// the reply timeout is at most the interval.
     #[must_use]
     pub fn with_terms(
         config: Arc<LivenessConfig>,
@@ -113,16 +118,17 @@ impl Liveness {
         now: Timestamp,
         seed: u64,
     ) -> Self {
-        let interval_ms = wire_millis(interval).max(1);
+        let interval_ms = wire_millis(interval).max(SHORTEST_MS);
         let mut prng = Prng::new(seed);
         let first = prng.span(millis(interval_ms) / 2, millis(interval_ms));
         Self {
             config,
             interval_ms,
-            reply_timeout_ms: wire_millis(reply_timeout).clamp(1, interval_ms),
+            reply_timeout_ms: wire_millis(reply_timeout).clamp(SHORTEST_MS, interval_ms),
             next_beat: matches!(judgement, Judgement::RoundTrip).then(|| now.after(first)),
             last_received: now,
             patience_from: now,
+            asked: None,
             awaiting: None,
             sample_from: None,
             verdict: None,
@@ -130,13 +136,14 @@ impl Liveness {
             frame_begun: None,
             read_paused: None,
             rtt: None,
-            prng,
+            seed: prng.next_u64() as u32,
             seq: 0,
             last_echo: 0,
             beats_answered: 0,
             local_stalls: 0,
+            forgiven: 0,
             pending: 0,
-            flags: 0,
+            unwritten: false,
             judgement,
             probes_left: 0,
             death: None,
@@ -188,11 +195,14 @@ impl Liveness {
         }
     }
 
-    /// The answer to our beat `seq` arrived. An answer to an unknown beat or to one that has not left, and a second
-    /// one, change nothing.
+    /// The answer to our beat `seq` arrived. An answer to an unknown beat, or a second one, changes nothing.
     pub fn echo_received(&mut self, now: Timestamp, seq: u32) {
-        if seq <= self.last_echo || seq > self.beats_sent() || self.death.is_some() {
+        if seq <= self.last_echo || seq > self.seq || self.death.is_some() {
             return;
+        }
+        if seq == self.seq {
+            // Whoever answers it has received it, whether the driver has already said that it left or not.
+            self.unwritten = false;
         }
         self.last_echo = seq;
         self.beats_answered = self.beats_answered.saturating_add(1);
@@ -213,10 +223,10 @@ impl Liveness {
 
     /// The last byte of the beat that was asked for has left.
     pub fn beat_written(&mut self, now: Timestamp) {
-        if self.flags & flag::UNWRITTEN == 0 {
+        if !self.unwritten {
             return;
         }
-        self.flags &= !flag::UNWRITTEN;
+        self.unwritten = false;
         self.sample_from = Some(now);
         self.awaiting.get_or_insert(now);
     }
@@ -247,7 +257,10 @@ impl Liveness {
 
     /// Our own application takes no more: from now on nothing is read, so silence says nothing about the peer.
     pub fn pause_reading(&mut self, now: Timestamp) {
-        self.read_paused.get_or_insert(now);
+        if self.read_paused.is_none() {
+            self.read_paused = Some(now);
+            self.show_life_later(now);
+        }
     }
 
     /// Reading goes on. The peer's time starts anew.
@@ -256,17 +269,20 @@ impl Liveness {
             return;
         }
         self.patience_from = now;
+        self.asked = self.asked.map(|_| now);
         self.awaiting = self.awaiting.map(|_| now);
         self.frame_begun = self.frame_begun.map(|_| now);
         if self.is_suspect() {
             self.verdict = Some(now.after(self.config.suspicion(self.reply_timeout())));
+        } else if self.judgement == Judgement::OneWay {
+            self.next_beat = None;
         }
     }
 
     /// Something outside says that the path may have changed: asks for the next beat at once, unless one is out already.
     /// Judges nobody, because what can be read was not handed over yet.
     pub fn probe_now(&mut self, now: Timestamp) {
-        if self.awaiting.is_none() && self.flags & flag::UNWRITTEN == 0 && self.verdict.is_none() {
+        if self.asked.is_none() && self.verdict.is_none() && self.death.is_none() {
             self.fire(now, Deadline::new(now, DeadlineCause::Beat));
         }
     }
@@ -279,7 +295,7 @@ impl Liveness {
         if now < first.at {
             return;
         }
-        if now.since(first.at) > self.reply_timeout() / 2 {
+        if now.since(first.at) > (self.reply_timeout() / 2).max(PUNCTUAL) && self.forgiven < MOST_FORGIVEN {
             self.forgive(now);
         }
         while let Some(due) = self.poll_timeout()
@@ -301,6 +317,7 @@ impl Liveness {
             pending::BEAT => LivenessAction::SendBeat { seq: self.seq },
             pending::SUSPECT => LivenessAction::Suspect { silent_for: self.silence_at_suspicion() },
             pending::RECOVERED => LivenessAction::Recovered,
+            pending::SHOW_LIFE => LivenessAction::ShowLife,
             pending::MEASURED => LivenessAction::Measured,
             _ => LivenessAction::DeclareDead(self.report()),
         })
@@ -330,7 +347,7 @@ impl Liveness {
                 }
             }
         }
-        if self.stalled.is_some() {
+        if self.stalled.is_some() || self.unwritten {
             due = Deadline::earlier(due, self.stall_deadline());
         }
         // What saturated never comes.
@@ -339,10 +356,8 @@ impl Liveness {
 
     /// When the peer is late.
     fn reply_deadline(&self) -> Option<Deadline> {
-        let one_way = self.judgement == Judgement::OneWay && self.flags & flag::PROBATION == 0;
-        let at = if one_way {
-            let gap = self.config.longest_gap(self.interval());
-            self.patience_from.after(gap.saturating_add(self.reply_timeout()))
+        let at = if self.judgement == Judgement::OneWay && !self.on_probation() {
+            self.patience_from.after(self.interval().saturating_add(self.reply_timeout()))
         } else {
             self.awaiting?.after(self.reply_timeout())
         };
@@ -350,33 +365,45 @@ impl Liveness {
     }
 
     /// When our bytes have waited for too long. Meanwhile a peer that is heard is only slow, up to a limit; and while
-    /// we do not read, only that limit counts.
+    /// we do not read, only that limit counts. A beat has to leave in time even if other bytes trickle out before it.
     fn stall_deadline(&self) -> Option<Deadline> {
-        let since = self.stalled?;
-        let mut at = since.after(self.config.stall_limit);
+        let mut at = self.stalled.map(|since| since.after(self.config.stall_limit));
         if self.read_paused.is_none() {
-            at = at.min(since.max(self.patience_from).after(self.config.write_stall));
+            // If an earlier beat has left and is unanswered, its reply deadline decides.
+            let waiting = if self.unwritten && self.awaiting.is_none() { self.asked } else { None };
+            for since in [self.stalled, waiting].into_iter().flatten() {
+                let heard = match self.judgement {
+                    Judgement::RoundTrip => self.patience_from,
+                    Judgement::OneWay => self.patience_from.after(self.interval()),
+                };
+                let limit = since.max(heard).after(self.config.write_stall);
+                at = Some(at.map_or(limit, |at| at.min(limit)));
+            }
         }
-        Some(Deadline::new(at, DeadlineCause::WriteStall))
+        Some(Deadline::new(at?, DeadlineCause::WriteStall))
     }
 
     fn fire(&mut self, now: Timestamp, due: Deadline) {
         match due.cause {
+            DeadlineCause::Beat if self.judgement == Judgement::OneWay && self.read_paused.is_some() => {
+                self.pending |= pending::SHOW_LIFE;
+                self.show_life_later(now);
+            }
             DeadlineCause::Beat => {
-                self.send_beat();
+                self.send_beat(now);
                 self.next_beat = match self.judgement {
                     Judgement::RoundTrip => Some(now.after(self.jittered_interval())),
                     Judgement::OneWay => None,
                 };
             }
             DeadlineCause::Probe => {
-                self.send_beat();
+                self.send_beat(now);
                 self.probes_left -= 1;
                 self.next_beat = (self.probes_left > 0).then(|| now.after(self.probe_spacing()));
             }
-            DeadlineCause::Reply if self.flags & flag::PROBATION == 0 && self.config.probes > 0 => {
+            DeadlineCause::Reply if !self.on_probation() && self.config.probes > 0 => {
                 self.pending |= pending::SUSPECT;
-                self.verdict = Some(due.at.after(self.config.suspicion(self.reply_timeout())));
+                self.verdict = Some(self.last_chance(due.at));
                 self.probes_left = self.config.probes;
                 self.next_beat = Some(now);
             }
@@ -393,18 +420,43 @@ impl Liveness {
         }
     }
 
+    /// A suspect has one more reply timeout. If its beat left us late, the time that it waited counts as well.
+    fn last_chance(&self, late_at: Timestamp) -> Timestamp {
+        let suspicion = self.config.suspicion(self.reply_timeout());
+        match (self.judgement, self.asked) {
+            (Judgement::RoundTrip, Some(asked)) => {
+                asked.max(self.patience_from).after(self.reply_timeout()).after(suspicion).max(late_at)
+            }
+            _ => late_at.after(suspicion),
+        }
+    }
+
     /// At most one beat of ours waits to leave: more would only pile up behind it.
-    fn send_beat(&mut self) {
-        if self.flags & flag::UNWRITTEN == 0 {
-            self.flags |= flag::UNWRITTEN;
+    fn send_beat(&mut self, now: Timestamp) {
+        if !self.unwritten {
+            self.unwritten = true;
             self.seq = self.seq.saturating_add(1);
+            self.asked.get_or_insert(now);
             self.pending |= pending::BEAT;
         }
     }
 
-    fn jittered_interval(&mut self) -> Duration {
+    /// While a server does not read, the client's beats stay unanswered; what it hears instead has to come in time.
+    fn show_life_later(&mut self, now: Timestamp) {
+        if self.judgement == Judgement::OneWay && self.verdict.is_none() {
+            self.next_beat = Some(now.after(self.reply_timeout() / 4));
+        }
+    }
+
+    const fn on_probation(&self) -> bool {
+        self.forgiven > 0
+    }
+
+    /// Each interval is shortened at random, never lengthened: the peer may rely on the one agreed on.
+    fn jittered_interval(&self) -> Duration {
+        let mut prng = Prng::new(u64::from(self.seed) << 32 | u64::from(self.seq));
         let interval = self.interval();
-        self.prng.span(self.config.shortest_gap(interval), self.config.longest_gap(interval))
+        prng.span(self.config.shortest_gap(interval), interval)
     }
 
     /// The round-trip estimate, such that all probes fit into the suspect's last chance and none is a burst.
@@ -416,8 +468,9 @@ impl Liveness {
 
     fn prove_alive(&mut self, now: Timestamp) {
         self.patience_from = self.patience_from.max(now);
+        self.asked = if self.unwritten { self.asked } else { None };
         self.awaiting = None;
-        self.flags &= !flag::PROBATION;
+        self.forgiven = 0;
         if self.is_suspect() {
             self.verdict = None;
             self.pending |= pending::RECOVERED;
@@ -431,8 +484,9 @@ impl Liveness {
     /// We were away, so no clock that judges the peer may count that time: one probe now, then the verdict.
     fn forgive(&mut self, now: Timestamp) {
         self.local_stalls = self.local_stalls.saturating_add(1);
-        self.flags |= flag::PROBATION;
+        self.forgiven += 1;
         self.patience_from = now;
+        self.asked = self.unwritten.then_some(now);
         self.awaiting = None;
         self.sample_from = None;
         self.stalled = self.stalled.map(|_| now);
@@ -482,7 +536,7 @@ impl Liveness {
     /// Beats of ours that left.
     #[must_use]
     pub const fn beats_sent(&self) -> u32 {
-        self.seq - (self.flags & flag::UNWRITTEN) as u32
+        self.seq - self.unwritten as u32
     }
 
     /// Beats of ours that were answered.
@@ -491,6 +545,8 @@ impl Liveness {
         self.beats_answered
     }
 }
+
+const SHORTEST_MS: u32 = wire_millis(LivenessConfig::SHORTEST);
 
 const fn millis(millis: u32) -> Duration {
     Duration::from_millis(millis as u64)

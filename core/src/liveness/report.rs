@@ -52,7 +52,7 @@ pub struct Evidence {
     /// The round-trip estimate, if a beat was answered.
     pub rtt: Option<Rtt>,
     /// How often we ourselves woke late on this connection (a stall, a suspend).
-    pub local_stalls: u16,
+    pub local_stalls: u8,
 }
 
 impl fmt::Display for Evidence {

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use alloc::sync::Arc;
 
-use crate::liveness::LivenessConfig;
+use crate::liveness::{LivenessConfig, Proof};
 use crate::session::QueueLimits;
 use crate::wire::{Wire, beat::Beat};
 
@@ -203,6 +203,9 @@ impl<W: Wire> ServerConfigBuilder<W> {
         if shortest > longest {
             return Err(E::IntervalsReversed { shortest, longest });
         }
+        if config.liveness.proof == Proof::ReplyOnly {
+            return Err(E::ReplyOnly);
+        }
         if config.session_lifetime < config.grace {
             return Err(E::SessionLifetimeBelowGrace { lifetime: config.session_lifetime, grace: config.grace });
         }
@@ -225,6 +228,8 @@ pub enum ServerConfigError {
     IntervalTooLong { interval: Duration, longest: Duration },
     /// The shortest interval is above the longest.
     IntervalsReversed { shortest: Duration, longest: Duration },
+    /// A server judges devices by their own beats, which are not replies.
+    ReplyOnly,
     /// A session would end before its device is reported offline.
     SessionLifetimeBelowGrace { lifetime: Duration, grace: Duration },
 }
@@ -243,6 +248,7 @@ impl fmt::Display for ServerConfigError {
             Self::IntervalsReversed { shortest, longest } => {
                 write!(f, "shortest interval {shortest:?} is above the longest {longest:?}; exchange them")
             }
+            Self::ReplyOnly => f.write_str("a server cannot ask for replies only; use Proof::AnyBytes"),
             Self::SessionLifetimeBelowGrace { lifetime, grace } => {
                 write!(f, "session lifetime {lifetime:?} is below the grace {grace:?}; raise it")
             }
@@ -275,10 +281,11 @@ mod tests {
             (base().max_sessions(0), E::ZeroLimit { limit: "max_sessions" }),
             (
                 base().intervals(zero, SECOND),
-                E::IntervalTooShort { interval: zero, shortest: Duration::from_millis(1) },
+                E::IntervalTooShort { interval: zero, shortest: LivenessConfig::SHORTEST },
             ),
             (base().intervals(SECOND, Duration::MAX), E::IntervalTooLong { interval: Duration::MAX, longest: day }),
             (base().intervals(2 * SECOND, SECOND), E::IntervalsReversed { shortest: 2 * SECOND, longest: SECOND }),
+            (base().liveness(LivenessConfig::builder().proof(Proof::ReplyOnly).build().unwrap()), E::ReplyOnly),
             (
                 base().grace(2 * SECOND).session_lifetime(SECOND),
                 E::SessionLifetimeBelowGrace { lifetime: SECOND, grace: 2 * SECOND },

@@ -10,10 +10,10 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::ConnectionId;
-use crate::connection::{Classify, DownCause, DownReport, Failure};
+use crate::connection::{DownCause, DownReport, Failure, Outdated};
 use crate::session::{Dropped, Ticket};
 use crate::time::Timestamp;
-use crate::wire::DeviceId;
+use crate::wire::{Credentials, DeviceId};
 
 /// What the driver reports about one connection. What belongs to a connection that is over is dropped and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum ServerEvent {
         /// Who it says it is.
         device: DeviceId,
         /// What it proves that with; may be empty.
-        credentials: Bytes,
+        credentials: Credentials,
         /// Where it comes from, if the driver said so.
         address: Option<IpAddr>,
     },
@@ -147,15 +147,19 @@ pub enum ServerEvent {
     },
 }
 
-impl Classify for ServerEvent {
-    fn is_message(&self) -> bool {
-        matches!(self, Self::Message { .. })
+impl Outdated for ServerEvent {
+    fn is_outdated_by_later(&self) -> bool {
+        match self {
+            Self::Message { .. } => false,
+            Self::SessionEnded { undelivered, .. } => undelivered.is_empty(),
+            _ => true,
+        }
     }
 }
 
 /// The application's answer to [`ServerEvent::Authenticate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Admission {
     /// The device may come in.
     Accept,
     /// The credentials are wrong; other ones may be right. The text is shown to the device.

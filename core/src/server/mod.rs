@@ -15,7 +15,7 @@ mod timers;
 
 pub use arena::ConnectionId;
 pub use config::{ServerConfig, ServerConfigBuilder, ServerConfigError};
-pub use event::{AcceptError, ServerAction, ServerEvent, ServerInput, Verdict};
+pub use event::{AcceptError, Admission, ServerAction, ServerEvent, ServerInput};
 pub use presence::Sessions;
 
 use alloc::boxed::Box;
@@ -38,7 +38,7 @@ use crate::time::{Deadline, Timestamp, wire_millis};
 use crate::wire::beat::Beat;
 use crate::wire::{DeviceId, Frame, Goodbye, Hello, Reason, Wire, WireError};
 
-/// So many events other than messages wait for an application that does not look.
+/// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1 << 16;
 
 /// All connections and devices of one server.
@@ -48,7 +48,7 @@ pub struct Server<W: Wire = Beat> {
     entropy: Box<dyn Entropy + Send>,
     prng: Prng,
     connections: Arena<Accepted<W>>,
-    /// Connections that are not established and not closing.
+    /// How many connections are in a stage of the handshake.
     handshakes: usize,
     per_address: BTreeMap<IpAddr, usize>,
     devices: BTreeMap<DeviceId, Device>,
@@ -57,6 +57,8 @@ pub struct Server<W: Wire = Beat> {
     events: EventQueue<ServerEvent>,
     draining: bool,
     now: Timestamp,
+    /// Tickets are the server's, not a session's, so that none comes twice.
+    next_ticket: Ticket,
     stale_inputs: u64,
 }
 
@@ -79,6 +81,12 @@ enum Stage {
     Parting,
 }
 
+impl Stage {
+    const fn is_handshake(&self) -> bool {
+        matches!(self, Self::Greeting | Self::Authenticating(_))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Connection(ConnectionId),
@@ -90,18 +98,7 @@ impl<W: Wire> Server<W> {
     /// strong; `seed` need not be secret.
     #[must_use]
     pub fn new(config: Arc<ServerConfig<W>>, entropy: Box<dyn Entropy + Send>, seed: u64) -> Self {
-        Self::with_sessions(config, entropy, seed, Sessions::default())
-    }
-
-    /// A server that goes on with the sessions of an earlier one, so that its devices lose nothing by the restart.
-    #[must_use]
-    pub fn with_sessions(
-        config: Arc<ServerConfig<W>>,
-        entropy: Box<dyn Entropy + Send>,
-        seed: u64,
-        sessions: Sessions,
-    ) -> Self {
-        let mut server = Self {
+        Self {
             message_limit: W::new(&config.wire).message_limit(),
             config,
             entropy,
@@ -109,16 +106,34 @@ impl<W: Wire> Server<W> {
             connections: Arena::new(),
             handshakes: 0,
             per_address: BTreeMap::new(),
-            devices: sessions.devices,
+            devices: BTreeMap::new(),
             timers: Timers::new(),
             actions: VecDeque::new(),
             events: EventQueue::new(EVENT_LIMIT),
             draining: false,
             now: Timestamp::ZERO,
+            next_ticket: Ticket(1),
             stale_inputs: 0,
-        };
+        }
+    }
+
+    /// A server that goes on at `now` with the sessions of an earlier one, so that its devices lose nothing by the
+    /// restart. Its clock need not be the earlier one's; the time in between does not count.
+    #[must_use]
+    pub fn with_sessions(
+        config: Arc<ServerConfig<W>>,
+        entropy: Box<dyn Entropy + Send>,
+        seed: u64,
+        now: Timestamp,
+        sessions: Sessions,
+    ) -> Self {
+        let mut server = Self::new(config, entropy, seed);
+        server.now = now;
+        server.devices = sessions.devices;
         for (id, device) in &mut server.devices {
-            server.timers.file(Key::Device(id.clone()), &mut device.filed, Some(Timestamp::ZERO));
+            device.change_clock(sessions.taken_at, now);
+            let due = device.deadline(&server.config).map(|due| due.at);
+            server.timers.file(Key::Device(id.clone()), &mut device.filed, due);
         }
         server
     }
@@ -184,14 +199,16 @@ impl<W: Wire> Server<W> {
         }
     }
 
-    /// The next connection whose deadline has passed: read it before [`Server::handle_timeout`], whatever the runtime says
-    /// about its readiness.
-    #[must_use]
-    pub fn poll_due(&self, now: Timestamp) -> Option<ConnectionId> {
-        match self.timers.first() {
-            Some((at, Key::Connection(id))) if *at <= now => Some(*id),
-            _ => None,
-        }
+    /// The connections whose deadline has passed: read them before [`Server::handle_timeout`], whatever the runtime says
+    /// about their readiness.
+    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.timers.until(now).filter_map(move |key| match key {
+            Key::Connection(id) => {
+                let due = self.connections.get(*id)?.connection.poll_timeout()?;
+                (due.at <= now).then_some(*id)
+            }
+            Key::Device(_) => None,
+        })
     }
 
     /// The next thing to do, until there is none.
@@ -247,18 +264,18 @@ impl<W: Wire> Server<W> {
     }
 
     /// The answer to [`ServerEvent::Authenticate`]. Without effect if the connection is over or was answered for.
-    pub fn answer(&mut self, now: Timestamp, id: ConnectionId, verdict: Verdict) {
+    pub fn answer(&mut self, now: Timestamp, id: ConnectionId, admission: Admission) {
         let now = self.tick(now);
         let Some(accepted) = self.connections.get_mut(id) else { return };
         if !matches!(accepted.stage, Stage::Authenticating(_)) {
             return;
         }
         let Stage::Authenticating(hello) = core::mem::replace(&mut accepted.stage, Stage::Greeting) else { return };
-        match verdict {
-            Verdict::Accept => self.admit(now, id, &hello),
-            Verdict::Unauthorized(detail) => self.refuse(now, id, Goodbye::new(Reason::Unauthorized, detail), &hello),
-            Verdict::Forbidden(detail) => self.refuse(now, id, Goodbye::new(Reason::Forbidden, detail), &hello),
-            Verdict::Busy { retry_after, spread } => {
+        match admission {
+            Admission::Accept => self.admit(now, id, &hello),
+            Admission::Unauthorized(detail) => self.refuse(now, id, Goodbye::new(Reason::Unauthorized, detail), &hello),
+            Admission::Forbidden(detail) => self.refuse(now, id, Goodbye::new(Reason::Forbidden, detail), &hello),
+            Admission::Busy { retry_after, spread } => {
                 let goodbye = Goodbye {
                     reason: Reason::Busy,
                     retry_after_ms: wire_millis(retry_after),
@@ -283,11 +300,17 @@ impl<W: Wire> Server<W> {
         if payload.len() > self.message_limit {
             return Err(SendError::TooLarge { payload, limit: self.message_limit });
         }
-        let Some(entry) = self.devices.get_mut(device) else { return Err(SendError::Closed { payload }) };
+        let Some(entry) = self.devices.get_mut(device).filter(|entry| entry.has_session()) else {
+            return Err(SendError::Closed { payload });
+        };
+        entry.session.outbox.tickets_from(self.next_ticket);
         while let Some(dropped) = entry.session.outbox.overflow(payload.len()) {
             self.events.push(ServerEvent::Dropped { device: device.clone(), dropped });
         }
         let ticket = entry.session.outbox.push(now, payload);
+        if let Ok(Ticket(number)) = ticket {
+            self.next_ticket = Ticket(number + 1);
+        }
         let connection = entry.connection();
         self.file_device(device);
         if let Some(id) = connection {
@@ -300,7 +323,7 @@ impl<W: Wire> Server<W> {
     pub fn disconnect(&mut self, now: Timestamp, device: &DeviceId, goodbye: Goodbye) {
         let now = self.tick(now);
         if let Some(id) = self.devices.get(device).and_then(Device::connection) {
-            self.part(now, id, DownCause::Closed(goodbye.reason), Some(goodbye));
+            self.part(now, id, DownCause::EndedByUs(goodbye.reason), Some(goodbye));
             self.settle(now, id);
         }
     }
@@ -318,7 +341,7 @@ impl<W: Wire> Server<W> {
                 spread_ms: wire_millis(spread),
                 detail: String::new(),
             };
-            self.part(now, id, DownCause::Closed(Reason::GoingAway), Some(goodbye));
+            self.part(now, id, DownCause::EndedByUs(Reason::GoingAway), Some(goodbye));
             self.settle(now, id);
         }
     }
@@ -333,7 +356,7 @@ impl<W: Wire> Server<W> {
     pub fn take_sessions(&mut self, now: Timestamp) -> Sessions {
         let now = self.tick(now);
         for id in self.connections.ids() {
-            self.lose(now, id, DownCause::Closed(Reason::GoingAway));
+            self.lose(now, id, DownCause::EndedByUs(Reason::GoingAway));
         }
         self.timers = Timers::new();
         let mut devices = core::mem::take(&mut self.devices);
@@ -341,7 +364,8 @@ impl<W: Wire> Server<W> {
             device.filed = None;
             device.session.inbox.forget_waiting();
         }
-        Sessions { devices }
+        devices.retain(|_, device| device.has_session());
+        Sessions { devices, taken_at: now }
     }
 
     // What anybody may ask.
@@ -364,6 +388,13 @@ impl<W: Wire> Server<W> {
         self.connections.get(self.devices.get(device)?.connection()?)?.connection.evidence(now)
     }
 
+    /// Whether a message of `bytes` bytes for this device would be accepted now.
+    #[must_use]
+    pub fn has_room(&self, device: &DeviceId, bytes: usize) -> bool {
+        bytes <= self.message_limit
+            && self.devices.get(device).is_some_and(|entry| entry.has_session() && entry.session.outbox.has_room(bytes))
+    }
+
     /// Messages for a device that it has not acknowledged.
     #[must_use]
     pub fn unacknowledged(&self, device: &DeviceId) -> usize {
@@ -376,7 +407,8 @@ impl<W: Wire> Server<W> {
         self.stale_inputs
     }
 
-    /// Events that were dropped because 65,536 others, messages not counted, waited for [`Server::poll_event`].
+    /// Events that were dropped because 65,536 later ones waited for [`Server::poll_event`]. Messages, and sessions that
+    /// ended with messages undelivered, never are.
     #[must_use]
     pub const fn missed_events(&self) -> u64 {
         self.events.missed()
@@ -528,11 +560,6 @@ impl<W: Wire> Server<W> {
     }
 
     fn be_greeted(&mut self, now: Timestamp, id: ConnectionId, hello: Box<Hello>) {
-        if hello.version == 0 {
-            let problem = "version 0 does not exist";
-            let error = WireError::Malformed { frame: "HELLO", problem };
-            return self.part(now, id, DownCause::Protocol(error), None);
-        }
         if !self.config.authenticate {
             return self.admit(now, id, &hello);
         }
@@ -551,7 +578,7 @@ impl<W: Wire> Server<W> {
     fn refuse(&mut self, now: Timestamp, id: ConnectionId, goodbye: Goodbye, hello: &Hello) {
         if let Some(accepted) = self.connections.get_mut(id) {
             self.events.push(ServerEvent::Rejected {
-                cause: DownCause::Closed(goodbye.reason),
+                cause: DownCause::EndedByUs(goodbye.reason),
                 device: Some(hello.device.clone()),
                 address: accepted.address,
             });
@@ -570,11 +597,15 @@ impl<W: Wire> Server<W> {
 
     fn say_goodbye(&mut self, now: Timestamp, id: ConnectionId, farewell: &Frame) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
-        if !accepted.connection.is_established() {
-            self.handshakes -= 1;
-        }
-        accepted.stage = Stage::Parting;
         accepted.connection.close(now, farewell, self.config.close_timeout);
+        self.enter_stage(id, Stage::Parting);
+    }
+
+    fn enter_stage(&mut self, id: ConnectionId, stage: Stage) {
+        if let Some(accepted) = self.connections.get_mut(id) {
+            self.handshakes -= usize::from(accepted.stage.is_handshake() && !stage.is_handshake());
+            accepted.stage = stage;
+        }
     }
 
     /// The connection is over, whatever the device may think.
@@ -604,9 +635,7 @@ impl<W: Wire> Server<W> {
 
     fn remove(&mut self, id: ConnectionId) {
         let Some(mut accepted) = self.connections.remove(id) else { return };
-        if !accepted.connection.is_established() && !accepted.connection.is_closing() {
-            self.handshakes -= 1;
-        }
+        self.handshakes -= usize::from(accepted.stage.is_handshake());
         self.timers.remove(Key::Connection(id), &mut accepted.filed);
         if let Some(address) = accepted.address
             && let Some(open) = self.per_address.get_mut(&address)

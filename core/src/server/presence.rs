@@ -6,21 +6,25 @@ use core::time::Duration;
 
 use super::{ConnectionId, Key, Server, ServerConfig, ServerEvent, Stage};
 use crate::connection::{DownCause, DownReport};
+use crate::entropy::Entropy;
 use crate::liveness::{Judgement, Liveness};
-use crate::session::{Inbox, Session, Token};
+use crate::session::{Session, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
 use crate::wire::{DeviceId, Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire};
 
 /// The sessions of all devices, on their way from one server to the next; see [`Server::take_sessions`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sessions {
     pub(super) devices: BTreeMap<DeviceId, Device>,
+    /// When they were taken out, by the clock of the server that they were taken from.
+    pub(super) taken_at: Timestamp,
 }
 
 /// One device that has a session.
 #[derive(Debug)]
 pub(super) struct Device {
-    token: Token,
+    /// `None` once the session has ended; the device stays here only while its last messages wait to be taken.
+    token: Option<Token>,
     pub(super) session: Session,
     /// Whether the device has been heard in this session, and so knows its token.
     pub(super) confirmed: bool,
@@ -39,6 +43,8 @@ enum Presence {
     Offline {
         since: Timestamp,
     },
+    /// Its session has ended.
+    Unknown,
 }
 
 /// How a device's session begins or goes on.
@@ -51,16 +57,31 @@ impl Device {
     pub(super) const fn connection(&self) -> Option<ConnectionId> {
         match self.presence {
             Presence::Here(id) => Some(id),
-            Presence::Away { .. } | Presence::Offline { .. } => None,
+            Presence::Away { .. } | Presence::Offline { .. } | Presence::Unknown => None,
         }
+    }
+
+    pub(super) const fn has_session(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// All moments were told by a clock that said `then`; from now on one tells them that says `now`.
+    pub(super) fn change_clock(&mut self, then: Timestamp, now: Timestamp) {
+        if let Presence::Away { since, .. } | Presence::Offline { since } = &mut self.presence {
+            *since = now.before(then.since(*since));
+        }
+        self.session.outbox.change_clock(then, now);
     }
 
     pub(super) fn deadline<W: Wire>(&self, config: &ServerConfig<W>) -> Option<Deadline> {
         let presence = match &self.presence {
-            Presence::Here(_) => None,
+            Presence::Here(_) | Presence::Unknown => None,
             Presence::Away { since, .. } => Some(Deadline::new(since.after(config.grace), DeadlineCause::Grace)),
             Presence::Offline { since } => {
-                Some(Deadline::new(since.after(config.session_lifetime), DeadlineCause::SessionExpiry))
+                // A device that never spoke in its session cannot resume it, and nothing waits for it.
+                let worthless = !self.confirmed && self.session.outbox.is_empty();
+                let lifetime = if worthless { config.grace } else { config.session_lifetime };
+                Some(Deadline::new(since.after(lifetime), DeadlineCause::SessionExpiry))
             }
         };
         let age = self.session.outbox.next_expiry().map(|at| Deadline::new(at, DeadlineCause::MessageAge));
@@ -78,6 +99,7 @@ impl<W: Wire> Server<W> {
         let earlier = self.devices.get(&hello.device).and_then(Device::connection);
         let replaced = earlier.and_then(|earlier| self.replace(now, earlier));
         let entrance = self.enter(id, hello);
+        let Some(token) = self.devices.get(&hello.device).and_then(|device| device.token) else { return };
         let interval = Duration::from_millis(hello.interval_ms.into())
             .clamp(self.config.shortest_interval, self.config.longest_interval);
         let reply_timeout = Duration::from_millis(hello.reply_timeout_ms.into()).min(interval);
@@ -90,12 +112,13 @@ impl<W: Wire> Server<W> {
             self.prng.next_u64(),
         );
         let (interval, reply_timeout) = (liveness.interval(), liveness.reply_timeout());
+        self.enter_stage(id, Stage::Device(hello.device.clone()));
         let (Some(accepted), Some(device)) = (self.connections.get_mut(id), self.devices.get(&hello.device)) else {
             return;
         };
         let welcome = Welcome {
             version: PROTOCOL_VERSION,
-            token: device.token,
+            token,
             resumed: entrance.resumed,
             interval_ms: wire_millis(interval),
             reply_timeout_ms: wire_millis(reply_timeout),
@@ -103,13 +126,11 @@ impl<W: Wire> Server<W> {
             received: device.session.inbox.received(),
         };
         let full = device.session.inbox.is_full();
-        accepted.stage = Stage::Device(hello.device.clone());
         accepted.connection.say(now, &Frame::Welcome(Box::new(welcome)));
         accepted.connection.establish(now, liveness, hello.message_limit);
         if full && let Some(liveness) = accepted.connection.liveness_mut() {
             liveness.pause_reading(now);
         }
-        self.handshakes -= 1;
         let (device, resumed, address) = (hello.device.clone(), entrance.resumed, accepted.address);
         self.events.push(match (replaced, entrance.before) {
             (Some(report), _) => ServerEvent::Replaced { device, resumed, report, address },
@@ -125,7 +146,6 @@ impl<W: Wire> Server<W> {
     fn replace(&mut self, now: Timestamp, earlier: ConnectionId) -> Option<Box<DownReport>> {
         let accepted = self.connections.get_mut(earlier)?;
         let report = DownReport { cause: DownCause::Replaced, evidence: accepted.connection.evidence(now) };
-        accepted.stage = Stage::Parting;
         self.say_goodbye(now, earlier, &Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, ""))));
         self.settle(now, earlier);
         Some(Box::new(report))
@@ -138,7 +158,9 @@ impl<W: Wire> Server<W> {
             self.devices.insert(hello.device.clone(), device);
             return Entrance { resumed: false, before: None };
         };
-        if hello.token == Some(device.token)
+        if hello.token.is_some()
+            && hello.token == device.token
+            && device.session.outbox.numbered_above(hello.message_limit).is_none()
             && let Ok(settled) = device.session.outbox.resume(hello.received)
         {
             let before = core::mem::replace(&mut device.presence, Presence::Here(id));
@@ -149,29 +171,27 @@ impl<W: Wire> Server<W> {
             return Entrance { resumed: true, before: Some(before) };
         }
         if !device.confirmed {
-            // Its welcome never arrived, so the device cannot know the token, and nothing in this session did arrive.
+            // Its welcome never arrived: the session goes on as a new one. Should another process of the device know the
+            // token after all, it must not go on with numbers that are this one's from now on.
+            device.token = Some(fresh_token(&mut *self.entropy));
             device.session.restart();
             let before = core::mem::replace(&mut device.presence, Presence::Here(id));
             return Entrance { resumed: false, before: Some(before) };
         }
-        // What the application has not taken yet still occupies its room.
-        let mut inbox = core::mem::replace(&mut device.session.inbox, Inbox::new(self.config.inbox.clone()));
-        inbox.restart();
-        let mut fresh = self.new_device(id);
-        fresh.session.inbox = inbox;
-        let Some(mut ended) = self.devices.insert(hello.device.clone(), fresh) else {
-            return Entrance { resumed: false, before: None };
-        };
-        self.timers.remove(Key::Device(hello.device.clone()), &mut ended.filed);
-        self.report_end(&hello.device, &mut ended.session);
-        Entrance { resumed: false, before: Some(ended.presence) }
+        let before = core::mem::replace(&mut device.presence, Presence::Here(id));
+        let had_session = device.token.replace(fresh_token(&mut *self.entropy)).is_some();
+        device.confirmed = false;
+        let undelivered = device.session.outbox.take_all().collect();
+        device.session.restart();
+        if had_session {
+            self.events.push(ServerEvent::SessionEnded { device: hello.device.clone(), undelivered });
+        }
+        Entrance { resumed: false, before: Some(before) }
     }
 
     fn new_device(&mut self, id: ConnectionId) -> Device {
-        let mut token = [0; 16];
-        self.entropy.fill(&mut token);
         Device {
-            token: Token::new(token),
+            token: Some(fresh_token(&mut *self.entropy)),
             session: Session::new(self.config.outbox.clone(), self.config.inbox.clone()),
             confirmed: false,
             presence: Presence::Here(id),
@@ -183,7 +203,7 @@ impl<W: Wire> Server<W> {
     pub(super) fn went_away(&mut self, now: Timestamp, id: &DeviceId, report: Box<DownReport>) {
         let closed = match &report.cause {
             DownCause::Goodbye(goodbye) => goodbye.reason == Reason::Closed,
-            DownCause::Closed(reason) => *reason == Reason::Closed,
+            DownCause::EndedByUs(reason) => *reason == Reason::Closed,
             _ => false,
         };
         let Some(device) = self.devices.get_mut(id) else { return };
@@ -226,14 +246,23 @@ impl<W: Wire> Server<W> {
     }
 
     fn end_session(&mut self, id: &DeviceId) {
-        let Some(mut device) = self.devices.remove(id) else { return };
-        self.timers.remove(Key::Device(id.clone()), &mut device.filed);
-        self.report_end(id, &mut device.session);
+        let Some(device) = self.devices.get_mut(id) else { return };
+        device.token = None;
+        device.presence = Presence::Unknown;
+        let undelivered = device.session.outbox.take_all().collect();
+        self.events.push(ServerEvent::SessionEnded { device: id.clone(), undelivered });
+        self.forget_if_done(id);
     }
 
-    fn report_end(&mut self, id: &DeviceId, session: &mut Session) {
-        let undelivered = session.outbox.take_all().collect();
-        self.events.push(ServerEvent::SessionEnded { device: id.clone(), undelivered });
+    /// A device without a session is kept only for the account of its messages that wait to be taken.
+    fn forget_if_done(&mut self, id: &DeviceId) {
+        if let Some(device) = self.devices.get_mut(id)
+            && !device.has_session()
+            && !device.session.inbox.has_waiting()
+        {
+            self.timers.remove(Key::Device(id.clone()), &mut device.filed);
+            self.devices.remove(id);
+        }
     }
 
     pub(super) fn file_device(&mut self, id: &DeviceId) {
@@ -258,5 +287,12 @@ impl<W: Wire> Server<W> {
             self.actions.push_back(super::ServerAction::Read(connection));
             self.settle(now, connection);
         }
+        self.forget_if_done(id);
     }
+}
+
+fn fresh_token(entropy: &mut dyn Entropy) -> Token {
+    let mut token = [0; 16];
+    entropy.fill(&mut token);
+    Token::new(token)
 }

@@ -38,6 +38,11 @@ impl<K: Ord + Clone> Timers<K> {
         }
     }
 
+    /// The keys that come up by `now`, the earliest first.
+    pub(super) fn until(&self, now: Timestamp) -> impl Iterator<Item = &K> {
+        self.filed.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key)
+    }
+
     /// The earliest place and its key. Its owner's deadline may be later.
     pub(super) fn first(&self) -> Option<&(Timestamp, K)> {
         self.filed.first()

@@ -62,6 +62,12 @@ impl Inbox {
         self.received = 0;
     }
 
+    /// Whether messages wait to be taken.
+    #[must_use]
+    pub const fn has_waiting(&self) -> bool {
+        self.messages > 0
+    }
+
     /// The place where messages wait to be taken is gone, and they with it.
     pub(crate) const fn forget_waiting(&mut self) {
         (self.messages, self.bytes) = (0, 0);

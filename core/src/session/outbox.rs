@@ -154,6 +154,23 @@ impl Outbox {
         Ok(ticket)
     }
 
+    /// Tickets from now on are at least this one.
+    pub(crate) fn tickets_from(&mut self, ticket: Ticket) {
+        self.next_ticket = self.next_ticket.max(ticket.0);
+    }
+
+    /// The ages of messages were counted by a clock that said `then`; from now on one counts that says `now`.
+    pub(crate) fn change_clock(&mut self, then: Timestamp, now: Timestamp) {
+        for entry in &mut self.queue {
+            entry.accepted = now.before(then.since(entry.accepted));
+        }
+    }
+
+    /// The length of a message that has left before and is larger than this, if there is one.
+    pub(crate) fn numbered_above(&self, limit: u64) -> Option<u64> {
+        self.queue.iter().take(self.numbered).map(|entry| entry.payload.len() as u64).find(|length| *length > limit)
+    }
+
     /// Whether a message of `bytes` bytes would be accepted now.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {

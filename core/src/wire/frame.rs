@@ -70,8 +70,33 @@ impl Frame {
     }
 }
 
-/// A client's first words. Their `Debug` does not show the credentials.
-#[derive(Clone, PartialEq, Eq)]
+/// What proves a device's identity; may be empty. Its meaning is the application's, which should compare it in constant
+/// time. Its `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Credentials(Bytes);
+
+impl Credentials {
+    /// Credentials of these bytes.
+    #[must_use]
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// A client's first words.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The highest protocol version that the client speaks.
     pub version: u8,
@@ -87,22 +112,8 @@ pub struct Hello {
     pub token: Option<Token>,
     /// The highest message of that session that the client has received; 0 for none.
     pub received: u64,
-    /// What proves the client's identity; empty for none. Its meaning is the application's.
-    pub credentials: Bytes,
-}
-
-impl fmt::Debug for Hello {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hello")
-            .field("version", &self.version)
-            .field("device", &self.device)
-            .field("interval_ms", &self.interval_ms)
-            .field("reply_timeout_ms", &self.reply_timeout_ms)
-            .field("message_limit", &self.message_limit)
-            .field("token", &self.token)
-            .field("received", &self.received)
-            .finish_non_exhaustive()
-    }
+    /// What proves the client's identity.
+    pub credentials: Credentials,
 }
 
 /// A server's answer to a [`Hello`] that it accepts.
@@ -388,6 +399,11 @@ impl core::error::Error for WireError {}
 mod tests {
     use super::*;
     use alloc::format;
+
+    #[test]
+    fn credentials_do_not_show_themselves() {
+        assert_eq!(format!("{:?}", Credentials::new("secret")), "Credentials(..)");
+    }
 
     #[test]
     fn every_reason_survives_its_code() {

@@ -10,7 +10,8 @@ mod tx;
 
 pub use crate::session::Token;
 pub use frame::{
-    DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello, Reason, Welcome, WireError,
+    Credentials, DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello, Reason, Welcome,
+    WireError,
 };
 pub use tx::Tx;
 

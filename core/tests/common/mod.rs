@@ -75,7 +75,7 @@ pub(crate) fn hello(name: &str) -> Hello {
         message_limit: 1 << 20,
         token: None,
         received: 0,
-        credentials: Bytes::new(),
+        credentials: keepbeat_core::wire::Credentials::default(),
     }
 }
 

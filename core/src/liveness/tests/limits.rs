@@ -2,11 +2,33 @@
 
 use super::*;
 
-/// A rig that has bytes waiting since 100.
+/// A client that has bytes waiting since 100, and no beat to send for a long time.
 fn stalled() -> Rig {
-    let mut rig = Rig::server(base().interval(60_000 * MS));
+    let mut rig = Rig::new(base().interval(60_000 * MS), Judgement::RoundTrip);
     rig.liveness.write_pending(ms(100));
     rig
+}
+
+#[test]
+fn a_device_that_beats_in_time_and_takes_nothing_has_until_the_stall_limit() {
+    let mut rig = Rig::server(base());
+    rig.liveness.write_pending(ms(100));
+    for now in [900, 1900, 2900] {
+        assert_eq!(rig.wake(ms(now)), []);
+        rig.liveness.received(ms(now));
+    }
+    rig.dies_at(3100, DeathCause::WriteStalled);
+}
+
+#[test]
+fn a_server_that_does_not_read_shows_life_in_time() {
+    let mut rig = Rig::server(base());
+    rig.liveness.pause_reading(ms(50));
+    for now in [150, 250, 350, 450] {
+        assert_eq!(rig.wait_for(now, Why::Beat), [LivenessAction::ShowLife]);
+    }
+    rig.liveness.resume_reading(ms(500));
+    assert_eq!(rig.due(), (ms(1900), Why::Reply), "no more of that");
 }
 
 #[test]
@@ -29,7 +51,7 @@ fn a_byte_heard_or_written_moves_the_write_stall() {
 
     let mut rig = stalled();
     rig.liveness.write_progressed(ms(850), true);
-    assert_eq!(rig.due().1, Why::Reply, "nothing waits any more");
+    assert_eq!(rig.due().1, Why::Beat, "nothing waits any more");
 }
 
 #[test]

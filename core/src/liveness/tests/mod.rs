@@ -138,7 +138,7 @@ fn the_first_beat_comes_in_the_second_half_of_the_interval() {
 
 #[test]
 fn beats_vary_by_their_jitter_and_no_more() {
-    for (percent, low, high) in [(0, 1000, 1000), (10, 900, 1100), (50, 500, 1500)] {
+    for (percent, low, high) in [(0, 1000, 1000), (10, 900, 1000), (50, 500, 1000)] {
         let mut rig = Rig::client(base().jitter_percent(percent));
         let (mut last, mut gaps) = (Timestamp::ZERO, Vec::new());
         for seq in 2..2000 {
@@ -170,7 +170,7 @@ fn the_reply_is_due_from_the_moment_the_beat_left() {
     rig.writes = false;
     rig.liveness.probe_now(Timestamp::ZERO);
     assert_eq!(rig.wake(Timestamp::ZERO), [beat(1)]);
-    assert_eq!(rig.due(), (ms(1000), Why::Beat), "no reply is awaited yet");
+    assert_eq!(rig.due(), (ms(800), Why::WriteStall), "no reply is awaited yet, but it has to leave");
     rig.liveness.beat_written(ms(300));
     assert_eq!(rig.due(), (ms(700), Why::Reply));
     rig.liveness.beat_written(ms(350));
@@ -184,11 +184,50 @@ fn at_most_one_beat_waits_to_leave() {
     rig.liveness.probe_now(Timestamp::ZERO);
     assert_eq!(rig.wake(Timestamp::ZERO), [beat(1)]);
     for now in [1000, 2000, 3000] {
+        rig.liveness.received(ms(now - 500));
         assert_eq!(rig.wait_for(now, Why::Beat), []);
     }
     assert_eq!(rig.liveness.beats_sent(), 0);
     rig.liveness.beat_written(ms(3100));
     assert_eq!((rig.liveness.beats_sent(), rig.due()), (1, (ms(3500), Why::Reply)));
+}
+
+#[test]
+fn a_beat_that_left_late_shortens_the_last_chance() {
+    // Asked for at 0: the verdict without any delay comes at 800, and each delay still leaves one reply timeout.
+    for (left, verdict) in [(0, 800), (300, 800), (400, 800), (500, 900), (799, 1199)] {
+        let mut rig = Rig::new(base(), Judgement::RoundTrip);
+        rig.writes = false;
+        rig.liveness.probe_now(Timestamp::ZERO);
+        rig.wake(Timestamp::ZERO);
+        rig.liveness.beat_written(ms(left));
+        rig.writes = true;
+        let died = loop {
+            let (at, _) = rig.due();
+            if matches!(rig.wake(at).last(), Some(DeclareDead(_))) {
+                break at;
+            }
+        };
+        assert_eq!(died, ms(verdict), "left at {left}");
+    }
+}
+
+#[test]
+fn a_beat_behind_bytes_that_trickle_out_has_to_leave_in_time() {
+    let mut rig = Rig::new(base(), Judgement::RoundTrip);
+    rig.writes = false;
+    rig.liveness.probe_now(Timestamp::ZERO);
+    rig.wake(Timestamp::ZERO);
+    rig.liveness.write_pending(Timestamp::ZERO);
+    for now in (100..800).step_by(100) {
+        rig.liveness.write_progressed(ms(now), false);
+        assert_eq!(rig.wake(ms(now)), []);
+    }
+    // Whoever is heard is only slow.
+    rig.liveness.received(ms(750));
+    assert_eq!(rig.wait_for(1000, Why::Beat), []);
+    rig.liveness.write_progressed(ms(1500), false);
+    rig.dies_at(1550, DeathCause::WriteStalled);
 }
 
 #[test]
@@ -302,34 +341,34 @@ fn only_the_newest_beat_measures_and_every_beat_is_answered_once() {
 }
 
 #[test]
-fn a_beat_that_has_not_left_cannot_be_answered() {
+fn an_answer_that_is_reported_before_its_beat_left_counts_and_measures_nothing() {
     for proof in [Proof::AnyBytes, Proof::ReplyOnly] {
         let mut rig = Rig::new(base().proof(proof), Judgement::RoundTrip);
         rig.writes = false;
         rig.liveness.probe_now(Timestamp::ZERO);
         assert_eq!(rig.wake(Timestamp::ZERO), [beat(1)]);
+        rig.liveness.received(ms(10));
         rig.liveness.echo_received(ms(10), 1);
-        assert_eq!((rig.liveness.beats_answered(), rig.liveness.beats_sent()), (0, 0));
+        assert_eq!((rig.liveness.beats_answered(), rig.liveness.beats_sent()), (1, 1));
         rig.liveness.beat_written(ms(20));
-        rig.liveness.echo_received(ms(50), 1);
-        assert_eq!((rig.liveness.beats_answered(), rig.liveness.rtt().unwrap().smoothed()), (1, 30 * MS));
+        assert_eq!((rig.liveness.rtt(), rig.due()), (None, (ms(1000), Why::Beat)), "nothing is awaited");
     }
 }
 
 #[test]
 fn a_server_judges_by_silence_and_beats_only_to_probe() {
     let mut rig = Rig::server(base().jitter_percent(10));
-    assert_eq!(rig.due(), (ms(1500), Why::Reply));
+    assert_eq!(rig.due(), (ms(1400), Why::Reply));
     rig.liveness.received(ms(700));
-    assert_eq!(rig.wait_for(2200, Why::Reply), [beat(1), suspect(1500)]);
-    assert_eq!(rig.wait_for(2250, Why::Probe), [beat(2)]);
-    rig.liveness.received(ms(2260));
-    assert_eq!(rig.wake(ms(2260)), [Recovered]);
-    assert_eq!(rig.wait_for(3760, Why::Reply), [beat(3), suspect(1500)]);
-    rig.wake(ms(3810));
-    rig.wake(ms(3860));
-    let evidence = rig.dies_at(4160, DeathCause::Silent);
-    assert_eq!((evidence.silent_for, evidence.last_received), (1900 * MS, ms(2260)));
+    assert_eq!(rig.wait_for(2100, Why::Reply), [beat(1), suspect(1400)]);
+    assert_eq!(rig.wait_for(2150, Why::Probe), [beat(2)]);
+    rig.liveness.received(ms(2160));
+    assert_eq!(rig.wake(ms(2160)), [Recovered]);
+    assert_eq!(rig.wait_for(3560, Why::Reply), [beat(3), suspect(1400)]);
+    rig.wake(ms(3610));
+    rig.wake(ms(3660));
+    let evidence = rig.dies_at(3960, DeathCause::Silent);
+    assert_eq!((evidence.silent_for, evidence.last_received), (1800 * MS, ms(2160)));
 }
 
 #[test]
@@ -360,11 +399,11 @@ fn granted_terms_take_the_place_of_the_configured_ones() {
     let granted = terms(2000 * MS, 600 * MS);
     assert_eq!((granted.interval(), granted.reply_timeout()), (2000 * MS, 600 * MS));
     assert_eq!(granted.poll_timeout().unwrap().at, ms(2600));
-    assert_eq!(granted.worst_case_detection(), (2000 + 600 + 600) * MS);
+    assert_eq!(granted.worst_case_detection(), (2000 + 800 + 600) * MS);
     for (interval, reply, got_interval, got_reply) in [
-        (Duration::ZERO, Duration::ZERO, MS, MS),
+        (Duration::ZERO, Duration::ZERO, 10 * MS, 10 * MS),
         (1000 * MS, 1001 * MS, 1000 * MS, 1000 * MS),
-        (Duration::from_micros(1_001), Duration::from_micros(1), 2 * MS, MS),
+        (Duration::from_micros(11_001), Duration::from_micros(10_001), 12 * MS, 11 * MS),
         (Duration::MAX, Duration::MAX, u32::MAX * MS, u32::MAX * MS),
     ] {
         let granted = terms(interval, reply);

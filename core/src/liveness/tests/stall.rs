@@ -86,7 +86,7 @@ fn the_probe_after_a_stall_has_its_own_time_to_leave() {
     let mut rig = Rig::client(base());
     rig.writes = false;
     assert_eq!(rig.wake(ms(10_000)), [beat(2)]);
-    assert_eq!(rig.due(), (ms(11_000), Why::Beat));
+    assert_eq!(rig.due(), (ms(10_800), Why::WriteStall));
     rig.liveness.beat_written(ms(10_300));
     rig.dies_at(10_700, DeathCause::NoReply);
 }
@@ -112,9 +112,12 @@ fn the_limits_for_writes_frames_and_reading_do_not_count_our_absence() {
 
     let mut rig = Rig::server(base());
     rig.liveness.pause_reading(ms(100));
-    assert_eq!(rig.due(), (ms(3100), Why::ReadPause));
-    assert_eq!(rig.wake(ms(50_000)), [beat(1)]);
-    rig.dies_at(53_000, DeathCause::ReadPaused);
+    assert_eq!(rig.wake(ms(50_000)), [LivenessAction::ShowLife]);
+    for now in (50_100..53_000).step_by(100) {
+        assert_eq!(rig.wait_for(now, Why::Beat), [LivenessAction::ShowLife]);
+    }
+    assert_eq!(rig.due().0, ms(53_000));
+    assert!(matches!(rig.wake(ms(53_000)).last(), Some(DeclareDead(report)) if report.cause == DeathCause::ReadPaused));
 }
 
 #[test]
@@ -128,6 +131,21 @@ fn a_driver_that_always_wakes_a_little_late_still_detects() {
         }
     };
     assert_eq!((died.cause, died.evidence.local_stalls), (DeathCause::NoReply, 0));
+}
+
+#[test]
+fn a_peer_that_is_silent_over_many_stalls_of_our_own_is_judged_in_the_end() {
+    let mut rig = Rig::client(base());
+    let mut wakes = 0;
+    let died = loop {
+        wakes += 1;
+        let now = rig.due().0.after(1000 * MS);
+        if let Some(DeclareDead(report)) = rig.wake(now).pop() {
+            break report;
+        }
+        assert!(wakes < 10, "still not judged");
+    };
+    assert_eq!((died.cause, died.evidence.local_stalls), (DeathCause::NoReply, 3));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use nom::bytes::streaming::take;
 
 use super::varint::{Fault, Parsed, exact, varint};
 use super::{MAGIC, kind};
-use crate::wire::{DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello};
+use crate::wire::{Credentials, DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello};
 use crate::wire::{Reason, Token, Welcome, WireError};
 
 const LENGTH_BITS: u32 = 28;
@@ -102,7 +102,7 @@ fn hello(body: &[u8]) -> Parsed<'_, Hello> {
     };
     let (rest, received) = varint(64, rest)?;
     let (rest, credentials) = counted(rest, u32::MAX, "unreachable: no length is above 32 bits")?;
-    let credentials = Bytes::copy_from_slice(credentials);
+    let credentials = Credentials::new(Bytes::copy_from_slice(credentials));
     Ok((rest, Hello { version, device, interval_ms, reply_timeout_ms, message_limit, token, received, credentials }))
 }
 

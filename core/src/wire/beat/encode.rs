@@ -56,9 +56,10 @@ fn hello(hello: &Hello, tx: &mut Tx) {
         body.bytes(token.as_bytes());
     }
     body.number(*received);
+    let credentials = credentials.as_bytes();
     body.number(credentials.len() as u64);
     if body.send(kind::HELLO, credentials.len(), tx) {
-        tx.put_payload(credentials);
+        tx.put(credentials);
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
             message_limit: u64::MAX,
             token: Some(Token::new([0xFF; 16])),
             received: u64::MAX,
-            credentials: Bytes::new(),
+            credentials: crate::wire::Credentials::default(),
         };
         assert_eq!(encoded(&Frame::Hello(Box::new(hello))).len(), 3 + HELLO_LIMIT_MIN);
     }

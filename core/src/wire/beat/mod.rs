@@ -21,10 +21,6 @@ pub use self::config::{
     BeatConfig, BeatConfigBuilder, BeatConfigError, HELLO_LIMIT_MAX, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX,
 };
 
-/// The highest version of the protocol that this implementation speaks, for [`Hello`](super::Hello) and
-/// [`Welcome`](super::Welcome).
-pub const VERSION: u8 = 1;
-
 const MAGIC: [u8; 4] = *b"KPBT";
 
 /// The longest body of a BEAT on an established connection, in bytes.

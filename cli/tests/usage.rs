@@ -1,0 +1,97 @@
+//! Arguments, exit codes and what stands on which stream, without a server.
+
+#![expect(clippy::unwrap_used, reason = "tests may fail loudly")]
+
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+fn keepbeat(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keepbeat"));
+    command.args(arguments).env_remove("KEEPBEAT_TOKEN").stdin(Stdio::null()).output().unwrap()
+}
+
+/// The exit code, and stderr, which is one line, while stdout is empty.
+fn fault(arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = keepbeat(arguments);
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!((stdout, stderr.lines().count()), (Vec::new(), 1), "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("keepbeat: "), "{stderr}");
+    (status.code(), stderr)
+}
+
+const SERVER: &str = "beat://127.0.0.1:1";
+
+#[test]
+fn help_is_on_stdout_with_exit_codes_and_examples() {
+    for arguments in [&["--help"][..], &["serve", "--help"], &["connect", "--help"], &["demo", "--help"]] {
+        let Output { status, stdout, stderr } = keepbeat(arguments);
+        let text = String::from_utf8(stdout).unwrap();
+        assert_eq!((status.code(), stderr), (Some(0), Vec::new()), "{arguments:?}");
+        assert!(text.contains("Exit codes:") && text.contains("Examples:\n  keepbeat "), "{text}");
+        assert!(!text.contains('\x1b'), "no colours without a terminal");
+    }
+    assert_eq!(keepbeat(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn bad_usage_exits_with_2_and_says_what_and_where() {
+    for (arguments, words) in [
+        (&[][..], ["subcommand", "--help"]),
+        (&["conect"], ["'conect'", "'connect'"]),
+        (&["connect"], ["beat://HOST:PORT", "--help"]),
+        (&["connect", "127.0.0.1:1"], ["'127.0.0.1:1'", "beat://"]),
+        (&["connect", SERVER, "--interval", "5"], ["--interval", "no unit"]),
+        (&["connect", SERVER, "--interval", "0s"], ["--interval", "too short"]),
+        (&["connect", SERVER, "--reply-timeout", "10s", "--interval", "5s"], ["--reply-timeout", "raise the interval"]),
+        (&["connect", SERVER, "--backoff", "30s..1s"], ["--backoff", "exchange them"]),
+        (&["connect", SERVER, "--max-attempts", "0"], ["--max-attempts", "zero"]),
+        (&["connect", SERVER, "--id", ""], ["--id", "1 to 128 bytes"]),
+        (&["serve", SERVER, "--auth", "/nowhere/devices"], ["--auth", "/nowhere/devices"]),
+        (&["serve", SERVER, "--min-interval", "1h"], ["--min-interval", "exchange them"]),
+        (&["demo", "--links", "0"], ["--links", "1..=500"]),
+    ] {
+        let (code, line) = fault(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {line}");
+        assert!(words.iter().all(|word| line.contains(word)), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn a_bad_line_of_the_device_file_is_named_by_its_number() {
+    let path = std::env::temp_dir().join(format!("keepbeat-devices-{}", std::process::id()));
+    std::fs::write(&path, "# pumps\npump-7 secret\npump-8\n").unwrap();
+    let (code, line) = fault(&["serve", "beat://127.0.0.1:0", "--auth", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("line 3: it has no credentials"), "{line}");
+}
+
+#[test]
+fn an_address_in_use_exits_with_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, line) = fault(&["serve", &format!("beat://{}", taken.local_addr().unwrap())]);
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains("cannot listen on beat://127.0.0.1:"), "{line}");
+}
+
+#[test]
+fn a_link_that_gives_up_exits_with_1_and_its_last_event_says_so() {
+    let arguments = ["connect", SERVER, "--max-attempts", "3", "--backoff", "1ms..2ms", "--json"];
+    let Output { status, stdout, stderr } = keepbeat(&arguments);
+    let lines = String::from_utf8(stdout).unwrap();
+    assert_eq!(status.code(), Some(1), "{lines}");
+    assert_eq!(lines.matches(r#""event":"connecting""#).count(), 3, "{lines}");
+    assert!(lines.lines().last().unwrap().starts_with(r#"{"event":"gave_up","#), "{lines}");
+    assert!(lines.contains(r#""retry_in_ms":null"#), "{lines}");
+    assert!(String::from_utf8(stderr).unwrap().contains("gave up on beat://127.0.0.1:1"));
+}
+
+#[test]
+fn people_read_the_lifecycle_on_stderr() {
+    let arguments = ["connect", SERVER, "--max-attempts", "1"];
+    let Output { status, stdout, stderr } = keepbeat(&arguments);
+    let text = String::from_utf8(stderr).unwrap();
+    assert_eq!((status.code(), stdout), (Some(1), Vec::new()), "{text}");
+    assert!(text.contains("connecting: attempt 1") && text.contains("down: could not connect"), "{text}");
+    assert!(!text.contains('\x1b'), "no colours without a terminal");
+}
