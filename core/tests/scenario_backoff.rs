@@ -244,6 +244,44 @@ fn a_close_is_final() {
 }
 
 #[test]
+fn an_attempt_that_the_driver_never_heard_of_needs_no_end() {
+    let mut rig = Dialer::new(client());
+    rig.client.open(rig.now);
+    rig.client.close(rig.now);
+    rig.turn();
+    assert_eq!((rig.actions.len(), names(&rig.events)), (0, vec!["connecting", "closed"]));
+}
+
+#[test]
+fn two_devices_with_one_name_throw_each_other_out_ever_more_slowly() {
+    let mut rig = Dialer::up(client());
+    let mut conflicts = Vec::new();
+    for round in 1..=4_u32 {
+        // Long enough to be stable, and alive.
+        rig.say(&Frame::Ack { seq: 0 });
+        rig.now = rig.now.after(31 * SECOND);
+        rig.say(&Frame::Goodbye(goodbye(Reason::Replaced, 0, 0)));
+        let Some((_, Event::Down { conflict, .. })) = rig.events.last() else { panic!("{:?}", rig.events) };
+        conflicts.push(*conflict);
+        assert!(wait(&rig) + MS >= 500 * MS * 2_u32.pow(round), "{:?} in round {round}", wait(&rig));
+        rig.wake(Why::Reconnect);
+        rig.welcome(welcome());
+    }
+    assert_eq!(conflicts, [false, false, true, true]);
+}
+
+#[test]
+fn a_goodbye_without_a_wish_leaves_the_wait_to_the_backoff() {
+    let slow = ReconnectConfig::builder().first_spread(20 * SECOND).build().unwrap();
+    for reason in [Reason::GoingAway, Reason::Busy, Reason::Malformed] {
+        let mut rig = Dialer::up(client().reconnect(slow.clone()));
+        rig.say(&Frame::Goodbye(goodbye(reason, 0, 0)));
+        // At once would be within two floors.
+        assert!(wait(&rig) > 200 * MS, "{:?}", wait(&rig));
+    }
+}
+
+#[test]
 fn a_storm_of_hints_starts_one_attempt_a_second_at_most() {
     let mut rig = Dialer::new(client());
     rig.answer = Answer::Refuse;

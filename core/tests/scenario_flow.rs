@@ -235,6 +235,19 @@ fn a_frame_that_never_ends_is_cut_off_however_steadily_it_comes() {
 }
 
 #[test]
+fn a_frame_in_pieces_is_over_when_its_last_byte_came() {
+    let mut rig = Dialer::up(client());
+    rig.echoes = true;
+    let frame = encoded(&data(1, "in pieces"));
+    for (step, byte) in frame.iter().enumerate() {
+        rig.advance_to(step as u64 * 100);
+        rig.say_bytes(&[*byte]);
+    }
+    rig.advance_to(600_000);
+    assert_eq!((rig.saw("message"), rig.saw("down")), (1, 0));
+}
+
+#[test]
 fn whole_frames_may_come_for_ever() {
     let mut rig = Dialer::up(client());
     let mut bytes = Vec::new();

@@ -248,10 +248,11 @@ fn a_resume_with_numbers_that_do_not_fit_begins_a_new_session() {
 fn a_welcome_with_numbers_that_do_not_fit_is_not_believed_twice() {
     let mut rig = Dialer::up(client());
     rig.client.send(rig.now, message("one")).unwrap();
-    rig.turn();
+    rig.say(&data(1, "from the server"));
     rig.cut(Failure::Reset);
     rig.wake(Why::Reconnect);
-    rig.heard();
+    let heard = rig.heard();
+    assert!(matches!(heard.last(), Some((_, Frame::Hello(hello))) if hello.token.is_some() && hello.received == 1));
     rig.welcome(Welcome { resumed: true, received: 2, ..welcome() });
     let heard = rig.heard();
     assert!(matches!(&heard[..], [(_, Frame::Goodbye(goodbye))] if goodbye.reason == Reason::Malformed), "{heard:?}");
