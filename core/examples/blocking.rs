@@ -26,13 +26,13 @@ struct Driver {
 }
 
 impl Driver {
-    /// One turn: input, then timers, then output. Then it waits for input or the next deadline.
-    fn turn(&mut self) -> io::Result<()> {
+    /// One turn: input, then timers, then output. Afterwards the application looks at the events, and if it does nothing
+    /// that calls for another turn, `arm` waits.
+    fn turn(&mut self) {
         let now = self.now(); // Rule 1.
         self.read(now); // Rule 2.
         self.client.handle_timeout(now); // Rule 3: safe if it is early.
         self.drain(now); // Rule 4.
-        self.arm(now)
     }
 
     /// Rule 1. The standard library's clock stands still while the machine is suspended; a product reads CLOCK_BOOTTIME.
@@ -103,7 +103,8 @@ impl Driver {
     }
 
     /// Waits for input or the next deadline, rounded up, at most 15 s; with bytes still to write, at most 5 ms.
-    fn arm(&mut self, now: Timestamp) -> io::Result<()> {
+    fn arm(&mut self) -> io::Result<()> {
+        let now = self.now();
         let deadline = self.client.poll_timeout().map_or(Duration::MAX, |deadline| deadline.at.since(now));
         let blocked = !self.client.transmit().is_empty();
         let wait = deadline.min(Duration::from_millis(if blocked { 5 } else { 15_000 }));
@@ -161,7 +162,7 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
     }
     let mut echoes = 0;
     loop {
-        driver.turn()?;
+        driver.turn();
         let now = driver.now();
         while let Some(event) = driver.client.poll_event(now) {
             match event {
@@ -183,7 +184,10 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
             }
         }
         if echoes == 10 {
+            echoes += 1;
             driver.client.close(now);
+        } else {
+            driver.arm()?;
         }
     }
 }

@@ -28,7 +28,7 @@
 //!    do not read.
 //! 3. Call `handle_timeout` when `now` has reached the deadline. The runtime's timer is only an alarm clock: its firing
 //!    decides nothing. Early, late and repeated calls are safe.
-//! 4. Drain `poll_action` to `None`, then arm one alarm from `poll_timeout`, or disarm it at `None`. Round waits up. Cap the
+//! 4. Drain `poll_action` to `None`, let the application take its events, then arm one alarm from `poll_timeout`, or disarm it at `None`. Round waits up. Cap the
 //!    alarm (15 s), so that a suspend is noticed.
 //! 5. Report bytes as written when the operating system took them, not before. Never wait for a write, a name look-up or a
 //!    handshake where timers run.
