@@ -1,4 +1,4 @@
-//! The reference driver: one client link on the standard library alone, in about 60 lines (`struct Driver`).
+//! The reference driver: one client link on the standard library alone, in less than 100 lines (`struct Driver`).
 //!
 //! It keeps the driver contract of the crate docs, rule by rule. The rest of the file is somebody to talk to: an echo
 //! server that goes away after three messages and comes back, on loopback.
@@ -50,8 +50,8 @@ impl Driver {
             let input = match stream.read(&mut buffer) {
                 Ok(0) => Input::Ended { epoch, failure: Failure::Eof },
                 Ok(count) => Input::Received { epoch, bytes: &buffer[..count] },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => Input::Ended { epoch, failure: Failure::Reset }, // Rule 6.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
+                Err(error) => Input::Ended { epoch, failure: failure(&error) }, // Rule 6.
             };
             if matches!(input, Input::Ended { .. }) {
                 self.stream = None;
@@ -70,9 +70,9 @@ impl Driver {
                         stream.set_nodelay(true)?;
                         stream.set_nonblocking(true).map(|()| stream)
                     });
-                    let input = match opened {
+                    let input = match &opened {
                         Ok(_) => Input::Opened { epoch },
-                        Err(_) => Input::OpenFailed { epoch, failure: Failure::Refused },
+                        Err(error) => Input::OpenFailed { epoch, failure: failure(error) },
                     };
                     self.stream = opened.ok().map(|stream| (epoch, stream)); // Rule 7.
                     self.client.handle_input(now, input);
@@ -91,9 +91,14 @@ impl Driver {
     fn write(&mut self, now: Timestamp) {
         while let Some((epoch, stream)) = &mut self.stream
             && !self.client.transmit().is_empty()
-            && let Ok(count) = stream.write(self.client.transmit())
         {
-            self.client.handle_input(now, Input::Written { epoch: *epoch, count });
+            let epoch = *epoch;
+            let input = match stream.write(self.client.transmit()) {
+                Ok(count) => Input::Written { epoch, count },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => Input::Ended { epoch, failure: failure(&error) },
+            };
+            self.client.handle_input(now, input);
         }
     }
 
@@ -102,9 +107,12 @@ impl Driver {
         let deadline = self.client.poll_timeout().map_or(Duration::MAX, |deadline| deadline.at.since(now));
         let blocked = !self.client.transmit().is_empty();
         let wait = deadline.min(Duration::from_millis(if blocked { 5 } else { 15_000 }));
-        let Some((_, stream)) = &self.stream else {
-            std::thread::park_timeout(wait);
-            return Ok(());
+        let stream = match &self.stream {
+            Some((_, stream)) if self.client.wants_read() => stream,
+            _ => {
+                std::thread::park_timeout(wait);
+                return Ok(());
+            }
         };
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(wait + Duration::from_millis(1)))?;
@@ -114,6 +122,15 @@ impl Driver {
             self.write(self.now());
         }
         Ok(())
+    }
+}
+
+fn failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Failure::Refused,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Failure::Reset,
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Failure::TimedOut,
+        _ => Failure::Other,
     }
 }
 
@@ -187,8 +204,9 @@ fn serve(
         match stream.read(&mut buffer) {
             Ok(0) => server.handle_input(now(), id, ServerInput::Ended(Failure::Eof)),
             Ok(count) => server.handle_input(now(), id, ServerInput::Received(&buffer[..count])),
-            Err(_) => server.handle_timeout(now()),
+            Err(_) => {}
         }
+        server.handle_timeout(now());
         while let Some(event) = server.poll_event(now()) {
             match event {
                 ServerEvent::Message { device, payload } => {
@@ -204,11 +222,15 @@ fn serve(
             return Ok(());
         }
         while let Some(action) = server.poll_action() {
-            if let ServerAction::Transmit(_) = action {
-                while !server.transmit(id).is_empty() {
-                    let count = stream.write(server.transmit(id))?;
-                    server.handle_input(now(), id, ServerInput::Written(count));
+            match action {
+                ServerAction::Transmit(_) => {
+                    while !server.transmit(id).is_empty() {
+                        let count = stream.write(server.transmit(id))?;
+                        server.handle_input(now(), id, ServerInput::Written(count));
+                    }
                 }
+                ServerAction::Disconnect(closed) if closed == id => return Ok(()),
+                ServerAction::Disconnect(_) | ServerAction::Read(_) => {}
             }
         }
     }

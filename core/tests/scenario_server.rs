@@ -27,6 +27,26 @@ fn goodbye(reason: Reason) -> Frame {
 }
 
 #[test]
+fn a_hello_of_an_attempt_that_was_given_up_takes_nothing_over() {
+    let attempt = |attempt, instance| Hello { attempt, instance, ..hello("d") };
+    let mut rig = Acceptor::new(server());
+    let (live, _) = rig.welcomed(&attempt(2, 7));
+    rig.say(live, &Frame::Ack { seq: 0 });
+    for stale in [1, 2] {
+        let late = rig.enter(&attempt(stale, 7));
+        assert!(matches!(&rig.heard(late)[..], [Frame::Refuse(refusal)] if refusal.reason == Reason::Replaced));
+    }
+    assert_eq!((rig.saw("replaced"), rig.saw("session ended"), rig.is_closed(live)), (0, 0, false));
+    rig.hang_up(live, Failure::Reset);
+    let late = rig.enter(&attempt(1, 7));
+    assert!(matches!(&rig.heard(late)[..], [Frame::Refuse(_)]), "nor does it come back to life");
+    // A later attempt, another life of the client, and one that does not count its attempts get in.
+    for (number, instance) in [(3, 7), (1, 8), (0, 0), (0, 0)] {
+        rig.welcomed(&attempt(number, instance));
+    }
+}
+
+#[test]
 fn the_late_death_of_a_replaced_connection_takes_nobody_offline() {
     let mut rig = Acceptor::new(server());
     let (old, first) = rig.welcomed(&hello("d"));

@@ -22,11 +22,23 @@ fn hello() -> impl Strategy<Value = Frame> {
     let device = "[a-zäöü0-9._-]{1,60}".prop_map(|id| DeviceId::new(&id).unwrap());
     let session = (any::<Option<[u8; 16]>>(), seq(), vec(any::<u8>(), 0..300));
     let wishes = (any::<u32>(), any::<u32>(), any::<u64>());
-    (1_u8.., device, wishes, session).prop_map(|(version, device, wishes, (token, received, credentials))| {
+    let caller = (device, any::<u64>(), any::<u32>());
+    (1_u8.., caller, wishes, session).prop_map(|(version, caller, wishes, (token, received, credentials))| {
+        let (device, instance, attempt) = caller;
         let (interval_ms, reply_timeout_ms, message_limit) = wishes;
         let (token, credentials) = (token.map(Token::new), keepbeat_core::wire::Credentials::new(credentials));
-        let hello =
-            Hello { version, device, interval_ms, reply_timeout_ms, message_limit, token, received, credentials };
+        let hello = Hello {
+            version,
+            device,
+            instance,
+            attempt,
+            interval_ms,
+            reply_timeout_ms,
+            message_limit,
+            token,
+            received,
+            credentials,
+        };
         Frame::Hello(Box::new(hello))
     })
 }

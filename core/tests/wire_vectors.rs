@@ -125,11 +125,12 @@ fn meaning(frame: &Frame) -> String {
     let name = frame.name();
     match frame {
         Frame::Hello(hello) => {
-            let Hello { version, device, interval_ms, reply_timeout_ms, message_limit, received, .. } = &**hello;
+            let Hello { version, device, instance, attempt, interval_ms, reply_timeout_ms, .. } = &**hello;
+            let Hello { message_limit, received, .. } = &**hello;
             let (token, credentials) = (token(hello.token.as_ref()), hex(hello.credentials.as_bytes()));
             format!(
-                "{name} version={version} device=\"{device}\" interval={interval_ms} reply={reply_timeout_ms} \
-                 limit={message_limit} token={token} received={received} credentials={credentials}"
+                "{name} version={version} device=\"{device}\" instance={instance:016x} attempt={attempt} \
+                 interval={interval_ms} reply={reply_timeout_ms} limit={message_limit} token={token} received={received} credentials={credentials}"
             )
         }
         Frame::Welcome(welcome) => {

@@ -38,6 +38,8 @@ pub struct Client<W: Wire = Beat> {
     reconnect: Reconnect,
     session: Session,
     token: Option<Token>,
+    /// Tells this life of the client from others, so that the server knows which of two hellos is the later one.
+    instance: u64,
     prng: Prng,
     epoch: Epoch,
     state: State<W>,
@@ -95,6 +97,7 @@ impl<W: Wire> Client<W> {
             reconnect: Reconnect::new(config.reconnect.clone(), prng.next_u64()),
             session: Session::new(config.outbox.clone(), config.inbox.clone()),
             token: None,
+            instance: prng.next_u64().max(1),
             prng,
             epoch: Epoch(0),
             state: State::Down,
@@ -490,6 +493,8 @@ impl<W: Wire> Client<W> {
         let hello = Hello {
             version: PROTOCOL_VERSION,
             device: self.config.device.clone(),
+            instance: self.instance,
+            attempt: self.epoch.0,
             interval_ms: wire_millis(self.config.liveness.interval()),
             reply_timeout_ms: wire_millis(self.config.liveness.reply_timeout()),
             message_limit: self.message_limit as u64,

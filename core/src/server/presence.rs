@@ -28,6 +28,8 @@ pub(super) struct Device {
     pub(super) session: Session,
     /// Whether the device has been heard in this session, and so knows its token.
     pub(super) confirmed: bool,
+    /// The instance and attempt of the latest hello that was let in.
+    latest: (u64, u32),
     presence: Presence,
     pub(super) filed: Option<Timestamp>,
 }
@@ -96,6 +98,14 @@ impl<W: Wire> Server<W> {
             let goodbye = Goodbye::new(Reason::Busy, "no room for another device");
             return self.refuse(now, id, goodbye, hello);
         }
+        if let Some(Device { latest: (instance, attempt), .. }) = self.devices.get(&hello.device)
+            && hello.instance == *instance
+            && hello.instance != 0
+            && hello.attempt <= *attempt
+        {
+            let goodbye = Goodbye::new(Reason::Replaced, "a later attempt of this client was here before");
+            return self.refuse(now, id, goodbye, hello);
+        }
         let earlier = self.devices.get(&hello.device).and_then(Device::connection);
         let replaced = earlier.and_then(|earlier| self.replace(now, earlier));
         let entrance = self.enter(id, hello);
@@ -112,6 +122,9 @@ impl<W: Wire> Server<W> {
             self.prng.next_u64(),
         );
         let (interval, reply_timeout) = (liveness.interval(), liveness.reply_timeout());
+        if let Some(device) = self.devices.get_mut(&hello.device) {
+            device.latest = (hello.instance, hello.attempt);
+        }
         self.enter_stage(id, Stage::Device(hello.device.clone()));
         let (Some(accepted), Some(device)) = (self.connections.get_mut(id), self.devices.get(&hello.device)) else {
             return;
@@ -194,6 +207,7 @@ impl<W: Wire> Server<W> {
             token: Some(fresh_token(&mut *self.entropy)),
             session: Session::new(self.config.outbox.clone(), self.config.inbox.clone()),
             confirmed: false,
+            latest: (0, 0),
             presence: Presence::Here(id),
             filed: None,
         }

@@ -102,6 +102,10 @@ pub struct Hello {
     pub version: u8,
     /// Who is calling.
     pub device: DeviceId,
+    /// Tells one life of a client from the next: a random number, the same for all its attempts. 0 if not given.
+    pub instance: u64,
+    /// Counts the attempts of that life. A hello that comes later than one with a higher number is stale.
+    pub attempt: u32,
     /// The beat interval that the client wants, in milliseconds.
     pub interval_ms: u32,
     /// How long the client waits for an echo, in milliseconds.

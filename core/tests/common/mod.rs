@@ -68,6 +68,8 @@ pub(crate) fn entropy() -> Box<Prng> {
 
 pub(crate) fn hello(name: &str) -> Hello {
     Hello {
+        instance: 0,
+        attempt: 0,
         version: 1,
         device: device(name),
         interval_ms: 10_000,

@@ -13,9 +13,9 @@ pub const MESSAGE_LIMIT_MAX: usize = (LONGEST_BODY - SEQ_ROOM) as usize;
 
 /// The lowest limit for handshake frames, in bytes: a HELLO without credentials always fits.
 ///
-/// Magic and version 5, device id 2 + 128, interval and reply timeout 5 each, message limit 10, token 1 + 16,
+/// Magic and version 5, device id 2 + 128, instance 8, attempt 5, interval and reply timeout 5 each, message limit 10, token 1 + 16,
 /// received 10, credentials 1.
-pub const HELLO_LIMIT_MIN: usize = 5 + (2 + 128) + 5 + 5 + 10 + (1 + 16) + 10 + 1;
+pub const HELLO_LIMIT_MIN: usize = 5 + (2 + 128) + 8 + 5 + 5 + 5 + 10 + (1 + 16) + 10 + 1;
 
 /// The largest limit for handshake frames that the format can use, in bytes.
 pub const HELLO_LIMIT_MAX: usize = LONGEST_BODY as usize;
@@ -29,7 +29,7 @@ pub const HELLO_LIMIT_MAX: usize = LONGEST_BODY as usize;
 /// assert_eq!((config.hello_limit(), config.message_limit()), (4096, 65_536));
 ///
 /// let error = BeatConfig::builder().hello_limit(10).build();
-/// assert_eq!(error, Err(BeatConfigError::HelloLimitTooLow { hello_limit: 10, lowest: 183 }));
+/// assert_eq!(error, Err(BeatConfigError::HelloLimitTooLow { hello_limit: 10, lowest: 196 }));
 /// # Ok::<(), BeatConfigError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,8 +170,8 @@ mod tests {
     fn limits_hold_on_both_sides() {
         let hello = |bytes| BeatConfig::builder().hello_limit(bytes).build();
         let message = |bytes| BeatConfig::builder().message_limit(bytes).build();
-        assert!(matches!(hello(182), Err(BeatConfigError::HelloLimitTooLow { hello_limit: 182, lowest: 183 })));
-        assert!(hello(183).is_ok() && hello(HELLO_LIMIT_MAX).is_ok());
+        assert!(matches!(hello(195), Err(BeatConfigError::HelloLimitTooLow { hello_limit: 195, lowest: 196 })));
+        assert!(hello(196).is_ok() && hello(HELLO_LIMIT_MAX).is_ok());
         assert!(matches!(hello(HELLO_LIMIT_MAX + 1), Err(BeatConfigError::HelloLimitTooHigh { .. })));
         assert_eq!(message(0), Err(BeatConfigError::MessageLimitZero));
         assert!(message(1).is_ok() && message(MESSAGE_LIMIT_MAX).is_ok());

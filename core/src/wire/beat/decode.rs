@@ -90,6 +90,8 @@ fn header_fields(input: &[u8]) -> Parsed<'_, Header> {
 fn hello(body: &[u8]) -> Parsed<'_, Hello> {
     let (rest, version) = greeting(body)?;
     let (rest, device) = device(rest)?;
+    let (rest, instance) = array(rest)?;
+    let (rest, attempt) = number(rest)?;
     let (rest, interval_ms) = number(rest)?;
     let (rest, reply_timeout_ms) = number(rest)?;
     let (rest, message_limit) = varint(64, rest)?;
@@ -103,7 +105,22 @@ fn hello(body: &[u8]) -> Parsed<'_, Hello> {
     let (rest, received) = varint(64, rest)?;
     let (rest, credentials) = counted(rest, u32::MAX, "unreachable: no length is above 32 bits")?;
     let credentials = Credentials::new(Bytes::copy_from_slice(credentials));
-    Ok((rest, Hello { version, device, interval_ms, reply_timeout_ms, message_limit, token, received, credentials }))
+    let instance = u64::from_be_bytes(instance);
+    Ok((
+        rest,
+        Hello {
+            version,
+            device,
+            instance,
+            attempt,
+            interval_ms,
+            reply_timeout_ms,
+            message_limit,
+            token,
+            received,
+            credentials,
+        },
+    ))
 }
 
 fn welcome(body: &[u8]) -> Parsed<'_, Welcome> {
@@ -216,7 +233,7 @@ mod tests {
         assert_eq!(problem(kind::HELLO, b"KPBT\x01\x01\n"), "the device id has a control character");
         assert_eq!(problem(kind::HELLO, b"KPBT\x01\x01\xFF"), "the device id is not UTF-8");
         assert_eq!(problem(kind::HELLO, b"KPBT\x01\x81\x01"), "the device id is too long");
-        assert_eq!(problem(kind::HELLO, b"KPBT\x01\x01d\x00\x00\x00\x02"), "a flag is neither 0 nor 1");
+        assert_eq!(problem(kind::HELLO, b"KPBT\x01\x01d\0\0\0\0\0\0\0\0\0\0\0\0\x02"), "a flag is neither 0 nor 1");
         assert_eq!(problem(kind::GOODBYE, b"\x00\x00\x00\x79"), "the detail is too long");
         assert_eq!(problem(kind::REFUSE, b"\x00\x00\x00\x01\xC3"), "the detail is not UTF-8");
         assert!(matches!(data(&[0]), Err(WireError::Malformed { frame: "DATA", .. })));

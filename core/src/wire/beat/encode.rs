@@ -43,11 +43,24 @@ fn sequence(kind: u8, seq: u64, tx: &mut Tx) {
 }
 
 fn hello(hello: &Hello, tx: &mut Tx) {
-    let Hello { version, device, interval_ms, reply_timeout_ms, message_limit, token, received, credentials } = hello;
+    let Hello {
+        version,
+        device,
+        instance,
+        attempt,
+        interval_ms,
+        reply_timeout_ms,
+        message_limit,
+        token,
+        received,
+        credentials,
+    } = hello;
     let mut body = Scratch::<LARGE>::new();
     body.bytes(&MAGIC);
     body.bytes(&[*version]);
     body.counted(device.as_str().as_bytes());
+    body.bytes(&instance.to_be_bytes());
+    body.number(u64::from(*attempt));
     body.number(u64::from(*interval_ms));
     body.number(u64::from(*reply_timeout_ms));
     body.number(*message_limit);
@@ -183,6 +196,8 @@ mod tests {
         let hello = Hello {
             version: u8::MAX,
             device: DeviceId::new(&"d".repeat(128)).unwrap(),
+            instance: u64::MAX,
+            attempt: u32::MAX,
             interval_ms: u32::MAX,
             reply_timeout_ms: u32::MAX,
             message_limit: u64::MAX,
