@@ -509,9 +509,8 @@ impl Liveness {
     }
 
     fn silence_at_suspicion(&self) -> Duration {
-        let suspicion = self.config.suspicion(self.reply_timeout());
-        let end = self.verdict.unwrap_or(self.last_received);
-        end.since(self.last_received).saturating_sub(suspicion)
+        let late_at = self.reply_deadline().map_or(self.last_received, |due| due.at);
+        late_at.since(self.last_received)
     }
 
     fn report(&self) -> DeathReport {

@@ -213,6 +213,33 @@ fn a_beat_that_left_late_shortens_the_last_chance() {
 }
 
 #[test]
+fn a_suspicion_says_how_long_nothing_was_heard() {
+    // The beat left 300 late, so its reply is late at 700.
+    let mut rig = Rig::new(base(), Judgement::RoundTrip);
+    rig.writes = false;
+    rig.liveness.probe_now(Timestamp::ZERO);
+    rig.wake(Timestamp::ZERO);
+    rig.liveness.beat_written(ms(300));
+    assert_eq!(rig.wait_for(700, Why::Reply), [beat(2), suspect(700)]);
+}
+
+#[test]
+fn what_was_heard_while_the_beat_waited_to_leave_counts_for_the_last_chance() {
+    let mut rig = Rig::new(base(), Judgement::RoundTrip);
+    rig.writes = false;
+    rig.liveness.probe_now(Timestamp::ZERO);
+    rig.wake(Timestamp::ZERO);
+    rig.liveness.received(ms(300));
+    rig.liveness.beat_written(ms(500));
+    rig.writes = true;
+    assert_eq!(rig.wait_for(900, Why::Reply), [beat(2), suspect(600)]);
+    for probe in [950, 1000] {
+        rig.wake(ms(probe));
+    }
+    rig.dies_at(1100, DeathCause::NoReply);
+}
+
+#[test]
 fn a_beat_behind_bytes_that_trickle_out_has_to_leave_in_time() {
     let mut rig = Rig::new(base(), Judgement::RoundTrip);
     rig.writes = false;
@@ -400,6 +427,7 @@ fn granted_terms_take_the_place_of_the_configured_ones() {
     assert_eq!((granted.interval(), granted.reply_timeout()), (2000 * MS, 600 * MS));
     assert_eq!(granted.poll_timeout().unwrap().at, ms(2600));
     assert_eq!(granted.worst_case_detection(), (2000 + 800 + 600) * MS);
+    assert_eq!(terms(2000 * MS, 1500 * MS).worst_case_detection(), (2000 + 1500 + 1500) * MS);
     for (interval, reply, got_interval, got_reply) in [
         (Duration::ZERO, Duration::ZERO, 10 * MS, 10 * MS),
         (1000 * MS, 1001 * MS, 1000 * MS, 1000 * MS),

@@ -27,6 +27,28 @@ fn the_last_chance_ends_on_time_also_for_a_driver_that_is_a_little_late() {
 }
 
 #[test]
+fn the_last_chance_of_a_device_ends_on_time_too() {
+    let mut rig = Rig::server(base());
+    assert_eq!(rig.due(), (ms(1400), Why::Reply));
+    assert_eq!(rig.wake(ms(1600)), [beat(1), suspect(1400)]);
+    rig.wake(ms(1650));
+    rig.wake(ms(1700));
+    rig.dies_at(1800, DeathCause::Silent);
+}
+
+#[test]
+fn a_few_milliseconds_late_are_no_stall_however_short_the_reply_timeout() {
+    for (late, stalls) in [(10 * MS, 0), (10 * MS + NS, 1)] {
+        let short = base().interval(100 * MS).reply_timeout(10 * MS).initial_rtt(MS);
+        let mut rig = Rig::client(short);
+        rig.liveness.received(ms(5));
+        let woken = rig.due().0.after(late);
+        assert_eq!(rig.wake(woken), [beat(2)]);
+        assert_eq!(rig.liveness.evidence(woken).local_stalls, stalls, "{late:?}");
+    }
+}
+
+#[test]
 fn after_a_suspend_one_probe_decides() {
     let mut rig = Rig::client(base());
     let woken = 7_200_000;
