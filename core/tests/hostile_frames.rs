@@ -69,6 +69,8 @@ fn frame(random: &mut Prng, token: Option<Token>) -> Frame {
         0 => Frame::Hello(Box::new(Hello {
             version: 1,
             device: device(["d", "e"][random.between(0, 1) as usize]),
+            instance: random.between(0, 2),
+            attempt: random.between(0, 50) as u32,
             interval_ms: short(random),
             reply_timeout_ms: short(random),
             message_limit: number(random),

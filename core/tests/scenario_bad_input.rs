@@ -363,3 +363,20 @@ fn a_peer_that_talks_and_never_listens_does_not_fill_our_memory() {
     let heard = rig.heard();
     assert!(matches!(heard.last(), Some((_, Frame::Ack { seq: 1 } | Frame::Echo { .. }))), "and nothing is forgotten");
 }
+
+#[test]
+fn a_server_cannot_make_us_beat_madly_or_never() {
+    // The wish is 10 s; a tenth of it is the least that is granted, a day the most.
+    for (granted, interval) in [(0, 1000), (999, 1000), (1001, 1001), (90_000_000, 86_400_000), (u32::MAX, 86_400_000)]
+    {
+        let mut rig = Dialer::new(client());
+        rig.client.open(rig.now);
+        rig.turn();
+        rig.welcome(Welcome { interval_ms: granted, reply_timeout_ms: u32::MAX, ..welcome() });
+        let up = rig.events.iter().find_map(|(_, event)| match event {
+            Event::Up { interval, .. } => Some(interval.as_millis()),
+            _ => None,
+        });
+        assert_eq!(up, Some(interval), "granted {granted}");
+    }
+}

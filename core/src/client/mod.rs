@@ -25,8 +25,8 @@ use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
 use crate::wire::beat::Beat;
 use crate::wire::{Credentials, Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
 
-/// The server may grant an interval that differs from the wish by this factor; beyond that, the bound holds.
-const TERMS_FACTOR: u32 = 10;
+/// The server may not make us beat more often than at this part of the interval that we asked for.
+const FASTEST: u32 = 10;
 
 /// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1024;
@@ -624,9 +624,9 @@ impl<W: Wire> Client<W> {
 
     fn judge(&mut self, now: Timestamp, welcome: &Welcome) -> Liveness {
         let wish = self.config.liveness.interval();
-        let longest = wish.saturating_mul(TERMS_FACTOR).min(LivenessConfig::LONGEST_INTERVAL);
-        let shortest = (wish / TERMS_FACTOR).max(LivenessConfig::SHORTEST);
-        let interval = Duration::from_millis(welcome.interval_ms.into()).clamp(shortest, longest);
+        let shortest = (wish / FASTEST).max(LivenessConfig::SHORTEST);
+        let interval =
+            Duration::from_millis(welcome.interval_ms.into()).clamp(shortest, LivenessConfig::LONGEST_INTERVAL);
         let reply_timeout = Duration::from_millis(welcome.reply_timeout_ms.into())
             .clamp(self.config.liveness.reply_timeout().min(interval), interval);
         let seed = self.prng.next_u64();
