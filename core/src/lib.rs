@@ -60,6 +60,8 @@ pub mod liveness;
 pub mod reconnect;
 pub mod server;
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod time;
 pub mod wire;
 
