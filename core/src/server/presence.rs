@@ -225,10 +225,8 @@ impl<W: Wire> Server<W> {
         if closed {
             self.report_offline(id);
             self.end_session(id);
-        } else if self.config.grace.is_zero() {
-            self.report_offline(id);
         }
-        self.file_device(id);
+        self.device_due(now, id);
     }
 
     pub(super) fn device_due(&mut self, now: Timestamp, id: &DeviceId) {
@@ -237,13 +235,14 @@ impl<W: Wire> Server<W> {
         while let Some(dropped) = device.session.outbox.expire(now) {
             self.events.push(ServerEvent::Dropped { device: id.clone(), dropped });
         }
-        if let Some(due) = device.deadline(&self.config)
+        // One may follow at once on another: without a grace, an offline device may have nothing worth keeping.
+        while let Some(due) = self.devices.get(id).and_then(|device| device.deadline(&self.config))
             && due.at <= now
         {
             match due.cause {
                 DeadlineCause::Grace => self.report_offline(id),
                 DeadlineCause::SessionExpiry => self.end_session(id),
-                _ => {}
+                _ => break,
             }
         }
         self.file_device(id);
