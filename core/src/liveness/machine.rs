@@ -373,8 +373,8 @@ impl Liveness {
             let waiting = if self.unwritten && self.awaiting.is_none() { self.asked } else { None };
             for since in [self.stalled, waiting].into_iter().flatten() {
                 let heard = match self.judgement {
-                    Judgement::RoundTrip => self.patience_from,
-                    Judgement::OneWay => self.patience_from.after(self.interval()),
+                    Judgement::OneWay if !self.on_probation() => self.patience_from.after(self.interval()),
+                    Judgement::OneWay | Judgement::RoundTrip => self.patience_from,
                 };
                 let limit = since.max(heard).after(self.config.write_stall);
                 at = Some(at.map_or(limit, |at| at.min(limit)));
