@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use self::arena::Arena;
 use self::presence::Device;
-use self::timers::Timers;
+use self::timers::{Filed, Timers};
 use crate::connection::{self, Connection, DownCause, DownReport, EventQueue, Heard};
 use crate::entropy::{Entropy, Prng};
 use crate::liveness::{Evidence, Liveness};
@@ -67,7 +67,7 @@ struct Accepted<W> {
     connection: Connection<W>,
     stage: Stage,
     address: Option<IpAddr>,
-    filed: Option<Timestamp>,
+    filed: Option<Filed>,
 }
 
 enum Stage {
@@ -436,7 +436,7 @@ impl<W: Wire> Server<W> {
 
     fn connection_due(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
-        self.timers.remove(Key::Connection(id), &mut accepted.filed);
+        self.timers.remove(&mut accepted.filed);
         match (accepted.connection.expired(now), &accepted.stage) {
             (true, Stage::Parting) => self.remove(id),
             (true, _) => self.part(now, id, DownCause::HandshakeTimeout, None),
@@ -496,7 +496,7 @@ impl<W: Wire> Server<W> {
             if due == Some(at) {
                 return;
             }
-            self.timers.remove(key.clone(), filed);
+            self.timers.remove(filed);
             self.timers.file(key, filed, due);
         }
     }
@@ -643,7 +643,7 @@ impl<W: Wire> Server<W> {
     fn remove(&mut self, id: ConnectionId) {
         let Some(mut accepted) = self.connections.remove(id) else { return };
         self.handshakes -= usize::from(accepted.stage.is_handshake());
-        self.timers.remove(Key::Connection(id), &mut accepted.filed);
+        self.timers.remove(&mut accepted.filed);
         if let Some(address) = accepted.address
             && let Some(open) = self.per_address.get_mut(&address)
         {

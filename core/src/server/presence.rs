@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+use super::timers::Filed;
 use super::{ConnectionId, Key, Server, ServerConfig, ServerEvent, Stage};
 use crate::connection::{DownCause, DownReport};
 use crate::entropy::Entropy;
@@ -31,7 +32,7 @@ pub(super) struct Device {
     /// The instance and attempt of the latest hello that was let in.
     latest: (u64, u32),
     presence: Presence,
-    pub(super) filed: Option<Timestamp>,
+    pub(super) filed: Option<Filed>,
 }
 
 #[derive(Debug)]
@@ -231,7 +232,7 @@ impl<W: Wire> Server<W> {
 
     pub(super) fn device_due(&mut self, now: Timestamp, id: &DeviceId) {
         let Some(device) = self.devices.get_mut(id) else { return };
-        self.timers.remove(Key::Device(id.clone()), &mut device.filed);
+        self.timers.remove(&mut device.filed);
         while let Some(dropped) = device.session.outbox.expire(now) {
             self.events.push(ServerEvent::Dropped { device: id.clone(), dropped });
         }
@@ -273,7 +274,7 @@ impl<W: Wire> Server<W> {
             && !device.has_session()
             && !device.session.inbox.has_waiting()
         {
-            self.timers.remove(Key::Device(id.clone()), &mut device.filed);
+            self.timers.remove(&mut device.filed);
             self.devices.remove(id);
         }
     }

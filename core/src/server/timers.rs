@@ -1,50 +1,187 @@
 //! The earliest of very many deadlines.
 //!
 //! A deadline that moves away is filed again only when its old place comes up, so that a received beat costs nothing
-//! here; one that comes nearer is filed at once.
+//! here; one that comes nearer is filed at once. Once the highest number of keys was filed, nothing allocates.
 
-use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use crate::time::Timestamp;
 
-/// Which moments are filed, under which keys. A key is filed at most once; its owner remembers where.
+/// Which moments are filed, under which keys: a binary heap whose entries know their places, so that they can be moved
+/// and removed. A key is filed at most once; its owner keeps its slot.
 pub(super) struct Timers<K> {
-    filed: BTreeSet<(Timestamp, K)>,
+    slots: Vec<Slot<K>>,
+    /// Slots by moment and key, the earliest first; the children of `i` are `2i + 1` and `2i + 2`.
+    heap: Vec<u32>,
+    free: Vec<u32>,
 }
 
-impl<K: Ord + Clone> Timers<K> {
+struct Slot<K> {
+    /// `None` if the slot is free.
+    filed: Option<(Timestamp, K)>,
+    /// The slot's index in the heap.
+    place: u32,
+}
+
+/// Where a key is filed.
+#[derive(Debug)]
+pub(super) struct Filed(u32);
+
+impl<K: Ord> Timers<K> {
     pub(super) const fn new() -> Self {
-        Self { filed: BTreeSet::new() }
+        Self { slots: Vec::new(), heap: Vec::new(), free: Vec::new() }
     }
 
-    /// Files `key` so that it comes up at `due` at the latest. `place` is where its owner remembers it.
-    pub(super) fn file(&mut self, key: K, place: &mut Option<Timestamp>, due: Option<Timestamp>) {
-        match (*place, due) {
-            (_, None) => {}
-            (Some(filed), Some(due)) if filed <= due => {}
-            (old, Some(due)) => {
-                if let Some(filed) = old {
-                    self.filed.remove(&(filed, key.clone()));
+    /// Files a key so that it comes up at `due` at the latest. `filed` is where its owner remembers it.
+    pub(super) fn file(&mut self, key: K, filed: &mut Option<Filed>, due: Option<Timestamp>) {
+        let Some(due) = due else { return };
+        let Some(Filed(slot)) = *filed else {
+            *filed = Some(self.insert(due, key));
+            return;
+        };
+        if let Some((at, _)) = &mut self.slots[slot as usize].filed
+            && due < *at
+        {
+            *at = due;
+            self.rise(self.slots[slot as usize].place as usize);
+        }
+    }
+
+    pub(super) fn remove(&mut self, filed: &mut Option<Filed>) {
+        let Some(Filed(slot)) = filed.take() else { return };
+        let place = self.slots[slot as usize].place as usize;
+        self.slots[slot as usize].filed = None;
+        self.free.push(slot);
+        self.heap.swap_remove(place);
+        if place < self.heap.len() {
+            self.slots[self.heap[place] as usize].place = place as u32;
+            self.sink(place);
+            self.rise(place);
+        }
+    }
+
+    /// The keys that come up by `now`, in no order that matters.
+    pub(super) fn until(&self, now: Timestamp) -> impl Iterator<Item = &K> {
+        let mut next = Some(0);
+        core::iter::from_fn(move || {
+            loop {
+                let place = next?;
+                let entry = self.heap.get(place).and_then(|slot| self.slots[*slot as usize].filed.as_ref());
+                let due = entry.filter(|(at, _)| *at <= now);
+                next = if due.is_some() { Some(2 * place + 1) } else { behind(place) };
+                if let Some((_, key)) = due {
+                    return Some(key);
                 }
-                self.filed.insert((due, key));
-                *place = Some(due);
+            }
+        })
+    }
+
+    /// The earliest moment filed and its key. Its owner's deadline may be later.
+    pub(super) fn first(&self) -> Option<&(Timestamp, K)> {
+        self.slots[*self.heap.first()? as usize].filed.as_ref()
+    }
+
+    fn insert(&mut self, due: Timestamp, key: K) -> Filed {
+        let entry = Slot { filed: Some((due, key)), place: self.heap.len() as u32 };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = entry;
+                slot
+            }
+            None => {
+                self.slots.push(entry);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.heap.push(slot);
+        self.rise(self.heap.len() - 1);
+        Filed(slot)
+    }
+
+    fn rise(&mut self, mut place: usize) {
+        while place > 0 && self.is_before(place, (place - 1) / 2) {
+            self.swap(place, (place - 1) / 2);
+            place = (place - 1) / 2;
+        }
+    }
+
+    fn sink(&mut self, mut place: usize) {
+        loop {
+            let (left, right) = (2 * place + 1, 2 * place + 2);
+            let earlier = if right < self.heap.len() && self.is_before(right, left) { right } else { left };
+            if earlier >= self.heap.len() || !self.is_before(earlier, place) {
+                return;
+            }
+            self.swap(place, earlier);
+            place = earlier;
+        }
+    }
+
+    fn is_before(&self, one: usize, other: usize) -> bool {
+        let filed = |place: usize| self.slots[self.heap[place] as usize].filed.as_ref();
+        filed(one) < filed(other)
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        self.heap.swap(one, other);
+        for place in [one, other] {
+            self.slots[self.heap[place] as usize].place = place as u32;
+        }
+    }
+}
+
+/// The place that follows a place and all below it, if the heap is walked from the top, left before right.
+fn behind(mut place: usize) -> Option<usize> {
+    while place > 0 && place.is_multiple_of(2) {
+        place = (place - 1) / 2;
+    }
+    (place > 0).then_some(place + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Prng;
+    use alloc::collections::BTreeSet;
+
+    #[test]
+    fn the_first_is_always_the_earliest() {
+        for seed in 0..200 {
+            let mut prng = Prng::new(seed);
+            let (mut timers, mut model) = (Timers::new(), BTreeSet::new());
+            let mut owners: Vec<(Option<Filed>, Option<Timestamp>)> = (0..20).map(|_| (None, None)).collect();
+            for _ in 0..400 {
+                let key = prng.between(0, 19);
+                let (filed, at) = &mut owners[key as usize];
+                if prng.between(0, 2) == 0 {
+                    timers.remove(filed);
+                    at.take().map(|at| model.remove(&(at, key)));
+                } else {
+                    let due = Timestamp::from_nanos(prng.between(0, 50));
+                    timers.file(key, filed, Some(due));
+                    if at.is_none_or(|at| due < at) {
+                        at.replace(due).map(|at| model.remove(&(at, key)));
+                        model.insert((due, key));
+                    }
+                }
+                assert_eq!(timers.first(), model.first(), "seed {seed}");
+                let now = Timestamp::from_nanos(prng.between(0, 50));
+                let until: BTreeSet<_> = timers.until(now).collect();
+                let expected = model.iter().filter(|(at, _)| *at <= now).map(|(_, key)| key);
+                assert_eq!(until, expected.collect(), "seed {seed}");
             }
         }
     }
 
-    pub(super) fn remove(&mut self, key: K, place: &mut Option<Timestamp>) {
-        if let Some(filed) = place.take() {
-            self.filed.remove(&(filed, key));
+    #[test]
+    fn a_later_or_no_moment_leaves_the_place_as_it_is() {
+        let (mut timers, mut filed) = (Timers::new(), None);
+        timers.file('a', &mut filed, None);
+        assert_eq!(timers.first(), None);
+        for at in [7, 9, 7] {
+            timers.file('a', &mut filed, Some(Timestamp::from_nanos(at)));
+            timers.file('a', &mut filed, None);
+            assert_eq!(timers.first(), Some(&(Timestamp::from_nanos(7), 'a')));
         }
-    }
-
-    /// The keys that come up by `now`, the earliest first.
-    pub(super) fn until(&self, now: Timestamp) -> impl Iterator<Item = &K> {
-        self.filed.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key)
-    }
-
-    /// The earliest place and its key. Its owner's deadline may be later.
-    pub(super) fn first(&self) -> Option<&(Timestamp, K)> {
-        self.filed.first()
     }
 }

@@ -1,0 +1,225 @@
+//! What an established link allocates, and what a hostile peer can make us hold.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
+use keepbeat_core::entropy::Prng;
+use keepbeat_core::liveness::Liveness;
+use keepbeat_core::reconnect::Reconnect;
+use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
+use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::beat::{Beat, BeatConfig};
+use keepbeat_core::wire::{DeviceId, Frame, Tx, Wire};
+
+/// The system's allocator; counts what the current thread does.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(calls: u64, bytes: isize) {
+    // A thread that ends has no counters any more, and nobody who would look at them.
+    let _ended = CALLS.try_with(|counter| counter.set(counter.get() + calls));
+    let _ended = HELD.try_with(|counter| counter.set(counter.get() + bytes));
+}
+
+// SAFETY: everything is the system allocator's; the counters do not allocate.
+#[expect(unsafe_code, reason = "a counting allocator cannot be written without")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as isize);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn calls() -> u64 {
+    CALLS.with(Cell::get)
+}
+
+fn held() -> isize {
+    HELD.with(Cell::get)
+}
+
+/// Clients and a server without a network between them.
+struct Town {
+    now: Timestamp,
+    clients: Vec<(Client, Option<(Epoch, ConnectionId)>)>,
+    server: Server,
+    /// Where bytes pass.
+    buffer: [u8; 4096],
+    beats: u64,
+}
+
+impl Town {
+    fn new(links: usize) -> Self {
+        let device = |index: usize| DeviceId::new(&index.to_string()).unwrap();
+        let now = Timestamp::from_millis(1000);
+        let client = |index| {
+            let config = Arc::new(ClientConfig::builder(device(index)).build().unwrap());
+            let mut client: Client = Client::new(config, index as u64);
+            client.open(now);
+            (client, None)
+        };
+        let server = Server::new(Arc::new(ServerConfig::builder().build().unwrap()), Box::new(Prng::new(2)), 3);
+        let mut town = Self { now, clients: (0..links).map(client).collect(), server, buffer: [0; 4096], beats: 0 };
+        for index in 0..links {
+            town.pass(index);
+            assert!(town.clients[index].0.evidence(now).is_some(), "up");
+        }
+        while town.server.poll_event(now).is_some() {}
+        town
+    }
+
+    /// Carries everything that one link has to say.
+    fn pass(&mut self, index: usize) {
+        let (client, names) = &mut self.clients[index];
+        let (server, now) = (&mut self.server, self.now);
+        loop {
+            let mut idle = true;
+            while let Some(action) = client.poll_action() {
+                if let Action::Connect { epoch } = action {
+                    *names = Some((epoch, server.accept(now, None).unwrap()));
+                    client.handle_input(now, Input::Opened { epoch });
+                }
+                idle = false;
+            }
+            while let Some(action) = server.poll_action() {
+                assert!(!matches!(action, ServerAction::Disconnect(_)));
+                idle = false;
+            }
+            let Some((epoch, id)) = *names else { return };
+            let count = client.transmit().len();
+            if count > 0 {
+                self.buffer[..count].copy_from_slice(client.transmit());
+                client.handle_input(now, Input::Written { epoch, count });
+                server.handle_input(now, id, ServerInput::Received(&self.buffer[..count]));
+                self.beats += 1;
+                idle = false;
+            }
+            let count = server.transmit(id).len();
+            if count > 0 {
+                self.buffer[..count].copy_from_slice(server.transmit(id));
+                server.handle_input(now, id, ServerInput::Written(count));
+                client.handle_input(now, Input::Received { epoch, bytes: &self.buffer[..count] });
+                idle = false;
+            }
+            while let Some(event) = client.poll_event(now) {
+                assert!(matches!(event, Event::Up { .. } | Event::Connecting { .. } | Event::Rtt(_)), "{event:?}");
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// Lets this much time pass, with every machine woken at its deadlines.
+    fn live(&mut self, span: Duration) {
+        let end = self.now.after(span);
+        loop {
+            let first = self
+                .clients
+                .iter()
+                .enumerate()
+                .filter_map(|(index, (client, _))| Some((client.poll_timeout()?.at, Some(index))));
+            let first = first.chain(self.server.poll_timeout().map(|due| (due.at, None))).min();
+            let Some((at, who)) = first.filter(|(at, _)| *at <= end) else { break };
+            self.now = at;
+            match who {
+                Some(index) => {
+                    self.clients[index].0.handle_timeout(at);
+                    self.pass(index);
+                }
+                None => {
+                    self.server.handle_timeout(at);
+                    while self.server.poll_action().is_some() {}
+                }
+            }
+        }
+        self.now = end;
+    }
+}
+
+#[test]
+fn beats_and_idle_timeouts_allocate_nothing() {
+    for links in [1, 3] {
+        let mut town = Town::new(links);
+        town.live(Duration::from_secs(3600));
+        let (before, beats) = (calls(), town.beats);
+        town.live(Duration::from_secs(24 * 3600));
+        assert_eq!(calls() - before, 0, "{links} links");
+        assert!(town.beats - beats > 3000 * links as u64, "{} beats", town.beats - beats);
+        // Early, repeated and needless calls are free, too.
+        for _ in 0..100 {
+            town.server.handle_timeout(town.now);
+            town.clients[0].0.handle_timeout(town.now);
+            assert!(town.server.poll_action().is_none() && town.clients[0].0.poll_action().is_none());
+        }
+        assert_eq!(calls() - before, 0);
+    }
+}
+
+#[test]
+fn the_timers_of_many_links_allocate_nothing() {
+    let mut town = Town::new(500);
+    town.live(Duration::from_secs(600));
+    let (before, beats) = (calls(), town.beats);
+    town.live(Duration::from_secs(3600));
+    assert_eq!(calls() - before, 0);
+    assert!(town.beats - beats > 50_000);
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = (calls(), held());
+    let block = Box::new([0_u8; 100]);
+    assert_eq!((calls() - before.0, held() - before.1), (1, 100));
+    drop(block);
+    assert_eq!(held(), before.1);
+}
+
+#[test]
+fn a_peer_that_never_reads_cannot_make_us_hold_more_than_the_high_water_mark() {
+    let mut town = Town::new(1);
+    let (_, id) = town.clients[0].1.unwrap();
+    let mut tx = Tx::default();
+    let wire = Beat::new(&BeatConfig::default());
+    // The same message again and again, with a beat now and then: each asks for an answer.
+    wire.encode(&Frame::Data { seq: 1, payload: Bytes::from_static(b"again") }, &mut tx);
+    let data = tx.chunk().to_vec();
+    let before = held();
+    for _ in 0..1_000_000 {
+        town.server.handle_input(town.now, id, ServerInput::Received(&data));
+        while town.server.poll_action().is_some() {}
+        while let Some(event) = town.server.poll_event(town.now) {
+            assert!(matches!(event, ServerEvent::Message { .. }));
+        }
+    }
+    assert!(held() - before <= 200 << 10, "{} bytes held for a peer that never reads", held() - before);
+    assert!(town.server.connections() == 1);
+}
+
+#[test]
+fn machines_are_small() {
+    assert!(size_of::<Liveness>() <= 128);
+    assert!(size_of::<Reconnect>() <= 128);
+    assert!(size_of::<Client>() <= 768, "{}", size_of::<Client>());
+    assert!(size_of::<Beat>() <= 64, "{}", size_of::<Beat>());
+    assert!(size_of::<Tx>() <= 128, "{}", size_of::<Tx>());
+}
