@@ -67,8 +67,6 @@ fn goodbye(random: &mut Prng) -> Box<Goodbye> {
 fn frame(random: &mut Prng, token: Option<Token>) -> Frame {
     match random.between(0, 9) {
         0 => Frame::Hello(Box::new(Hello {
-            instance: random.between(0, 2) as _,
-            attempt: number(random) as _,
             version: 1,
             device: device(["d", "e"][random.between(0, 1) as usize]),
             instance: random.between(0, 2),

@@ -120,7 +120,8 @@ fn tickets_differ_across_the_sessions_of_a_device() {
 fn sessions_taken_over_from_a_server_with_an_older_clock_expire_in_time() {
     let mut before = Acceptor::new(server());
     before.now = at(10 * DAY);
-    before.welcomed(&hello("d"));
+    let (id, _) = before.welcomed(&hello("d"));
+    before.say(id, &Frame::Ack { seq: 0 });
     let sessions = before.server.take_sessions(before.now);
     let config = Arc::new(server().build().unwrap());
     let after = Server::with_sessions(config, entropy(), 3, Timestamp::ZERO, sessions);

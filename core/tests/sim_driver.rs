@@ -293,11 +293,12 @@ fn a_server_cannot_grant_a_hostile_interval() {
         client.handle_input(now, Input::Received { epoch, bytes: &bytes });
         let up = core::iter::from_fn(|| client.poll_event(now)).find(|event| matches!(event, Event::Up { .. }));
         let Some(Event::Up { interval, worst_case_detection, .. }) = up else { panic!("{up:?}") };
-        // A tenth and ten times of the 25 s that it asked for.
-        assert!(interval >= Duration::from_millis(2500) && interval <= 250 * SECOND, "{interval:?}");
-        assert!(worst_case_detection <= 1000 * SECOND, "{worst_case_detection:?}");
+        // A tenth of the 25 s that it asked for, and a day.
+        let day = 86_400 * SECOND;
+        assert!(interval >= Duration::from_millis(2500) && interval <= day, "{interval:?}");
+        assert!(worst_case_detection <= 3 * day, "{worst_case_detection:?}");
         let due = client.poll_timeout().unwrap().at;
-        assert!(due >= now.after(SECOND) && due <= now.after(250 * SECOND), "{due:?}");
+        assert!(due >= now.after(SECOND) && due <= now.after(day), "{due:?}");
     }
 }
 
