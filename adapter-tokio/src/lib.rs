@@ -52,3 +52,8 @@ pub use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEve
 pub use keepbeat_core::session::{SendError, Ticket};
 pub use keepbeat_core::time::Timestamp;
 pub use keepbeat_core::wire::DeviceId;
+
+/// Compiles the example of the README with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

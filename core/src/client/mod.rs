@@ -4,7 +4,9 @@
 //! `examples/blocking.rs` is a complete driver.
 
 mod config;
+mod ending;
 mod event;
+mod talk;
 
 pub use config::{ClientConfig, ClientConfigBuilder, ClientConfigError};
 pub use event::{Action, Epoch, Event, Input, LinkState};
@@ -16,14 +18,14 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use self::config::CredentialsSource;
-use crate::connection::{Connection, DownCause, DownReport, EventQueue, Heard, Verdict};
+use crate::connection::{Connection, DownCause, DownReport, EventQueue, Verdict};
 use crate::entropy::Prng;
-use crate::liveness::{Evidence, Judgement, Liveness, LivenessConfig, Rtt};
-use crate::reconnect::{GiveUpCause, Hint, Reconnect, ReconnectAction, ReconnectState, Retry};
+use crate::liveness::{Evidence, Liveness, Rtt};
+use crate::reconnect::{Hint, Reconnect, ReconnectAction, ReconnectState};
 use crate::session::{SendError, Session, Ticket, Token};
-use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
+use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::wire::beat::Beat;
-use crate::wire::{Credentials, Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
+use crate::wire::{Credentials, Frame, Goodbye, Reason, Wire};
 
 /// The server may not make us beat more often than at this part of the interval that we asked for.
 const FASTEST: u32 = 10;
@@ -486,234 +488,5 @@ impl<W: Wire> Client<W> {
     fn connect(&mut self, now: Timestamp, credentials: Credentials) {
         self.state = State::Connecting { credentials, until: now.after(self.config.connect_timeout) };
         self.connect = Some(Action::Connect { epoch: self.epoch });
-    }
-
-    fn say_hello(&mut self, now: Timestamp, credentials: Credentials) {
-        let mut connection = Box::new(Connection::open(&self.config.wire, now, self.config.handshake_timeout));
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            device: self.config.device.clone(),
-            instance: self.instance,
-            attempt: self.epoch.0,
-            interval_ms: wire_millis(self.config.liveness.interval()),
-            reply_timeout_ms: wire_millis(self.config.liveness.reply_timeout()),
-            message_limit: self.message_limit as u64,
-            token: self.token,
-            received: if self.token.is_some() { self.session.inbox.received() } else { 0 },
-            credentials,
-        };
-        connection.say(now, &Frame::Hello(Box::new(hello)));
-        self.state = State::Connected { connection, ending: None };
-    }
-
-    fn receive(&mut self, now: Timestamp, bytes: &[u8]) {
-        let Some(connection) = self.connection_mut() else { return };
-        connection.received(now);
-        let (mut input, mut frames) = (bytes, 0);
-        while let State::Connected { connection, ending: None } = &mut self.state {
-            let heard = match connection.decode(&mut input) {
-                Ok(None) => return connection.decoded(now, frames),
-                Ok(Some(frame)) if connection.is_established() => {
-                    let heard = connection.heard(now, frame, &mut self.session);
-                    if heard.is_ok() {
-                        self.reconnect.proof_of_life();
-                    }
-                    heard
-                }
-                Ok(Some(frame)) => self.be_answered(now, frame).map(|()| Heard::Nothing),
-                Err(error) => Err(DownCause::Protocol(error)),
-            };
-            frames += 1;
-            match heard {
-                Ok(Heard::Nothing) => {}
-                Ok(Heard::Message(payload)) => self.deliver(now, payload),
-                Ok(Heard::Acknowledged(through)) => self.acknowledged(through),
-                Err(cause) => self.part(now, cause),
-            }
-        }
-    }
-
-    fn deliver(&mut self, now: Timestamp, payload: Bytes) {
-        self.events.push(Event::Message(payload));
-        if self.session.inbox.is_full()
-            && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut)
-        {
-            liveness.pause_reading(now);
-        }
-    }
-
-    fn acknowledged(&mut self, through: Ticket) {
-        match self.events.newest_mut() {
-            Some(Event::Acknowledged { through: newest }) => *newest = through,
-            _ => self.events.push(Event::Acknowledged { through }),
-        }
-    }
-
-    /// The server's answer to our hello.
-    fn be_answered(&mut self, now: Timestamp, frame: Frame) -> Result<(), DownCause> {
-        match frame {
-            Frame::Welcome(welcome) => self.be_welcomed(now, &welcome),
-            Frame::Refuse(goodbye) | Frame::Goodbye(goodbye) => Err(DownCause::Refused(*goodbye)),
-            other => {
-                Err(DownCause::Protocol(WireError::Unexpected { frame: other.name(), expected: "WELCOME or REFUSE" }))
-            }
-        }
-    }
-
-    fn be_welcomed(&mut self, now: Timestamp, welcome: &Welcome) -> Result<(), DownCause> {
-        if welcome.version == 0 || welcome.version > PROTOCOL_VERSION {
-            return Err(DownCause::EndedByUs(Reason::UnsupportedVersion));
-        }
-        let in_doubt = self.take_up(welcome)?;
-        self.token = Some(welcome.token);
-        self.refreshed = false;
-        let liveness = self.judge(now, welcome);
-        let attempt = match self.reconnect.state() {
-            ReconnectState::Connecting { attempt } => attempt,
-            _ => 1,
-        };
-        self.reconnect.connected(now);
-        self.hinted_at = None;
-        self.events.push(Event::Up {
-            resumed: welcome.resumed,
-            attempt,
-            took: now.since(self.down_since),
-            in_doubt,
-            interval: liveness.interval(),
-            worst_case_detection: liveness.worst_case_detection(),
-        });
-        let full = self.session.inbox.is_full();
-        if let State::Connected { connection, .. } = &mut self.state {
-            connection.establish(now, liveness, welcome.message_limit);
-            // The server learns that its welcome arrived.
-            connection.acknowledge();
-            if full && let Some(liveness) = connection.liveness_mut() {
-                liveness.pause_reading(now);
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on with the session, or begins another. Returns how many messages may arrive twice.
-    fn take_up(&mut self, welcome: &Welcome) -> Result<usize, DownCause> {
-        if !welcome.resumed {
-            if welcome.received > 0 {
-                let (got, expected) = (welcome.received, 0);
-                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
-            }
-            return Ok(self.session.restart());
-        }
-        // A session that cannot go on is given up; the next attempt begins a new one.
-        if self.token.take().is_none() {
-            let problem = "it resumes a session that we did not ask for";
-            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
-        }
-        if let Some(length) = self.session.outbox.numbered_above(welcome.message_limit) {
-            return Err(DownCause::Protocol(WireError::TooLarge { length, limit: welcome.message_limit }));
-        }
-        match self.session.outbox.resume(welcome.received) {
-            Ok(Some(through)) => self.acknowledged(through),
-            Ok(None) => {}
-            Err(error) => {
-                let (got, expected) = (error.got, error.highest);
-                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
-            }
-        }
-        Ok(0)
-    }
-
-    fn judge(&mut self, now: Timestamp, welcome: &Welcome) -> Liveness {
-        let wish = self.config.liveness.interval();
-        let shortest = (wish / FASTEST).max(LivenessConfig::SHORTEST);
-        let interval =
-            Duration::from_millis(welcome.interval_ms.into()).clamp(shortest, LivenessConfig::LONGEST_INTERVAL);
-        let reply_timeout = Duration::from_millis(welcome.reply_timeout_ms.into())
-            .clamp(self.config.liveness.reply_timeout().min(interval), interval);
-        let seed = self.prng.next_u64();
-        Liveness::with_terms(self.config.liveness.clone(), Judgement::RoundTrip, interval, reply_timeout, now, seed)
-    }
-
-    /// Ends the connection for a cause that the peer should hear, if it is not the one who said it.
-    fn part(&mut self, now: Timestamp, cause: DownCause) {
-        let (Some(goodbye), State::Connected { connection, ending }) = (cause.farewell(), &mut self.state) else {
-            return self.lose(now, cause);
-        };
-        *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
-        connection.close(now, &Frame::Goodbye(Box::new(goodbye)), self.config.close_timeout);
-    }
-
-    /// The goodbye is said and heard, or will not be.
-    fn finish(&mut self, now: Timestamp) {
-        let ending = match &mut self.state {
-            State::Connected { ending, .. } => ending.take(),
-            _ => None,
-        };
-        match ending {
-            Some(report) if self.intent != Intent::Closed => self.go_down(now, report),
-            _ => {
-                self.abandon();
-                self.events.push(Event::Closed { unacknowledged: self.session.outbox.len() });
-            }
-        }
-    }
-
-    /// The attempt or connection is over, whatever the peer may think.
-    fn lose(&mut self, now: Timestamp, cause: DownCause) {
-        let evidence = match &self.state {
-            State::Connected { connection, .. } => connection.evidence(now),
-            _ => None,
-        };
-        self.go_down(now, Box::new(DownReport { cause, evidence }));
-    }
-
-    fn go_down(&mut self, now: Timestamp, report: Box<DownReport>) {
-        self.abandon();
-        let was_up = report.evidence.is_some();
-        if was_up {
-            self.down_since = now;
-        }
-        let retry = self.retry(&report.cause);
-        self.reconnect.lost(now, retry);
-        let (mut retry_at, mut gave_up) = (None, None);
-        while let Some(action) = self.reconnect.poll_action() {
-            match action {
-                ReconnectAction::ScheduleReconnect { at, .. } => retry_at = Some(at),
-                ReconnectAction::GiveUp { cause } => gave_up = Some(cause),
-                ReconnectAction::Connect { .. } => {}
-            }
-        }
-        self.events.push(Event::Down { report, retry_at, was_up, conflict: self.reconnect.in_conflict() });
-        if let Some(cause) = gave_up {
-            self.give_up(cause);
-        }
-    }
-
-    fn give_up(&mut self, cause: GiveUpCause) {
-        self.intent = Intent::Closed;
-        self.events.push(Event::GaveUp { cause, unacknowledged: self.session.outbox.len() });
-    }
-
-    /// Refused credentials get one chance with fresh ones, if a provider can give them.
-    fn retry(&mut self, cause: &DownCause) -> Retry {
-        let unauthorized = matches!(
-            cause,
-            DownCause::Refused(goodbye) | DownCause::Goodbye(goodbye) if goodbye.reason == Reason::Unauthorized
-        );
-        if unauthorized && self.config.asks_for_credentials() && !self.refreshed {
-            self.refreshed = true;
-            return Retry::RetryNow;
-        }
-        cause.retry()
-    }
-
-    /// Leaves the current attempt or connection without a word.
-    fn abandon(&mut self) {
-        let told = self.connect.take().is_none();
-        if told && !matches!(self.state, State::Down) {
-            self.disconnect = Some(self.epoch);
-        }
-        self.state = State::Down;
-        self.transmit = false;
-        self.rtt_is_new = false;
     }
 }

@@ -9,6 +9,7 @@
 
 mod arena;
 mod config;
+mod connections;
 mod event;
 mod presence;
 mod timers;
@@ -30,13 +31,13 @@ use bytes::Bytes;
 use self::arena::Arena;
 use self::presence::Device;
 use self::timers::{Filed, Timers};
-use crate::connection::{self, Connection, DownCause, DownReport, EventQueue, Heard};
+use crate::connection::{Connection, DownCause, EventQueue};
 use crate::entropy::{Entropy, Prng};
-use crate::liveness::{Evidence, Liveness};
+use crate::liveness::Evidence;
 use crate::session::{SendError, Ticket};
 use crate::time::{Deadline, Timestamp, wire_millis};
 use crate::wire::beat::Beat;
-use crate::wire::{DeviceId, Frame, Goodbye, Hello, Reason, Wire, WireError};
+use crate::wire::{DeviceId, Goodbye, Hello, Reason, Wire};
 
 /// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1 << 16;
@@ -432,230 +433,5 @@ impl<W: Wire> Server<W> {
     fn tick(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now
-    }
-
-    fn connection_due(&mut self, now: Timestamp, id: ConnectionId) {
-        let Some(accepted) = self.connections.get_mut(id) else { return };
-        self.timers.remove(&mut accepted.filed);
-        match (accepted.connection.expired(now), &accepted.stage) {
-            (true, Stage::Parting) => self.remove(id),
-            (true, _) => self.part(now, id, DownCause::HandshakeTimeout, None),
-            (false, _) => accepted.connection.handle_timeout(now),
-        }
-        self.settle(now, id);
-    }
-
-    /// Hands on what the connection's machines want, and files its next deadline. The last step of every change.
-    fn settle(&mut self, now: Timestamp, id: ConnectionId) {
-        while let Some(accepted) = self.connections.get_mut(id)
-            && let Stage::Device(device) = &accepted.stage
-            && let Some(verdict) = accepted.connection.poll_verdict(now)
-        {
-            let device = device.clone();
-            match verdict {
-                connection::Verdict::Suspect { silent_for } => {
-                    self.events.push(ServerEvent::Suspect { device, silent_for });
-                }
-                connection::Verdict::Recovered => self.events.push(ServerEvent::Recovered { device }),
-                connection::Verdict::Measured => {}
-                connection::Verdict::Dead(cause) => self.part(now, id, DownCause::Dead(cause), None),
-            }
-        }
-        let Some(accepted) = self.connections.get_mut(id) else { return };
-        if let Stage::Device(device) = &accepted.stage
-            && let Some(entry) = self.devices.get_mut(device)
-        {
-            let events = &mut self.events;
-            accepted.connection.pump(now, &mut entry.session, |dropped| {
-                events.push(ServerEvent::Dropped { device: device.clone(), dropped });
-            });
-        }
-        if accepted.connection.take_transmit() {
-            self.actions.push_back(ServerAction::Transmit(id));
-        }
-        let due = accepted.connection.poll_timeout().map(|due| due.at);
-        self.timers.file(Key::Connection(id), &mut accepted.filed, due);
-    }
-
-    /// Brings the earliest filed moments up to date, until the first one is real.
-    fn refile(&mut self) {
-        while let Some((at, key)) = self.timers.first().cloned() {
-            let (filed, due) = match &key {
-                Key::Connection(id) => match self.connections.get_mut(*id) {
-                    Some(accepted) => (&mut accepted.filed, accepted.connection.poll_timeout().map(|due| due.at)),
-                    None => return,
-                },
-                Key::Device(device) => match self.devices.get_mut(device) {
-                    Some(entry) => {
-                        let due = entry.deadline(&self.config).map(|due| due.at);
-                        (&mut entry.filed, due)
-                    }
-                    None => return,
-                },
-            };
-            if due == Some(at) {
-                return;
-            }
-            self.timers.remove(filed);
-            self.timers.file(key, filed, due);
-        }
-    }
-
-    fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let (mut input, mut frames, mut greeted) = (bytes, 0, false);
-        if let Some(accepted) = self.connections.get_mut(id) {
-            accepted.connection.received(now);
-        }
-        while let Some(accepted) = self.connections.get_mut(id) {
-            let heard = match (&accepted.stage, accepted.connection.decode(&mut input)) {
-                (Stage::Parting, _) => return,
-                (_, Ok(None)) => {
-                    accepted.connection.decoded(now, frames);
-                    return if greeted {
-                        self.be_greeted(now, id)
-                    };
-                }
-                (_, Err(error)) => Err(DownCause::Protocol(error)),
-                (Stage::Device(device), Ok(Some(frame))) => match self.devices.get_mut(device) {
-                    Some(entry) => {
-                        entry.confirmed = true;
-                        let heard = accepted.connection.heard(now, frame, &mut entry.session);
-                        let full = entry.session.inbox.is_full();
-                        if full && let Some(liveness) = accepted.connection.liveness_mut() {
-                            liveness.pause_reading(now);
-                        }
-                        heard.map(|heard| (device.clone(), heard))
-                    }
-                    None => return,
-                },
-                (Stage::Greeting, Ok(Some(Frame::Hello(hello)))) => {
-                    accepted.stage = Stage::Authenticating(hello);
-                    (greeted, frames) = (true, frames + 1);
-                    continue;
-                }
-                (Stage::Greeting | Stage::Authenticating(_), Ok(Some(Frame::Goodbye(goodbye)))) => {
-                    Err(DownCause::Goodbye(*goodbye))
-                }
-                (Stage::Greeting | Stage::Authenticating(_), Ok(Some(frame))) => {
-                    Err(DownCause::Protocol(WireError::Unexpected {
-                        frame: frame.name(),
-                        expected: if matches!(accepted.stage, Stage::Greeting) {
-                            "HELLO"
-                        } else {
-                            "nothing before WELCOME"
-                        },
-                    }))
-                }
-            };
-            frames += 1;
-            match heard {
-                Ok((_, Heard::Nothing)) => {}
-                Ok((device, Heard::Message(payload))) => self.events.push(ServerEvent::Message { device, payload }),
-                Ok((device, Heard::Acknowledged(through))) => self.acknowledged(device, through),
-                Err(cause) => self.part(now, id, cause, None),
-            }
-        }
-    }
-
-    fn acknowledged(&mut self, device: DeviceId, through: Ticket) {
-        match self.events.newest_mut() {
-            Some(ServerEvent::Acknowledged { device: same, through: newest }) if *same == device => *newest = through,
-            _ => self.events.push(ServerEvent::Acknowledged { device, through }),
-        }
-    }
-
-    /// The hello is here, and nothing after it: whoever cannot wait for the welcome does not get one.
-    fn be_greeted(&mut self, now: Timestamp, id: ConnectionId) {
-        if !self.config.authenticate {
-            return self.answer(now, id, Admission::Accept);
-        }
-        if let Some(accepted) = self.connections.get_mut(id)
-            && let Stage::Authenticating(hello) = &accepted.stage
-        {
-            self.events.push(ServerEvent::Authenticate {
-                connection: id,
-                device: hello.device.clone(),
-                credentials: hello.credentials.clone(),
-                address: accepted.address,
-            });
-        }
-    }
-
-    /// Does not let a device in that asked for it.
-    fn refuse(&mut self, now: Timestamp, id: ConnectionId, goodbye: Goodbye, hello: &Hello) {
-        if let Some(accepted) = self.connections.get_mut(id) {
-            self.events.push(ServerEvent::Rejected {
-                cause: DownCause::EndedByUs(goodbye.reason),
-                device: Some(hello.device.clone()),
-                address: accepted.address,
-            });
-            self.say_goodbye(now, id, &Frame::Refuse(Box::new(goodbye)));
-        }
-    }
-
-    /// Ends a connection and tells the device why, with `goodbye` or, without one, with what the cause says. If it is the
-    /// device who ended it, there is nothing to tell.
-    fn part(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause, goodbye: Option<Goodbye>) {
-        let Some(goodbye) = goodbye.or_else(|| cause.farewell()) else { return self.lose(now, id, cause) };
-        if self.detach(now, id, cause) {
-            self.say_goodbye(now, id, &Frame::Goodbye(Box::new(goodbye)));
-        }
-    }
-
-    fn say_goodbye(&mut self, now: Timestamp, id: ConnectionId, farewell: &Frame) {
-        let Some(accepted) = self.connections.get_mut(id) else { return };
-        accepted.connection.close(now, farewell, self.config.close_timeout);
-        self.enter_stage(id, Stage::Parting);
-    }
-
-    fn enter_stage(&mut self, id: ConnectionId, stage: Stage) {
-        if let Some(accepted) = self.connections.get_mut(id) {
-            self.handshakes -= usize::from(accepted.stage.is_handshake() && !stage.is_handshake());
-            accepted.stage = stage;
-        }
-    }
-
-    /// The connection is over, whatever the device may think.
-    fn lose(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause) {
-        self.detach(now, id, cause);
-        self.remove(id);
-    }
-
-    /// Takes the connection away from whatever it was for. `false` if it was for nothing any more.
-    fn detach(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause) -> bool {
-        let Some(accepted) = self.connections.get_mut(id) else { return false };
-        let address = accepted.address;
-        let device = match &accepted.stage {
-            Stage::Parting => return false,
-            Stage::Greeting => None,
-            Stage::Authenticating(hello) => Some(hello.device.clone()),
-            Stage::Device(device) => {
-                let report = Box::new(DownReport { cause, evidence: accepted.connection.evidence(now) });
-                let device = device.clone();
-                self.went_away(now, &device, report);
-                return true;
-            }
-        };
-        self.events.push(ServerEvent::Rejected { cause, device, address });
-        true
-    }
-
-    fn remove(&mut self, id: ConnectionId) {
-        let Some(mut accepted) = self.connections.remove(id) else { return };
-        self.handshakes -= usize::from(accepted.stage.is_handshake());
-        self.timers.remove(&mut accepted.filed);
-        if let Some(address) = accepted.address
-            && let Some(open) = self.per_address.get_mut(&address)
-        {
-            *open -= 1;
-            if *open == 0 {
-                self.per_address.remove(&address);
-            }
-        }
-        self.actions.push_back(ServerAction::Disconnect(id));
-    }
-
-    fn liveness_of(&mut self, id: ConnectionId) -> Option<&mut Liveness> {
-        self.connections.get_mut(id)?.connection.liveness_mut()
     }
 }

@@ -1,0 +1,95 @@
+//! How connections and attempts of a client end, and what follows.
+
+use alloc::boxed::Box;
+
+use super::{Client, Event, Intent, State};
+use crate::connection::{DownCause, DownReport};
+use crate::reconnect::{GiveUpCause, ReconnectAction, Retry};
+use crate::time::Timestamp;
+use crate::wire::{Frame, Reason, Wire};
+
+impl<W: Wire> Client<W> {
+    /// Ends the connection for a cause that the peer should hear, if it is not the one who said it.
+    pub(super) fn part(&mut self, now: Timestamp, cause: DownCause) {
+        let (Some(goodbye), State::Connected { connection, ending }) = (cause.farewell(), &mut self.state) else {
+            return self.lose(now, cause);
+        };
+        *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
+        connection.close(now, &Frame::Goodbye(Box::new(goodbye)), self.config.close_timeout);
+    }
+
+    /// The goodbye is said and heard, or will not be.
+    pub(super) fn finish(&mut self, now: Timestamp) {
+        let ending = match &mut self.state {
+            State::Connected { ending, .. } => ending.take(),
+            _ => None,
+        };
+        match ending {
+            Some(report) if self.intent != Intent::Closed => self.go_down(now, report),
+            _ => {
+                self.abandon();
+                self.events.push(Event::Closed { unacknowledged: self.session.outbox.len() });
+            }
+        }
+    }
+
+    /// The attempt or connection is over, whatever the peer may think.
+    pub(super) fn lose(&mut self, now: Timestamp, cause: DownCause) {
+        let evidence = match &self.state {
+            State::Connected { connection, .. } => connection.evidence(now),
+            _ => None,
+        };
+        self.go_down(now, Box::new(DownReport { cause, evidence }));
+    }
+
+    pub(super) fn go_down(&mut self, now: Timestamp, report: Box<DownReport>) {
+        self.abandon();
+        let was_up = report.evidence.is_some();
+        if was_up {
+            self.down_since = now;
+        }
+        let retry = self.retry(&report.cause);
+        self.reconnect.lost(now, retry);
+        let (mut retry_at, mut gave_up) = (None, None);
+        while let Some(action) = self.reconnect.poll_action() {
+            match action {
+                ReconnectAction::ScheduleReconnect { at, .. } => retry_at = Some(at),
+                ReconnectAction::GiveUp { cause } => gave_up = Some(cause),
+                ReconnectAction::Connect { .. } => {}
+            }
+        }
+        self.events.push(Event::Down { report, retry_at, was_up, conflict: self.reconnect.in_conflict() });
+        if let Some(cause) = gave_up {
+            self.give_up(cause);
+        }
+    }
+
+    pub(super) fn give_up(&mut self, cause: GiveUpCause) {
+        self.intent = Intent::Closed;
+        self.events.push(Event::GaveUp { cause, unacknowledged: self.session.outbox.len() });
+    }
+
+    /// Refused credentials get one chance with fresh ones, if a provider can give them.
+    pub(super) fn retry(&mut self, cause: &DownCause) -> Retry {
+        let unauthorized = matches!(
+            cause,
+            DownCause::Refused(goodbye) | DownCause::Goodbye(goodbye) if goodbye.reason == Reason::Unauthorized
+        );
+        if unauthorized && self.config.asks_for_credentials() && !self.refreshed {
+            self.refreshed = true;
+            return Retry::RetryNow;
+        }
+        cause.retry()
+    }
+
+    /// Leaves the current attempt or connection without a word.
+    pub(super) fn abandon(&mut self) {
+        let told = self.connect.take().is_none();
+        if told && !matches!(self.state, State::Down) {
+            self.disconnect = Some(self.epoch);
+        }
+        self.state = State::Down;
+        self.transmit = false;
+        self.rtt_is_new = false;
+    }
+}

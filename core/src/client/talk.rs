@@ -1,0 +1,161 @@
+//! What a client says and hears: the handshake, and what follows it.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Client, Event, FASTEST, State};
+use crate::connection::{Connection, DownCause, Heard};
+use crate::liveness::{Judgement, Liveness, LivenessConfig};
+use crate::reconnect::ReconnectState;
+use crate::session::Ticket;
+use crate::time::{Timestamp, wire_millis};
+use crate::wire::{Credentials, Frame, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
+
+impl<W: Wire> Client<W> {
+    pub(super) fn say_hello(&mut self, now: Timestamp, credentials: Credentials) {
+        let mut connection = Box::new(Connection::open(&self.config.wire, now, self.config.handshake_timeout));
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            device: self.config.device.clone(),
+            instance: self.instance,
+            attempt: self.epoch.0,
+            interval_ms: wire_millis(self.config.liveness.interval()),
+            reply_timeout_ms: wire_millis(self.config.liveness.reply_timeout()),
+            message_limit: self.message_limit as u64,
+            token: self.token,
+            received: if self.token.is_some() { self.session.inbox.received() } else { 0 },
+            credentials,
+        };
+        connection.say(now, &Frame::Hello(Box::new(hello)));
+        self.state = State::Connected { connection, ending: None };
+    }
+
+    pub(super) fn receive(&mut self, now: Timestamp, bytes: &[u8]) {
+        let Some(connection) = self.connection_mut() else { return };
+        connection.received(now);
+        let (mut input, mut frames) = (bytes, 0);
+        while let State::Connected { connection, ending: None } = &mut self.state {
+            let heard = match connection.decode(&mut input) {
+                Ok(None) => return connection.decoded(now, frames),
+                Ok(Some(frame)) if connection.is_established() => {
+                    let heard = connection.heard(now, frame, &mut self.session);
+                    if heard.is_ok() {
+                        self.reconnect.proof_of_life();
+                    }
+                    heard
+                }
+                Ok(Some(frame)) => self.be_answered(now, frame).map(|()| Heard::Nothing),
+                Err(error) => Err(DownCause::Protocol(error)),
+            };
+            frames += 1;
+            match heard {
+                Ok(Heard::Nothing) => {}
+                Ok(Heard::Message(payload)) => self.deliver(now, payload),
+                Ok(Heard::Acknowledged(through)) => self.acknowledged(through),
+                Err(cause) => self.part(now, cause),
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self, now: Timestamp, payload: Bytes) {
+        self.events.push(Event::Message(payload));
+        if self.session.inbox.is_full()
+            && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut)
+        {
+            liveness.pause_reading(now);
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, through: Ticket) {
+        match self.events.newest_mut() {
+            Some(Event::Acknowledged { through: newest }) => *newest = through,
+            _ => self.events.push(Event::Acknowledged { through }),
+        }
+    }
+
+    /// The server's answer to our hello.
+    pub(super) fn be_answered(&mut self, now: Timestamp, frame: Frame) -> Result<(), DownCause> {
+        match frame {
+            Frame::Welcome(welcome) => self.be_welcomed(now, &welcome),
+            Frame::Refuse(goodbye) | Frame::Goodbye(goodbye) => Err(DownCause::Refused(*goodbye)),
+            other => {
+                Err(DownCause::Protocol(WireError::Unexpected { frame: other.name(), expected: "WELCOME or REFUSE" }))
+            }
+        }
+    }
+
+    pub(super) fn be_welcomed(&mut self, now: Timestamp, welcome: &Welcome) -> Result<(), DownCause> {
+        if welcome.version == 0 || welcome.version > PROTOCOL_VERSION {
+            return Err(DownCause::EndedByUs(Reason::UnsupportedVersion));
+        }
+        let in_doubt = self.take_up(welcome)?;
+        self.token = Some(welcome.token);
+        self.refreshed = false;
+        let liveness = self.judge(now, welcome);
+        let attempt = match self.reconnect.state() {
+            ReconnectState::Connecting { attempt } => attempt,
+            _ => 1,
+        };
+        self.reconnect.connected(now);
+        self.hinted_at = None;
+        self.events.push(Event::Up {
+            resumed: welcome.resumed,
+            attempt,
+            took: now.since(self.down_since),
+            in_doubt,
+            interval: liveness.interval(),
+            worst_case_detection: liveness.worst_case_detection(),
+        });
+        let full = self.session.inbox.is_full();
+        if let State::Connected { connection, .. } = &mut self.state {
+            connection.establish(now, liveness, welcome.message_limit);
+            // The server learns that its welcome arrived.
+            connection.acknowledge();
+            if full && let Some(liveness) = connection.liveness_mut() {
+                liveness.pause_reading(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the session, or begins another. Returns how many messages may arrive twice.
+    pub(super) fn take_up(&mut self, welcome: &Welcome) -> Result<usize, DownCause> {
+        if !welcome.resumed {
+            if welcome.received > 0 {
+                let (got, expected) = (welcome.received, 0);
+                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
+            }
+            return Ok(self.session.restart());
+        }
+        // A session that cannot go on is given up; the next attempt begins a new one.
+        if self.token.take().is_none() {
+            let problem = "it resumes a session that we did not ask for";
+            return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
+        }
+        if let Some(length) = self.session.outbox.numbered_above(welcome.message_limit) {
+            return Err(DownCause::Protocol(WireError::TooLarge { length, limit: welcome.message_limit }));
+        }
+        match self.session.outbox.resume(welcome.received) {
+            Ok(Some(through)) => self.acknowledged(through),
+            Ok(None) => {}
+            Err(error) => {
+                let (got, expected) = (error.got, error.highest);
+                return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
+            }
+        }
+        Ok(0)
+    }
+
+    pub(super) fn judge(&mut self, now: Timestamp, welcome: &Welcome) -> Liveness {
+        let wish = self.config.liveness.interval();
+        let shortest = (wish / FASTEST).max(LivenessConfig::SHORTEST);
+        let interval =
+            Duration::from_millis(welcome.interval_ms.into()).clamp(shortest, LivenessConfig::LONGEST_INTERVAL);
+        let reply_timeout = Duration::from_millis(welcome.reply_timeout_ms.into())
+            .clamp(self.config.liveness.reply_timeout().min(interval), interval);
+        let seed = self.prng.next_u64();
+        Liveness::with_terms(self.config.liveness.clone(), Judgement::RoundTrip, interval, reply_timeout, now, seed)
+    }
+}
