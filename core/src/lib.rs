@@ -10,6 +10,7 @@
 //!
 //! | room | question |
 //! |---|---|
+//! | `sim` | the simulator, behind the feature of that name |
 //! | [`client`], [`server`] | one logical link across many connections; very many devices of a server |
 //! | [`wire`] | bytes to frames and back; [`wire::beat`] is the native protocol |
 //! | [`session`] | what must not be lost? |
@@ -17,8 +18,8 @@
 //! | [`liveness`] | is the peer alive? |
 //! | [`time`], [`entropy`] | a moment is a number, randomness is handed in |
 //!
-//! Every machine has the same shape: `handle_…` takes what happened, `handle_timeout(now)` does what is due,
-//! `poll_action()` says what to do until it says `None`, and `poll_timeout()` says when to come back and why.
+//! Every machine has the same shape: `handle_input`, or a method named after what happened, takes it; `handle_timeout(now)`
+//! does what is due; `poll_action()` says what to do until it says `None`; `poll_timeout()` says when to come back and why.
 //!
 //! # The driver contract
 //!
@@ -28,8 +29,8 @@
 //!    do not read.
 //! 3. Call `handle_timeout` when `now` has reached the deadline. The runtime's timer is only an alarm clock: its firing
 //!    decides nothing. Early, late and repeated calls are safe.
-//! 4. Drain `poll_action` to `None`, let the application take its events, then arm one alarm from `poll_timeout`, or disarm it at `None`. Round waits up. Cap the
-//!    alarm (15 s), so that a suspend is noticed.
+//! 4. Drain `poll_action` to `None` and let the application take its events. Then arm one alarm from `poll_timeout`, or
+//!    disarm it at `None`. Round waits up. Cap the alarm (15 s), so that a suspend is noticed.
 //! 5. Report bytes as written when the operating system took them, not before. Never wait for a write, a name look-up or a
 //!    handshake where timers run.
 //! 6. Every result of input and output is an input: partial writes, end of file, errors. Retry nothing, judge nothing.

@@ -12,6 +12,7 @@ use keepbeat_core::entropy::Prng;
 use keepbeat_core::liveness::Liveness;
 use keepbeat_core::reconnect::Reconnect;
 use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
+use keepbeat_core::session::Session;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
 use keepbeat_core::wire::{DeviceId, Frame, Tx, Wire};
@@ -222,4 +223,6 @@ fn machines_are_small() {
     assert!(size_of::<Client>() <= 768, "{}", size_of::<Client>());
     assert!(size_of::<Beat>() <= 64, "{}", size_of::<Beat>());
     assert!(size_of::<Tx>() <= 128, "{}", size_of::<Tx>());
+    assert!(size_of::<Session>() <= 256, "{}", size_of::<Session>());
+    assert!(size_of::<Server>() <= 512, "{}", size_of::<Server>());
 }

@@ -284,7 +284,7 @@ fn number(payload: &[u8]) -> u32 {
 
 #[test]
 fn messages_arrive_exactly_once_in_order_and_events_make_sense() {
-    for seed in seeds(200) {
+    for seed in seeds(1000) {
         let _replay = Replay(seed);
         let mut world = World::new(seed);
         for step in 0..STORMY_STEPS + CALM_STEPS {

@@ -92,6 +92,7 @@ pub(super) async fn hold(stage: Arc<Stage>, link: usize, config: ClientConfig, s
         if phase == Phase::Over {
             if let Some(evidence) = client.evidence() {
                 stage.watch().tally(&evidence);
+                stage.watch().client_beats(link, 0);
             }
             return;
         }

@@ -294,7 +294,8 @@ pub(super) struct TooShort {
 impl fmt::Display for TooShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { links, seconds, .. } = self;
-        write!(f, "{seconds} s with {links} links are too short for one fault of each kind")?;
+        let plural = if *links == 1 { "" } else { "s" };
+        write!(f, "{seconds} s with {links} link{plural} are too short for one fault of each kind")?;
         match (self.seconds_needed, self.links_needed) {
             (Some(seconds), Some(links)) => write!(f, "; give --seconds {seconds} or --links {links}"),
             (Some(seconds), None) => write!(f, "; give --seconds {seconds}"),
