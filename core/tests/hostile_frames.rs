@@ -15,6 +15,7 @@ use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Input};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::reconnect::Hint;
 use keepbeat_core::server::{ConnectionId, Server, ServerConfig, ServerInput};
+use keepbeat_core::sim::for_each_seed;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::Beat;
 use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Token, Welcome};
@@ -22,26 +23,6 @@ use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Token, Wel
 const STEPS: u32 = 300;
 /// How many connections of one address there is room for.
 const ROOM: usize = 8;
-
-/// `KEEPBEAT_SEEDS` says how many seeds are tried, `KEEPBEAT_SEED` names the only one.
-fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    match number("KEEPBEAT_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("KEEPBEAT_SEEDS").unwrap_or(usual),
-    }
-}
-
-/// Says on failure how to see it again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("replay this with KEEPBEAT_SEED={}", self.0);
-        }
-    }
-}
 
 /// Zero, small, near the upper ends, or anything.
 fn number(random: &mut Prng) -> u64 {
@@ -244,8 +225,7 @@ impl World {
 
 #[test]
 fn senseless_frames_neither_panic_nor_spin_nor_take_room_for_ever() {
-    for seed in seeds(1000) {
-        let _replay = Replay(seed);
+    for_each_seed(|seed| {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step();
@@ -257,5 +237,5 @@ fn senseless_frames_neither_panic_nor_spin_nor_take_room_for_ever() {
         for _ in 0..ROOM {
             assert!(world.accept().is_some(), "seed {seed}: the room is not free again");
         }
-    }
+    });
 }

@@ -14,6 +14,7 @@ use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::server::{Admission, ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
 use keepbeat_core::session::QueueLimits;
+use keepbeat_core::sim::for_each_seed;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::Beat;
 
@@ -21,26 +22,6 @@ const STORMY_STEPS: u32 = 400;
 const CALM_STEPS: u32 = 600;
 /// How many messages each side sends.
 const MESSAGES: u32 = 60;
-
-/// `KEEPBEAT_SEEDS` says how many seeds are tried, `KEEPBEAT_SEED` names the only one.
-fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    match number("KEEPBEAT_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("KEEPBEAT_SEEDS").unwrap_or(usual),
-    }
-}
-
-/// Says on failure how to see it again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("replay this with KEEPBEAT_SEED={}", self.0);
-        }
-    }
-}
 
 /// One connection. Either side may believe in it longer than the other.
 struct Wire {
@@ -284,8 +265,7 @@ fn number(payload: &[u8]) -> u32 {
 
 #[test]
 fn messages_arrive_exactly_once_in_order_and_events_make_sense() {
-    for seed in seeds(1000) {
-        let _replay = Replay(seed);
+    for_each_seed(|seed| {
         let mut world = World::new(seed);
         for step in 0..STORMY_STEPS + CALM_STEPS {
             world.calm = step > STORMY_STEPS;
@@ -296,5 +276,5 @@ fn messages_arrive_exactly_once_in_order_and_events_make_sense() {
         assert_eq!(world.at_client, (0..MESSAGES).collect::<Vec<_>>(), "seed {seed}");
         assert!(world.session_ended || !world.doubted, "seed {seed}: in doubt, but no session was lost");
         assert!(world.up && world.online, "seed {seed}: {:?}", world.client.state());
-    }
+    });
 }

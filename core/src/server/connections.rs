@@ -87,9 +87,10 @@ impl<W: Wire> Server<W> {
                 (Stage::Parting, _) => return,
                 (_, Ok(None)) => {
                     accepted.connection.decoded(now, frames);
-                    return if greeted {
-                        self.be_greeted(now, id)
-                    };
+                    if greeted {
+                        self.be_greeted(now, id);
+                    }
+                    return;
                 }
                 (_, Err(error)) => Err(DownCause::Protocol(error)),
                 (Stage::Device(device), Ok(Some(frame))) => match self.devices.get_mut(device) {
@@ -143,7 +144,7 @@ impl<W: Wire> Server<W> {
     /// The hello is here, and nothing after it: whoever cannot wait for the welcome does not get one.
     pub(super) fn be_greeted(&mut self, now: Timestamp, id: ConnectionId) {
         if !self.config.authenticate {
-            return self.answer(now, id, Admission::Accept);
+            return self.decide(now, id, Admission::Accept);
         }
         if let Some(accepted) = self.connections.get_mut(id)
             && let Stage::Authenticating(hello) = &accepted.stage

@@ -34,7 +34,8 @@ pub enum ServerAction {
     Transmit(ConnectionId),
     /// Close the connection at once. Nothing need be reported.
     Disconnect(ConnectionId),
-    /// The application took messages: reading may go on ([`Server::wants_read`](super::Server::wants_read)).
+    /// The application took messages, or answered for the device: reading may go on
+    /// ([`Server::wants_read`](super::Server::wants_read)).
     Read(ConnectionId),
 }
 

@@ -267,6 +267,15 @@ impl<W: Wire> Server<W> {
     /// The answer to [`ServerEvent::Authenticate`]. Without effect if the connection is over or was answered for.
     pub fn answer(&mut self, now: Timestamp, id: ConnectionId, admission: Admission) {
         let now = self.tick(now);
+        self.decide(now, id, admission);
+        if self.connections.get(id).is_some() {
+            // Nothing was read meanwhile.
+            self.actions.push_back(ServerAction::Read(id));
+        }
+        self.settle(now, id);
+    }
+
+    fn decide(&mut self, now: Timestamp, id: ConnectionId, admission: Admission) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
         if !matches!(accepted.stage, Stage::Authenticating(_)) {
             return;
@@ -286,9 +295,6 @@ impl<W: Wire> Server<W> {
                 self.refuse(now, id, goodbye, &hello);
             }
         }
-        // What came behind the hello was not read meanwhile.
-        self.actions.push_back(ServerAction::Read(id));
-        self.settle(now, id);
     }
 
     /// Accepts a message for a device that has a session, connected or not. It is sent, again after every reconnect,

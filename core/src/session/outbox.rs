@@ -267,12 +267,6 @@ impl Outbox {
         self.queue.is_empty()
     }
 
-    /// Whether a message waits that has not left on this connection.
-    #[must_use]
-    pub fn has_unsent(&self) -> bool {
-        self.sent < self.queue.len()
-    }
-
     /// Everything that was not acknowledged, oldest first; the outbox is empty then.
     pub fn take_all(&mut self) -> impl Iterator<Item = (Ticket, Bytes)> + use<> {
         self.bytes = 0;
