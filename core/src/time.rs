@@ -131,6 +131,8 @@ pub enum DeadlineCause {
     ReadPause,
     /// The connection attempt takes too long.
     Connect,
+    /// The next address of the name has its turn.
+    NextAddress,
     /// The credentials provider takes too long.
     Credentials,
     /// The handshake takes too long.

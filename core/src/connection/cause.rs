@@ -7,25 +7,28 @@ use crate::reconnect::{Retry, Wait};
 use crate::wire::{Goodbye, Reason, WireError};
 
 /// What the driver saw a socket do, in the core's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Ordered by how far it came: of several attempts that fail, the greatest tells most about the peer, and the least may be
+/// about our own machine only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The peer closed its side of the connection (end of file).
-    Eof,
-    /// The connection was reset.
-    Reset,
-    /// Nobody listens there.
-    Refused,
-    /// There is no way to that host or network.
-    Unreachable,
     /// The name has no address, or the name service does not answer.
     NameNotFound,
-    /// The operating system gave up waiting.
-    TimedOut,
+    /// An error that has no word of its own.
+    Other,
+    /// There is no way to that host or network.
+    Unreachable,
     /// We are not allowed to do that.
     Denied,
-    /// Any other error.
-    Other,
+    /// The operating system gave up waiting.
+    TimedOut,
+    /// Nobody listens there.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// The peer closed its side of the connection (end of file).
+    Eof,
 }
 
 impl fmt::Display for Failure {
