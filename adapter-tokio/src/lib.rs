@@ -25,10 +25,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `link/` | [`Link`], [`LinkBuilder`], and the task that drives them |
-//! | `listener/` | [`Listener`], [`ListenerBuilder`], and the task that drives them |
-//! | `clock` | [`clock::Clock`], which counts suspend |
-//! | `io`, `alarm` | what both tasks do with a socket, and with time |
+//! | `link` | [`Link`], and the task that drives it |
+//! | `listener` | [`Listener`], and the task that drives it |
+//! | `stream`, `alarm` | tokio's sockets and timers, as both tasks use them |
+//!
+//! What is the same on every runtime is in [`keepbeat_adapter`].
 //!
 //! The methods of both take `&self` and may be called from any task or thread. Every `async` method may be dropped before
 //! it is done; nothing is lost then.
@@ -36,15 +37,17 @@
 #![forbid(unsafe_code)]
 
 mod alarm;
-pub mod clock;
-mod io;
 mod link;
 mod listener;
+mod stream;
 
-pub use io::{SocketOptions, Traffic};
-pub use link::{Link, LinkBuilder, OpenError};
+pub use link::{Link, LinkBuilder};
 pub use listener::{Listener, ListenerBuilder};
 
+pub use keepbeat_adapter::clock;
+pub use keepbeat_adapter::link::OpenError;
+pub use keepbeat_adapter::pump::Traffic;
+pub use keepbeat_adapter::socket::SocketOptions;
 pub use keepbeat_core as core;
 pub use keepbeat_core::client::{ClientConfig, Event, LinkState};
 pub use keepbeat_core::reconnect::Hint;

@@ -2,29 +2,61 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use keepbeat_core::client::{Client, ClientConfig};
 
-use super::attempt::Provider;
-use super::driver::Driver;
-use super::{Link, Shared};
+use super::shared::Shared;
+use super::{BoxFuture, Link, LinkDriver, Provider};
 use crate::clock::Clock;
-use crate::io::{SocketOptions, seed};
+use crate::random::seed;
+use crate::socket::SocketOptions;
 
-/// Opens a [`Link`] with more options. Made by [`Link::builder`].
+/// Opens a link with more options. `L` is the adapter's own link.
 #[must_use]
-pub struct LinkBuilder {
+pub struct LinkBuilder<L> {
     address: String,
     config: Arc<ClientConfig>,
     options: SocketOptions,
     provider: Option<Provider>,
+    runtime: Runtime,
+    link: PhantomData<fn() -> L>,
 }
 
-impl LinkBuilder {
-    pub(super) fn new(address: String, config: ClientConfig) -> Self {
-        Self { address, config: Arc::new(config), options: SocketOptions::new(), provider: None }
+/// What an adapter brings along.
+#[derive(Clone, Copy)]
+pub struct Runtime {
+    /// Makes the future that drives a link.
+    pub drive: fn(Parts) -> BoxFuture<()>,
+    /// Runs it in the background.
+    pub spawn: fn(BoxFuture<()>),
+}
+
+/// What the future that drives a link works with.
+pub struct Parts {
+    /// The link.
+    pub link: LinkDriver,
+    /// The host and port to connect to.
+    pub address: String,
+    /// For its sockets.
+    pub options: SocketOptions,
+    /// Who gives credentials.
+    pub provider: Option<Provider>,
+}
+
+impl<L: From<Link>> LinkBuilder<L> {
+    /// Begins with the defaults.
+    pub fn new(address: String, config: ClientConfig, runtime: Runtime) -> Self {
+        Self {
+            address,
+            config: Arc::new(config),
+            options: SocketOptions::new(),
+            provider: None,
+            runtime,
+            link: PhantomData,
+        }
     }
 
     /// The options of the link's sockets.
@@ -48,32 +80,57 @@ impl LinkBuilder {
         self
     }
 
-    /// Opens the link. The first attempt begins at once.
+    /// Opens the link. The first attempt begins at once. A task of the runtime drives it.
     ///
     /// # Errors
     /// The configuration and this builder do not agree on where credentials come from. Nothing was opened.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with time and I/O enabled, like [`tokio::spawn`].
-    pub fn open(self) -> Result<Link, OpenError> {
+    /// Where the runtime's own `spawn` does: on tokio, outside of a runtime with time and I/O enabled.
+    pub fn open(self) -> Result<L, OpenError> {
+        self.check()?;
+        Ok(self.start())
+    }
+
+    /// Like [`LinkBuilder::open`], but nothing happens until you run the future, on an executor of your choice on the
+    /// adapter's runtime. It is done when the link was dropped and has said goodbye. Dropping it ends the link at once.
+    ///
+    /// # Errors
+    /// Like [`LinkBuilder::open`].
+    pub fn build(self) -> Result<(L, BoxFuture<()>), OpenError> {
+        self.check()?;
+        Ok(self.split())
+    }
+
+    /// Opens the link without a check, for a builder that has no provider. If the configuration asks for one, every attempt
+    /// ends in [`DownCause::CredentialsFailed`](keepbeat_core::DownCause::CredentialsFailed).
+    pub fn start(self) -> L {
+        let spawn = self.runtime.spawn;
+        let (link, driver) = self.split();
+        spawn(driver);
+        link
+    }
+
+    fn check(&self) -> Result<(), OpenError> {
         match (self.config.asks_for_credentials(), self.provider.is_some()) {
             (true, false) => Err(OpenError::NoProvider),
             (false, true) => Err(OpenError::ProviderNotAsked),
-            _ => Ok(self.start()),
+            _ => Ok(()),
         }
     }
 
-    pub(super) fn start(self) -> Link {
+    fn split(self) -> (L, BoxFuture<()>) {
         let mut client = Client::new(self.config, seed());
         client.open(Clock::now());
         let shared = Arc::new(Shared::new(client));
-        let driver = Driver::new(shared.clone(), self.address, self.options, self.provider);
-        drop(tokio::spawn(driver.run()));
-        Link { shared }
+        let link = LinkDriver::new(shared.clone());
+        let Self { address, options, provider, .. } = self;
+        let driver = (self.runtime.drive)(Parts { link, address, options, provider });
+        (Link { shared }.into(), driver)
     }
 }
 
-impl fmt::Debug for LinkBuilder {
+impl<L> fmt::Debug for LinkBuilder<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkBuilder")
             .field("address", &self.address)

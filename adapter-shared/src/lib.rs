@@ -1,0 +1,26 @@
+//! What keepbeat's adapters share. To use keepbeat, take the adapter of your runtime; to write an adapter, read on.
+//!
+//! The core decides, an adapter waits, and everything in between that is the same on every runtime is in here: the clock,
+//! options and errors of sockets, the loops that move bytes, and the handles that an async application holds.
+//!
+//! | room | what it holds | for |
+//! |---|---|---|
+//! | [`clock`] | [`clock::Clock`], which counts suspend | every adapter |
+//! | [`socket`], [`random`] | sockets, seeds and entropy | every adapter |
+//! | [`pump`] | moves bytes between a socket and a machine of the core | every adapter |
+//! | [`link`] | [`Link`], its builder, and the turns of its driver | async adapters |
+//! | [`listener`] | [`Listener`], its builder, and the turns of its driver | async adapters |
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod link;
+pub mod listener;
+pub mod pump;
+pub mod random;
+pub mod socket;
+mod stream;
+
+pub use link::Link;
+pub use listener::Listener;
+pub use stream::Stream;

@@ -1,0 +1,163 @@
+//! What a link and its driver share.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use event_listener::{Event, EventListener};
+use keepbeat_core::client::{Client, Event as LinkEvent};
+use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::time::Timestamp;
+
+use crate::clock::Clock;
+use crate::pump::Traffic;
+
+/// Nobody waits while holding the lock.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// There may be an event, or there will be none any more.
+    pub(super) events: Event,
+    /// There may be room in the outbox, or there will be none any more.
+    pub(super) room: Event,
+    /// The link may be closed.
+    pub(super) over: Event,
+}
+
+pub(super) struct State {
+    pub(super) client: Client,
+    pub(super) driver: Option<Waker>,
+    /// The application did something since the driver's last turn.
+    pub(super) asked: bool,
+    /// The application dropped the link.
+    pub(super) dropped: bool,
+    /// The runtime dropped the driver.
+    pub(super) orphaned: bool,
+    /// How often the driver saw the link closed after it had been open.
+    pub(super) closings: u64,
+    /// Those who wait for room, in the order in which they came.
+    senders: VecDeque<u64>,
+    pub(super) traffic: Traffic,
+}
+
+impl Shared {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            state: Mutex::new(State {
+                client,
+                driver: None,
+                asked: false,
+                dropped: false,
+                orphaned: false,
+                closings: 0,
+                senders: VecDeque::new(),
+                traffic: Traffic::default(),
+            }),
+            events: Event::new(),
+            room: Event::new(),
+            over: Event::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn try_send(&self, payload: Bytes) -> Result<Ticket, SendError> {
+        let mut state = self.lock();
+        let result = state.client.send(Clock::now(), payload);
+        // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
+        if result.is_ok() {
+            wake(state);
+        }
+        result
+    }
+
+    /// Does something to the client, and has the driver see to the rest.
+    pub(super) fn tell<R>(&self, action: impl FnOnce(&mut Client, Timestamp) -> R) -> R {
+        let mut state = self.lock();
+        let result = action(&mut state.client, Clock::now());
+        wake(state);
+        result
+    }
+
+    pub(super) fn poll_event(&self) -> Poll<Option<LinkEvent>> {
+        let mut state = self.lock();
+        let read = state.client.wants_read();
+        match state.client.poll_event(Clock::now()) {
+            None if state.is_over() => Poll::Ready(None),
+            None => Poll::Pending,
+            event => {
+                if state.client.wants_read() != read {
+                    wake(state);
+                }
+                Poll::Ready(event)
+            }
+        }
+    }
+
+    pub(super) fn notify_all(&self) {
+        self.events.notify(usize::MAX);
+        self.room.notify(usize::MAX);
+        self.over.notify(usize::MAX);
+    }
+}
+
+/// The application did something: the driver has a turn.
+fn wake(mut state: MutexGuard<'_, State>) {
+    state.asked = true;
+    let driver = state.driver.take();
+    drop(state);
+    if let Some(driver) = driver {
+        driver.wake();
+    }
+}
+
+impl State {
+    /// Whether nothing happens any more until the link is opened again.
+    pub(super) fn is_over(&self) -> bool {
+        self.orphaned || self.client.state().is_over()
+    }
+}
+
+/// A sender's place in the queue of those who wait for room. Dropping it passes the turn on.
+pub(super) struct Place<'a> {
+    shared: &'a Shared,
+    number: u64,
+    room: Option<EventListener>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(shared: &'a Arc<Shared>) -> Self {
+        let senders = &mut shared.lock().senders;
+        let number = senders.back().map_or(0, |last| last.wrapping_add(1));
+        senders.push_back(number);
+        Self { shared, number, room: None }
+    }
+
+    /// Whether it is this sender's turn. What happens from now on is not missed by [`Place::wait`].
+    pub(super) fn is_first(&mut self) -> bool {
+        self.room = Some(self.shared.room.listen());
+        self.shared.lock().senders.front() == Some(&self.number)
+    }
+
+    /// Until there may be room, or the turn may have passed on.
+    pub(super) async fn wait(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.await;
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let others = {
+            let senders = &mut self.shared.lock().senders;
+            senders.retain(|number| *number != self.number);
+            !senders.is_empty()
+        };
+        if others {
+            self.shared.room.notify(usize::MAX);
+        }
+    }
+}

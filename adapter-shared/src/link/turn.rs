@@ -1,0 +1,177 @@
+//! The driver's side of a link: what it does is the same on every runtime, how it waits is not.
+
+use std::cell::RefCell;
+use std::sync::{Arc, MutexGuard};
+use std::task::Context;
+
+use keepbeat_core::client::{Action, Epoch, Input};
+use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::Credentials;
+
+use super::Outcome;
+use super::shared::{Shared, State};
+use crate::clock::Clock;
+use crate::pump;
+use crate::stream::Stream;
+
+/// Held by the task that drives a link. Dropping it ends the link for its application.
+pub struct LinkDriver {
+    shared: Arc<Shared>,
+}
+
+/// One turn: input, then timers, then output. Holds the link's lock; begin it anew each time.
+pub struct Turn<'a> {
+    shared: &'a Shared,
+    state: MutexGuard<'a, State>,
+    now: Timestamp,
+    /// Messages not acknowledged before.
+    waiting: usize,
+    asked: bool,
+    /// Whether anything happened at all.
+    busy: bool,
+}
+
+/// What follows a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Next {
+    /// Wait until woken.
+    Wait,
+    /// The link is closed and its application has dropped it: the driver's work is done for good.
+    Done,
+}
+
+impl LinkDriver {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Begins a turn: reads the clock, once, and has the application wake `cx` from now on.
+    pub fn begin(&self, cx: &Context<'_>) -> Turn<'_> {
+        let mut state = self.shared.lock();
+        let now = Clock::now();
+        match &mut state.driver {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        let asked = std::mem::take(&mut state.asked);
+        let waiting = state.client.unacknowledged();
+        Turn { shared: &self.shared, state, now, waiting, asked, busy: asked }
+    }
+}
+
+impl Drop for LinkDriver {
+    fn drop(&mut self) {
+        self.shared.lock().orphaned = true;
+        self.shared.notify_all();
+    }
+}
+
+impl Turn<'_> {
+    /// The moment of this turn.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Reports how an attempt went. Returns the stream if there is one now.
+    pub fn on_attempt<S>(&mut self, epoch: Epoch, outcome: Outcome<S>) -> Option<(Epoch, S)> {
+        self.busy = true;
+        let mut opened = None;
+        let input = match outcome {
+            Outcome::Credentials(Some(credentials)) => {
+                Input::Credentials { epoch, credentials: Credentials::new(credentials) }
+            }
+            Outcome::Credentials(None) => Input::CredentialsFailed { epoch },
+            Outcome::Connected(stream) => {
+                opened = Some((epoch, stream));
+                Input::Opened { epoch }
+            }
+            Outcome::NotConnected(failure) => Input::OpenFailed { epoch, failure },
+        };
+        self.state.client.handle_input(self.now, input);
+        opened
+    }
+
+    /// Rule 2: reads while there is something to read and the link wants it.
+    pub fn on_readable(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) {
+        let Some((epoch, stream)) = stream else { return };
+        let State { client, traffic, .. } = &mut *self.state;
+        let moved = pump::read_link(client, traffic, self.now, *epoch, |buffer| stream.read(cx, buffer));
+        self.busy |= moved.any;
+        if moved.more {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Rules 2 and 3: if a deadline has come, reads what the operating system has and the runtime may not know of, and
+    /// does what is due. The clock decides, not the alarm.
+    pub fn on_due(&mut self, stream: &mut Option<(Epoch, impl Stream)>) {
+        let State { client, traffic, .. } = &mut *self.state;
+        if client.poll_timeout().is_none_or(|due| due.at > self.now) {
+            return;
+        }
+        self.busy = true;
+        if let Some((epoch, stream)) = stream {
+            pump::read_link(client, traffic, self.now, *epoch, |buffer| stream.read_now(buffer));
+        }
+        client.handle_timeout(self.now);
+    }
+
+    /// Rule 4: what the link wants done, until it wants nothing.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.state.client.poll_action()?;
+        self.busy = true;
+        Some(action)
+    }
+
+    /// Rule 5: writes what waits, as far as the socket takes it. Returns whether there may be actions again.
+    pub fn on_writable(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) -> bool {
+        let Some((epoch, stream)) = stream else { return false };
+        let State { client, traffic, .. } = &mut *self.state;
+        let stream = RefCell::new(stream);
+        let moved = pump::write_link(
+            client,
+            traffic,
+            self.now,
+            *epoch,
+            |bytes| stream.borrow_mut().write(cx, bytes),
+            |buffer| stream.borrow_mut().read_now(buffer),
+        );
+        self.busy |= moved.any;
+        if moved.more {
+            cx.waker().wake_by_ref();
+        }
+        moved.any && !moved.more
+    }
+
+    /// When the next turn comes at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.state.client.poll_timeout().map(|due| due.at)
+    }
+
+    /// Ends the turn and tells the application what concerns it.
+    pub fn finish(self) -> Next {
+        let Self { shared, mut state, waiting, asked, busy, .. } = self;
+        let closed = state.client.state().is_over();
+        let over = closed && busy;
+        let room = asked || over || state.client.unacknowledged() < waiting;
+        let events = over || state.client.has_event();
+        let next = if closed && state.dropped { Next::Done } else { Next::Wait };
+        state.closings += u64::from(over);
+        state.traffic.wakes += 1;
+        state.traffic.empty_turns += u64::from(!busy);
+        drop(state);
+        if events {
+            shared.events.notify(usize::MAX);
+        }
+        if room {
+            shared.room.notify(usize::MAX);
+        }
+        if over {
+            shared.over.notify(usize::MAX);
+        }
+        next
+    }
+}

@@ -1,0 +1,173 @@
+//! Very many devices of a server.
+
+mod builder;
+mod ready;
+mod shared;
+mod sockets;
+mod turn;
+
+pub use builder::{Adopted, ListenerBuilder, ListenerRuntime, NewListener};
+pub use turn::{ListenerDriver, ListenerTurn};
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keepbeat_core::liveness::Evidence;
+use keepbeat_core::server::{Admission, ConnectionId, ServerEvent, Sessions};
+use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::wire::{DeviceId, Goodbye};
+
+use self::shared::{Shared, wake};
+use crate::clock::Clock;
+use crate::pump::Traffic;
+
+/// A listening socket and all devices that came through it.
+///
+/// One task in the background drives it. Dropping the listener closes all at once, without a word, like
+/// [`Listener::abort`]; [`Listener::drain`] is the polite end.
+///
+/// Every adapter binds this same type.
+pub struct Listener {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// The address that is listened on; with the port that the operating system chose, if it was asked to.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next event. `None` when the listener is drained or closed and all events were taken. If several wait, each
+    /// event goes to one of them.
+    pub async fn next_event(&self) -> Option<ServerEvent> {
+        loop {
+            if let Poll::Ready(event) = self.shared.poll_event() {
+                return event;
+            }
+            let more = self.shared.events.listen();
+            if let Poll::Ready(event) = self.shared.poll_event() {
+                return event;
+            }
+            more.await;
+        }
+    }
+
+    /// Answers [`ServerEvent::Authenticate`]. Without effect if the connection is over or was answered for.
+    pub fn answer(&self, connection: ConnectionId, admission: Admission) {
+        self.shared.tell(|state, now| state.server.answer(now, connection, admission));
+    }
+
+    /// Accepts a message for a device that has a session, connected or not; waits for room in its outbox. If this is
+    /// dropped before it is done, the message was not accepted.
+    ///
+    /// # Errors
+    /// The message is handed back: it is too large for ever, the device has no session, or the listener is closed.
+    pub async fn send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
+        let mut payload = payload.into();
+        loop {
+            let room = self.shared.room.listen();
+            match self.try_send(device, payload) {
+                Err(SendError::Full { payload: back, .. }) => payload = back,
+                done => return done,
+            }
+            room.await;
+        }
+    }
+
+    /// Accepts a message for a device that has a session, connected or not, if there is room in its outbox.
+    ///
+    /// # Errors
+    /// The message is handed back: there is no room, it is too large for ever, the device has no session, or the listener
+    /// is closed.
+    pub fn try_send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
+        let payload = payload.into();
+        let mut state = self.shared.lock();
+        if state.aborted {
+            return Err(SendError::Closed { payload });
+        }
+        let result = state.server.send(Clock::now(), device, payload);
+        // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
+        if result.is_ok() {
+            wake(state);
+        }
+        result
+    }
+
+    /// Ends a device's connection with this goodbye. Its session is kept, unless the reason is
+    /// [`Reason::Closed`](keepbeat_core::wire::Reason::Closed).
+    pub fn disconnect(&self, device: &DeviceId, goodbye: Goodbye) {
+        self.shared.tell(|state, now| state.server.disconnect(now, device, goodbye));
+    }
+
+    /// Shuts down politely: closes the listening socket at once, asks all devices to come back after `retry_after`, within
+    /// the `spread` behind it, and waits until all are gone. The sessions stay; take them with [`Listener::abort`] for a
+    /// listener that follows. If this is dropped, the listener goes on draining.
+    pub async fn drain(&self, retry_after: Duration, spread: Duration) {
+        self.shared.sockets.stop_accepting();
+        self.shared.tell(|state, now| state.server.drain(now, retry_after, spread));
+        loop {
+            let over = self.shared.over.listen();
+            if self.shared.lock().is_over() {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// Closes the listening socket and all connections at once, without a word, and returns the sessions for a listener
+    /// that follows ([`ListenerBuilder::sessions`]). Events that were not taken stay.
+    pub fn abort(&self) -> Sessions {
+        self.shared.abort()
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.lock().server.connections()
+    }
+
+    /// Whether a device is connected.
+    #[must_use]
+    pub fn is_connected(&self, device: &DeviceId) -> bool {
+        self.shared.lock().server.is_connected(device)
+    }
+
+    /// What was seen of a device on its current connection.
+    #[must_use]
+    pub fn evidence(&self, device: &DeviceId) -> Option<Evidence> {
+        self.shared.lock().server.evidence(Clock::now(), device)
+    }
+
+    /// Messages for a device that it has not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self, device: &DeviceId) -> usize {
+        self.shared.lock().server.unacknowledged(device)
+    }
+
+    /// What the driver has moved since the listener was bound.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.shared.lock().traffic
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        drop(self.shared.abort());
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}

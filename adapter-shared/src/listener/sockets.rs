@@ -1,0 +1,204 @@
+//! The listening socket of a runtime and those accepted from it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use keepbeat_core::server::{ConnectionId, Server, ServerAction};
+use keepbeat_core::time::Timestamp;
+use socket2::SockRef;
+
+use super::ready::Ready;
+use crate::pump::{self, Traffic};
+use crate::socket::{SocketOptions, is_of_one_connection};
+use crate::stream::Stream;
+
+/// So many connections are accepted in a turn before others get theirs.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// So many connections are looked at in a turn before timers get theirs.
+const CONNECTIONS_PER_TURN: usize = 256;
+
+/// After an error of the listening socket (no file descriptors left, for example) nothing is accepted for so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the application may do to the sockets without knowing the runtime.
+pub(super) trait Close: Send + Sync {
+    fn stop_accepting(&self);
+    fn close_all(&self);
+}
+
+pub(super) struct Sockets<L, S> {
+    listener: Option<L>,
+    options: SocketOptions,
+    open: HashMap<ConnectionId, Socket<S>>,
+    pub(super) ready: Arc<Ready>,
+    /// Accept nothing until then.
+    pub(super) paused: Option<Timestamp>,
+}
+
+struct Socket<S> {
+    stream: S,
+    waker: Waker,
+    /// It has written its share of this turn; the next one is ordered.
+    resting: bool,
+}
+
+/// What the sockets are driven with.
+pub(super) struct Machine<'a> {
+    pub(super) now: Timestamp,
+    pub(super) server: &'a mut Server,
+    pub(super) traffic: &'a mut Traffic,
+}
+
+impl<L, S> Sockets<L, S> {
+    pub(super) fn new(listener: L, options: SocketOptions) -> Self {
+        Self { listener: Some(listener), options, open: HashMap::new(), ready: Arc::default(), paused: None }
+    }
+
+    fn stop_accepting(&mut self) {
+        (self.listener, self.paused) = (None, None);
+    }
+}
+
+impl<L: Send, S: Stream> Close for Mutex<Sockets<L, S>> {
+    fn stop_accepting(&self) {
+        lock(self).stop_accepting();
+    }
+
+    fn close_all(&self) {
+        let mut sockets = lock(self);
+        sockets.stop_accepting();
+        sockets.open = HashMap::new();
+        sockets.ready.forget_all();
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<L, S: Stream> Sockets<L, S>
+where
+    for<'s> SockRef<'s>: From<&'s S>,
+{
+    /// Takes the connections that wait, with the runtime's `accept`. Returns whether any did.
+    pub(super) fn accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        machine: &mut Machine<'_>,
+        mut accept: impl FnMut(&mut Context<'_>, &L) -> io::Result<(S, SocketAddr)>,
+    ) -> bool {
+        let Some(listener) = &self.listener else { return false };
+        if self.paused.take_if(|until| *until <= machine.now).is_none() && self.paused.is_some() {
+            return false;
+        }
+        for round in 0..ACCEPTS_PER_TURN {
+            match accept(cx, listener) {
+                Ok((stream, address)) => {
+                    // A connection that is not taken is closed by its drop.
+                    if let Ok(id) = machine.server.accept(machine.now, Some(address.ip())) {
+                        self.options.apply(&stream);
+                        let waker = Waker::from(self.ready.flag(id));
+                        waker.wake_by_ref();
+                        self.open.insert(id, Socket { stream, waker, resting: false });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return round > 0,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => {
+                    self.paused = Some(machine.now.after(ACCEPT_PAUSE));
+                    return true;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        true
+    }
+}
+
+impl<L, S: Stream> Sockets<L, S> {
+    /// Reads and writes the connections that the runtime woke. Returns whether there were any.
+    pub(super) fn on_woken(&mut self, cx: &Context<'_>, machine: &mut Machine<'_>) -> bool {
+        let mut any = false;
+        for _ in 0..CONNECTIONS_PER_TURN {
+            let Some(id) = self.ready.next() else { return any };
+            any = true;
+            if let Some(socket) = self.open.get_mut(&id) {
+                socket.resting = false;
+            }
+            self.on_readable(id, machine);
+            self.on_writable(id, machine);
+        }
+        if !self.ready.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        any
+    }
+
+    /// Reads each connection whose verdict may be due, and then does what is due. Returns whether anything was.
+    pub(super) fn on_due(&mut self, machine: &mut Machine<'_>) -> bool {
+        if machine.server.poll_timeout().is_none_or(|due| due.at > machine.now) {
+            return false;
+        }
+        let due: Vec<ConnectionId> = machine.server.due(machine.now).collect();
+        for id in due {
+            let Some(Socket { stream, .. }) = self.open.get_mut(&id) else { continue };
+            let Machine { now, server, traffic } = machine;
+            if pump::read_connection(server, traffic, *now, id, |buffer| stream.read_now(buffer)).any {
+                self.drain(machine);
+            }
+        }
+        machine.server.handle_timeout(machine.now);
+        true
+    }
+
+    pub(super) fn drain(&mut self, machine: &mut Machine<'_>) {
+        while let Some(action) = machine.server.poll_action() {
+            self.act(action, machine);
+        }
+    }
+
+    pub(super) fn act(&mut self, action: ServerAction, machine: &mut Machine<'_>) {
+        match action {
+            ServerAction::Transmit(id) => self.on_writable(id, machine),
+            ServerAction::Read(id) => self.on_readable(id, machine),
+            ServerAction::Disconnect(id) => drop(self.open.remove(&id)),
+        }
+    }
+
+    fn on_readable(&mut self, id: ConnectionId, machine: &mut Machine<'_>) {
+        let Some(Socket { stream, waker, .. }) = self.open.get_mut(&id) else { return };
+        let Machine { now, server, traffic } = machine;
+        let cx = &mut Context::from_waker(waker);
+        if pump::read_connection(server, traffic, *now, id, |buffer| stream.read(cx, buffer)).more {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn on_writable(&mut self, id: ConnectionId, machine: &mut Machine<'_>) {
+        let Some(Socket { stream, waker, resting }) = self.open.get_mut(&id) else { return };
+        if *resting {
+            return;
+        }
+        let Machine { now, server, traffic } = machine;
+        let cx = &mut Context::from_waker(waker);
+        let stream = RefCell::new(stream);
+        let moved = pump::write_connection(
+            server,
+            traffic,
+            *now,
+            id,
+            |bytes| stream.borrow_mut().write(cx, bytes),
+            |buffer| stream.borrow_mut().read_now(buffer),
+        );
+        if moved.more {
+            *resting = true;
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Very many devices of a server, and the task behind them. The numbers are those of the driver contract in the docs of
+//! [`keepbeat_core`].
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::ops::Deref;
+use std::task::{Context, Poll};
+
+use keepbeat_adapter::link::BoxFuture;
+use keepbeat_adapter::listener::{Adopted, ListenerDriver, ListenerRuntime, ListenerTurn, NewListener};
+use keepbeat_core::server::ServerConfig;
+use tokio::net::TcpListener;
+
+use crate::alarm::Alarm;
+use crate::stream::{Stream, resolve, spawn};
+
+/// A listening socket and all devices that came through it.
+///
+/// One task in the background drives it. Dropping the listener closes all at once, without a word, like
+/// [`abort`](keepbeat_adapter::Listener::abort); [`drain`](keepbeat_adapter::Listener::drain) is the polite end. Its methods
+/// are those of [`keepbeat_adapter::Listener`], the same on every runtime.
+#[derive(Debug)]
+pub struct Listener(keepbeat_adapter::Listener);
+
+/// Binds a [`Listener`] with more options. Made by [`Listener::builder`].
+pub type ListenerBuilder = keepbeat_adapter::listener::ListenerBuilder<Listener>;
+
+impl Listener {
+    /// Listens on `address`, a host and port, and lets devices in. See [`Listener::builder`] for more options.
+    ///
+    /// # Errors
+    /// The operating system's: the address is taken, or not ours.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time and I/O enabled, like [`tokio::spawn`].
+    pub async fn bind(address: impl ToString, config: ServerConfig) -> io::Result<Self> {
+        Self::builder(config).bind(address).await
+    }
+
+    /// A listener with more options.
+    pub fn builder(config: ServerConfig) -> ListenerBuilder {
+        ListenerBuilder::new(config, ListenerRuntime { resolve, adopt, spawn })
+    }
+}
+
+impl From<keepbeat_adapter::Listener> for Listener {
+    fn from(listener: keepbeat_adapter::Listener) -> Self {
+        Self(listener)
+    }
+}
+
+impl From<Listener> for keepbeat_adapter::Listener {
+    fn from(listener: Listener) -> Self {
+        listener.0
+    }
+}
+
+impl Deref for Listener {
+    type Target = keepbeat_adapter::Listener;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+struct Driver {
+    listener: ListenerDriver<TcpListener, Stream>,
+    alarm: Alarm,
+}
+
+fn adopt(socket: std::net::TcpListener) -> io::Result<Adopted> {
+    let socket = TcpListener::from_std(socket)?;
+    Ok(Box::new(|new: NewListener| {
+        let (handle, listener) = new.with(socket);
+        let mut driver = Driver { listener, alarm: Alarm::default() };
+        // Every turn bounds its own work, so the runtime need not.
+        let run = async move { tokio::task::unconstrained(poll_fn(|cx| driver.poll(cx))).await };
+        (handle, Box::pin(run) as BoxFuture<()>)
+    }))
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut turn = self.listener.begin(cx);
+        Self::turn(cx, &mut turn);
+        self.alarm.arm(cx, turn.now(), turn.deadline());
+        turn.finish()
+    }
+
+    fn turn(cx: &mut Context<'_>, turn: &mut ListenerTurn<'_, TcpListener, Stream>) {
+        // 2. Input before timeouts.
+        turn.accept(cx, |cx, listener| match listener.poll_accept(cx) {
+            Poll::Ready(accepted) => accepted.map(|(stream, address)| (Stream(stream), address)),
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        });
+        turn.on_woken(cx);
+        turn.drain();
+        // 3. The clock decides, not the alarm.
+        turn.on_due();
+        // 4. and 5. What came of it.
+        turn.drain();
+    }
+}
