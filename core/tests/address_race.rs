@@ -237,7 +237,7 @@ fn race(addresses: &[&str]) -> Race<Failure> {
 }
 
 fn drain(race: &mut Race<Failure>) -> Vec<Action> {
-    core::iter::from_fn(|| race.poll_action()).collect()
+    core::iter::from_fn(|| race.poll_action()).take(2 * MAX_ADDRESSES).collect()
 }
 
 /// The addresses in the order of their turns, all of them silent.
@@ -245,7 +245,9 @@ fn turns<'a>(addresses: impl IntoIterator<Item = &'a &'a str>) -> Vec<String> {
     let mut race = race(&addresses.into_iter().copied().collect::<Vec<_>>());
     let mut order = Vec::new();
     loop {
-        for action in drain(&mut race) {
+        let actions = drain(&mut race);
+        assert!(!actions.is_empty(), "woken for nothing after {order:?}");
+        for action in actions {
             let Open { socket, address } = action else { panic!("{action:?}") };
             assert_eq!(socket, order.len());
             order.push(address.to_string());

@@ -54,6 +54,7 @@ fn whatever_the_driver_says_and_when_a_race_ends_once_and_so_does_every_socket()
                 referee.saw(Some(action));
             }
             let Some(socket) = referee.running.first().copied() else { break };
+            assert!(!referee.open.contains(&socket), "{socket} is open, and was forgotten");
             referee.fail(&mut race, Timestamp::ZERO, socket);
         }
         assert!(referee.over, "neither won nor lost");
@@ -125,6 +126,7 @@ fn run(prng: &mut Prng, found: &[SocketAddr], fates: &[Fate]) -> Vec<(u64, Actio
         }
         while let Some(action) = race.poll_action() {
             trace.push((now, action));
+            assert!(trace.len() <= 2 * MAX_ADDRESSES, "no end: {trace:?}");
             match action {
                 RaceAction::Open { socket, .. } => {
                     ends.insert((now + fates[socket].after_ms, socket));
