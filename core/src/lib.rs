@@ -13,6 +13,7 @@
 //! | `sim` | the simulator, behind the feature of that name |
 //! | [`client`], [`server`] | one logical link across many connections; very many devices of a server |
 //! | [`wire`] | bytes to frames and back; [`wire::beat`] is the native protocol |
+//! | [`tunnel`] | what lies between a socket and the wire? |
 //! | [`session`] | what must not be lost? |
 //! | [`reconnect`] | when to try again? |
 //! | [`liveness`] | is the peer alive? |
@@ -64,6 +65,7 @@ pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod time;
+pub mod tunnel;
 pub mod wire;
 
 pub use connection::{DownCause, DownReport, Failure};
