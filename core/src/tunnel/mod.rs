@@ -1,8 +1,13 @@
 //! What lies between a socket and the wire.
 //!
+//! [`HostPort`] names a server, or the address to listen on. [`Proxy`] names a proxy on the way to it, HTTP or SOCKS5.
 //! [`Race`] finds the address of a name that answers first. It opens nothing itself: it says what to open, is told how that
 //! went, and knows no protocol.
 
+mod host;
+mod proxy;
 mod race;
 
+pub use host::{HostPort, HostPortError, NAME_LIMIT};
+pub use proxy::{LOGIN_LIMIT, Proxy, ProxyError, ProxyReply, ProxyUrlError, REASON_LIMIT};
 pub use race::{ATTEMPT_DELAY, MAX_ADDRESSES, Race, RaceAction};
