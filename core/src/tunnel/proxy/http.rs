@@ -95,7 +95,7 @@ impl Answer {
 /// not turn the backoff off.
 fn retry_after(headers: &[Header<'_>]) -> Option<Duration> {
     let header = headers.iter().find(|header| header.name.eq_ignore_ascii_case("Retry-After"))?;
-    let digits = header.value.trim_ascii();
+    let digits = header.value;
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
