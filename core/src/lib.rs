@@ -13,6 +13,7 @@
 //! | `sim` | the simulator, behind the feature of that name |
 //! | [`client`], [`server`] | one logical link across many connections; very many devices of a server |
 //! | [`wire`] | bytes to frames and back; [`wire::beat`] is the native protocol |
+//! | [`tunnel`] | what lies between the socket and the protocol? |
 //! | [`session`] | what must not be lost? |
 //! | [`reconnect`] | when to try again? |
 //! | [`liveness`] | is the peer alive? |
@@ -43,6 +44,10 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `tls` | no | TLS 1.2 and 1.3 in memory (needs `std`); cryptography comes from a provider that the process installs |
+//! | `tls-ring` | no | `tls` with the provider ring |
+//! | `tls-aws-lc` | no | `tls` with the provider AWS-LC |
+//! | `tls-platform-roots` | no | `tls` that trusts what the operating system trusts |
 //! | `sim` | no | the simulator: a virtual clock, peers, and links with faults (needs `std`) |
 
 #![no_std]
@@ -51,7 +56,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly"))]
 
 extern crate alloc;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(test, feature = "sim", feature = "tls"))]
 extern crate std;
 
 pub mod client;
@@ -64,6 +69,7 @@ pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod time;
+pub mod tunnel;
 pub mod wire;
 
 pub use connection::{DownCause, DownReport, Failure};

@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["liveness"],
     &["reconnect"],
     &["session"],
+    &["tunnel"],
     &["wire"],
     &["connection"],
     &["client", "server"],
