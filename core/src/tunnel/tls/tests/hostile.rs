@@ -139,7 +139,8 @@ fn a_handshake_message_without_end_does_not_fill_the_memory() {
         }
         assert!(matches!(error, Some(TlsError::Other(_))), "{error:?} after {sent} bytes");
         assert!(most < 256 * 1024, "{most} bytes were held");
-        assert_eq!(tls.buffered() - tls.transmit().len(), 0, "nothing of it is kept");
+        tls.written(tls.transmit().len());
+        assert_eq!(tls.buffered(), 0, "nothing of it is kept");
     }
     let mut tls = Tls::server(&server).unwrap();
     let error = tls.receive(&[0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff], &mut Vec::new()).unwrap_err();
