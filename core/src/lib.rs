@@ -44,6 +44,10 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `tls` | no | TLS 1.2 and 1.3 in memory (needs `std`); cryptography comes from a provider that the process installs |
+//! | `tls-ring` | no | `tls` with the provider ring |
+//! | `tls-aws-lc` | no | `tls` with the provider AWS-LC |
+//! | `tls-platform-roots` | no | `tls` that trusts what the operating system trusts |
 //! | `sim` | no | the simulator: a virtual clock, peers, and links with faults (needs `std`) |
 
 #![no_std]
@@ -52,7 +56,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly"))]
 
 extern crate alloc;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(test, feature = "sim", feature = "tls"))]
 extern crate std;
 
 pub mod client;

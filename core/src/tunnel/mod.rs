@@ -2,11 +2,17 @@
 //!
 //! [`HostPort`] names a server, or the address to listen on. [`Proxy`] names a proxy on the way to it, HTTP or SOCKS5.
 //! [`Race`] finds the address of a name that answers first. It opens nothing itself: it says what to open, is told how that
-//! went, and knows no protocol.
+//! went, and knows no protocol. With the feature `tls`, `tls` speaks TLS in memory.
 
 mod host;
 mod proxy;
 mod race;
+#[cfg(feature = "tls")]
+#[cfg_attr(
+    not(all(test, any(feature = "tls-ring", feature = "tls-aws-lc"))),
+    expect(dead_code, unused_imports, reason = "connections do not use the machine yet")
+)]
+pub mod tls;
 
 pub use host::{HostPort, HostPortError, NAME_LIMIT};
 pub use proxy::{LOGIN_LIMIT, Proxy, ProxyError, ProxyReply, ProxyUrlError, REASON_LIMIT};
