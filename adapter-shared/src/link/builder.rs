@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keepbeat_core::client::{Client, ClientConfig};
+use keepbeat_core::tunnel::{HostPort, HostPortError};
 
 use super::shared::Shared;
 use super::{BoxFuture, Link, LinkDriver, Provider};
@@ -38,7 +39,7 @@ pub struct Runtime {
 pub struct Parts {
     /// The link.
     pub link: LinkDriver,
-    /// The host and port to connect to.
+    /// The host and port to connect to: the server's, or its proxy's.
     pub address: String,
     /// For its sockets.
     pub options: SocketOptions,
@@ -83,7 +84,8 @@ impl<L: From<Link>> LinkBuilder<L> {
     /// Opens the link. The first attempt begins at once. A task of the runtime drives it.
     ///
     /// # Errors
-    /// The configuration and this builder do not agree on where credentials come from. Nothing was opened.
+    /// The configuration and this builder do not agree on where credentials come from, or the address is none and a proxy
+    /// or a certificate would be asked for it. Nothing was opened.
     ///
     /// # Panics
     /// Where the runtime's own `spawn` does: on tokio, outside of a runtime with time and I/O enabled.
@@ -115,16 +117,22 @@ impl<L: From<Link>> LinkBuilder<L> {
         match (self.config.asks_for_credentials(), self.provider.is_some()) {
             (true, false) => Err(OpenError::NoProvider),
             (false, true) => Err(OpenError::ProviderNotAsked),
-            _ => Ok(()),
+            _ if !self.config.needs_server_name() => Ok(()),
+            _ => self.address.parse::<HostPort>().map(drop).map_err(OpenError::Address),
         }
     }
 
     fn split(self) -> (L, BoxFuture<()>) {
+        let hop = self.config.proxy().map(|proxy| proxy.address().to_string());
         let mut client = Client::new(self.config, seed());
+        if let Ok(server) = self.address.parse() {
+            client = client.to_server(server);
+        }
         client.open(Clock::now());
         let shared = Arc::new(Shared::new(client));
         let link = LinkDriver::new(shared.clone());
-        let Self { address, options, provider, .. } = self;
+        let Self { options, provider, .. } = self;
+        let address = hop.unwrap_or(self.address);
         let driver = (self.runtime.drive)(Parts { link, address, options, provider });
         (Link { shared }.into(), driver)
     }
@@ -142,25 +150,28 @@ impl<L> fmt::Debug for LinkBuilder<L> {
 }
 
 /// A link that could not be opened: a fault of the program. Nothing was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The configuration wants credentials from a provider, and there is none.
     NoProvider,
     /// There is a provider, and the configuration would never ask it.
     ProviderNotAsked,
+    /// The address is not a host and a port.
+    Address(HostPortError),
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoProvider => {
-                "the configuration says credentials_from_provider, but the builder has none; give it one with credentials"
-            }
-            Self::ProviderNotAsked => {
-                "the builder has a provider that would never be asked; add credentials_from_provider to the configuration"
-            }
-        })
+        match self {
+            Self::NoProvider => f.write_str(
+                "the configuration says credentials_from_provider, but the builder has none; give it one with credentials",
+            ),
+            Self::ProviderNotAsked => f.write_str(
+                "the builder has a provider that would never be asked; add credentials_from_provider to the configuration",
+            ),
+            Self::Address(error) => write!(f, "the address of the server is none: {error}"),
+        }
     }
 }
 

@@ -159,6 +159,13 @@ impl Link {
         self.shared.lock().client.evidence(Clock::now())
     }
 
+    /// What the TLS handshake of the current connection agreed on.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<keepbeat_core::tunnel::tls::TlsInfo> {
+        self.shared.lock().client.tls()
+    }
+
     /// Messages accepted and not yet acknowledged.
     #[must_use]
     pub fn unacknowledged(&self) -> usize {

@@ -8,6 +8,9 @@ use bytes::Bytes;
 use crate::liveness::LivenessConfig;
 use crate::reconnect::ReconnectConfig;
 use crate::session::QueueLimits;
+#[cfg(feature = "tls")]
+use crate::tunnel::tls::TlsClient;
+use crate::tunnel::{Proxy, Way};
 use crate::wire::{Credentials, DeviceId, Wire, beat::Beat};
 
 /// Where the credentials of an attempt come from.
@@ -24,6 +27,7 @@ pub struct ClientConfig<W: Wire = Beat> {
     pub(crate) liveness: alloc::sync::Arc<LivenessConfig>,
     pub(crate) reconnect: alloc::sync::Arc<ReconnectConfig>,
     pub(crate) credentials: CredentialsSource,
+    pub(crate) way: Way,
     pub(crate) outbox: QueueLimits,
     pub(crate) inbox: QueueLimits,
     pub(crate) connect_timeout: Duration,
@@ -45,6 +49,7 @@ where
                 liveness: LivenessConfig::internet().into(),
                 reconnect: ReconnectConfig::internet().into(),
                 credentials: CredentialsSource::Fixed(Credentials::default()),
+                way: Way::default(),
                 outbox: QueueLimits::default(),
                 inbox: QueueLimits::default(),
                 connect_timeout: Duration::from_secs(10),
@@ -69,6 +74,23 @@ impl<W: Wire> ClientConfig<W> {
         self.credentials == CredentialsSource::Provider
     }
 
+    /// The proxy on the way to the server: what the driver connects to, if there is one.
+    #[must_use]
+    pub const fn proxy(&self) -> Option<&Proxy> {
+        self.way.proxy.as_ref()
+    }
+
+    /// Whether the driver must name the server ([`Client::to_server`](super::Client::to_server)), because a proxy or a
+    /// certificate is for it.
+    #[must_use]
+    pub const fn needs_server_name(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.way.tls.is_some() {
+            return true;
+        }
+        self.way.proxy.is_some()
+    }
+
     /// The longest time from the peer's death to the verdict, at the terms that this link asks for; see
     /// [`LivenessConfig::worst_case_detection`].
     #[must_use]
@@ -85,6 +107,7 @@ impl<W: Wire> Clone for ClientConfig<W> {
             liveness: self.liveness.clone(),
             reconnect: self.reconnect.clone(),
             credentials: self.credentials.clone(),
+            way: self.way.clone(),
             outbox: self.outbox.clone(),
             inbox: self.inbox.clone(),
             ..*self
@@ -135,6 +158,20 @@ impl<W: Wire> ClientConfigBuilder<W> {
         self
     }
 
+    /// Goes through a proxy, which looks the server's name up. Default: straight to the server.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.config.way.proxy = Some(proxy);
+        self
+    }
+
+    /// Speaks TLS with the server, behind the proxy if there is one. Default: no TLS. Links that share one [`TlsClient`]
+    /// resume each other's TLS sessions.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.config.way.tls = Some(tls);
+        self
+    }
+
     /// Bounds of the messages that wait for their acknowledgement. Default: [`QueueLimits::default`].
     pub fn outbox(mut self, limits: QueueLimits) -> Self {
         self.config.outbox = limits;
@@ -159,7 +196,7 @@ impl<W: Wire> ClientConfigBuilder<W> {
         self
     }
 
-    /// How long the handshake may take from then on. Default 10 s.
+    /// How long the handshake may take from then on: proxy, TLS and greeting together. Default 10 s.
     pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.config.handshake_timeout = timeout;
         self

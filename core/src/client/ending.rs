@@ -11,11 +11,13 @@ use crate::wire::{Frame, Reason, Wire};
 impl<W: Wire> Client<W> {
     /// Ends the connection for a cause that the peer should hear, if it is not the one who said it.
     pub(super) fn part(&mut self, now: Timestamp, cause: DownCause) {
-        let (Some(goodbye), State::Connected { connection, ending }) = (cause.farewell(), &mut self.state) else {
+        let State::Connected { connection, ending } = &mut self.state else { return self.lose(now, cause) };
+        let farewell = cause.farewell().map(|goodbye| Frame::Goodbye(Box::new(goodbye)));
+        if farewell.is_none() && !cause.leaves_alert(connection.transmit()) {
             return self.lose(now, cause);
-        };
+        }
         *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
-        connection.close(now, &Frame::Goodbye(Box::new(goodbye)), self.config.close_timeout);
+        connection.close(now, farewell.as_ref(), self.config.close_timeout);
     }
 
     /// The goodbye is said and heard, or will not be.

@@ -24,6 +24,7 @@ use crate::liveness::{Evidence, Liveness, Rtt};
 use crate::reconnect::{Hint, Reconnect, ReconnectAction, ReconnectState};
 use crate::session::{SendError, Session, Ticket, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
+use crate::tunnel::HostPort;
 use crate::wire::beat::Beat;
 use crate::wire::{Credentials, Frame, Goodbye, Reason, Wire};
 
@@ -36,6 +37,8 @@ const EVENT_LIMIT: usize = 1024;
 /// One logical link of a client.
 pub struct Client<W: Wire = Beat> {
     config: Arc<ClientConfig<W>>,
+    /// Whom a proxy or a certificate is for.
+    server: Option<Arc<HostPort>>,
     message_limit: usize,
     reconnect: Reconnect,
     session: Session,
@@ -115,8 +118,17 @@ impl<W: Wire> Client<W> {
             now: Timestamp::ZERO,
             due: None,
             stale_inputs: 0,
+            server: None,
             config,
         }
+    }
+
+    /// Names the server. Needed if the link goes through a proxy, which is asked for it, or through TLS, whose certificate
+    /// must be for it.
+    #[must_use]
+    pub fn to_server(mut self, server: HostPort) -> Self {
+        self.server = Some(Arc::new(server));
+        self
     }
 
     // What the application does.
@@ -151,7 +163,7 @@ impl<W: Wire> Client<W> {
                 let cause = DownCause::EndedByUs(Reason::Closed);
                 *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
                 let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Closed, "")));
-                connection.close(now, &farewell, self.config.close_timeout);
+                connection.close(now, Some(&farewell), self.config.close_timeout);
             }
             State::Connected { ending: Some(_), .. } => {}
             _ => self.finish(now),
@@ -284,7 +296,8 @@ impl<W: Wire> Client<W> {
             State::Connecting { until, .. } if *until <= now => self.lose(now, DownCause::ConnectTimeout),
             State::Connected { ending: Some(_), connection } if connection.expired(now) => self.finish(now),
             State::Connected { ending: None, connection } if connection.expired(now) => {
-                self.lose(now, DownCause::HandshakeTimeout);
+                let cause = connection.handshake_timeout();
+                self.lose(now, cause);
             }
             State::Connected { connection, .. } => connection.handle_timeout(now),
             _ => {}
@@ -316,7 +329,7 @@ impl<W: Wire> Client<W> {
     #[must_use]
     pub fn transmit(&self) -> &[u8] {
         match &self.state {
-            State::Connected { connection, .. } => connection.tx.chunk(),
+            State::Connected { connection, .. } => connection.transmit(),
             _ => &[],
         }
     }
@@ -358,6 +371,16 @@ impl<W: Wire> Client<W> {
     #[must_use]
     pub fn evidence(&self, now: Timestamp) -> Option<Evidence> {
         self.liveness().map(|liveness| liveness.evidence(now))
+    }
+
+    /// What the TLS handshake of the current connection agreed on.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<crate::tunnel::tls::TlsInfo> {
+        match &self.state {
+            State::Connected { connection, .. } => connection.tls_info(),
+            _ => None,
+        }
     }
 
     /// Messages accepted and not yet acknowledged.

@@ -11,11 +11,16 @@ use crate::liveness::{Judgement, Liveness, LivenessConfig};
 use crate::reconnect::ReconnectState;
 use crate::session::Ticket;
 use crate::time::{Timestamp, wire_millis};
+use crate::tunnel::Layers;
 use crate::wire::{Credentials, Frame, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
 
 impl<W: Wire> Client<W> {
     pub(super) fn say_hello(&mut self, now: Timestamp, credentials: Credentials) {
-        let mut connection = Box::new(Connection::open(&self.config.wire, now, self.config.handshake_timeout));
+        let layers = match Layers::of_client(&self.config.way, self.server.as_deref()) {
+            Ok(layers) => layers,
+            Err(error) => return self.lose(now, error.into()),
+        };
+        let mut connection = Box::new(Connection::open(&self.config.wire, layers, now, self.config.handshake_timeout));
         let hello = Hello {
             version: PROTOCOL_VERSION,
             device: self.config.device.clone(),
@@ -34,7 +39,14 @@ impl<W: Wire> Client<W> {
 
     pub(super) fn receive(&mut self, now: Timestamp, bytes: &[u8]) {
         let Some(connection) = self.connection_mut() else { return };
-        connection.received(now);
+        let (plain, end) = connection.received(now, bytes);
+        self.hear(now, &plain);
+        if let (Some(cause), State::Connected { ending: None, .. }) = (end, &self.state) {
+            self.part(now, cause);
+        }
+    }
+
+    fn hear(&mut self, now: Timestamp, bytes: &[u8]) {
         let (mut input, mut frames) = (bytes, 0);
         while let State::Connected { connection, ending: None } = &mut self.state {
             let heard = match connection.decode(&mut input) {

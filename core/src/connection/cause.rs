@@ -4,6 +4,9 @@ use core::fmt;
 
 use crate::liveness::{DeathCause, Evidence};
 use crate::reconnect::{Retry, Wait};
+#[cfg(feature = "tls")]
+use crate::tunnel::tls::TlsError;
+use crate::tunnel::{LayerError, ProxyError};
 use crate::wire::{Goodbye, Reason, WireError};
 
 /// What the driver saw a socket do, in the core's words.
@@ -66,6 +69,18 @@ pub enum DownCause {
     ConnectFailed(Failure),
     /// Opening the connection took too long.
     ConnectTimeout,
+    /// The proxy did not open a tunnel, and said why, or broke the protocol.
+    Proxy(ProxyError),
+    /// The proxy did not open a tunnel in time.
+    ProxyTimeout,
+    /// TLS failed: certificates, or the protocol.
+    #[cfg(feature = "tls")]
+    Tls(TlsError),
+    /// The peer did not finish the TLS handshake in time.
+    #[cfg(feature = "tls")]
+    TlsTimeout,
+    /// The link goes through a proxy or TLS, and our driver did not say to which server: our own misuse.
+    ServerUnnamed,
     /// The peer did not finish the handshake in time.
     HandshakeTimeout,
     /// Our own provider gave no credentials.
@@ -81,23 +96,39 @@ pub enum DownCause {
 impl DownCause {
     /// Whether and when to try again.
     #[must_use]
-    pub const fn retry(&self) -> Retry {
+    pub fn retry(&self) -> Retry {
         match self {
             // Our hello is too large: so will the next one be.
             Self::Refused(Goodbye { reason: Reason::TooLarge, .. }) => Retry::Fatal,
             Self::Goodbye(goodbye) | Self::Refused(goodbye) => goodbye_retry(goodbye),
             Self::Replaced => Retry::Conflict,
-            Self::EndedByUs(_) => Retry::Fatal,
+            Self::EndedByUs(_) | Self::ServerUnnamed => Retry::Fatal,
+            Self::Proxy(error) => error.retry(),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.retry(),
+            #[cfg(feature = "tls")]
+            Self::TlsTimeout => Retry::Retry { after: None },
             Self::Dead(_)
             | Self::Protocol(_)
             | Self::Flood
             | Self::Network(_)
             | Self::ConnectFailed(_)
             | Self::ConnectTimeout
+            | Self::ProxyTimeout
             | Self::HandshakeTimeout
             | Self::CredentialsFailed
             | Self::CredentialsTimeout => Retry::Retry { after: None },
         }
+    }
+
+    /// Whether what waits to be written is a TLS alert that tells the peer.
+    pub(crate) const fn leaves_alert(&self, waiting: &[u8]) -> bool {
+        #[cfg(feature = "tls")]
+        if let Self::Tls(_) = self {
+            return !waiting.is_empty();
+        }
+        let _ = waiting;
+        false
     }
 
     /// What to tell the peer when we end the connection for this cause. `None` if it would not hear it.
@@ -118,6 +149,17 @@ impl DownCause {
             other => other.to_string(),
         };
         Some(Goodbye::new(reason, detail))
+    }
+}
+
+impl From<LayerError> for DownCause {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Proxy(error) => Self::Proxy(error),
+            #[cfg(feature = "tls")]
+            LayerError::Tls(error) => Self::Tls(error),
+            LayerError::ServerUnnamed => Self::ServerUnnamed,
+        }
     }
 }
 
@@ -146,6 +188,15 @@ impl fmt::Display for DownCause {
             Self::Network(failure) => failure.fmt(f),
             Self::ConnectFailed(failure) => write!(f, "could not connect: {failure}"),
             Self::ConnectTimeout => f.write_str("could not connect in time"),
+            Self::Proxy(error) => error.fmt(f),
+            Self::ProxyTimeout => f.write_str("the proxy did not open a tunnel in time"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.fmt(f),
+            #[cfg(feature = "tls")]
+            Self::TlsTimeout => f.write_str("the peer did not finish the TLS handshake in time"),
+            Self::ServerUnnamed => f.write_str(
+                "the link goes through a proxy or TLS, and its driver did not name the server; see Client::to_server",
+            ),
             Self::HandshakeTimeout => f.write_str("the peer did not finish the handshake in time"),
             Self::CredentialsFailed => f.write_str("our provider gave no credentials"),
             Self::CredentialsTimeout => f.write_str("our provider gave no credentials in time"),

@@ -9,11 +9,15 @@ mod events;
 pub use cause::{DownCause, DownReport, Failure};
 pub(crate) use events::{EventQueue, Outdated};
 
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::liveness::{DeathCause, Evidence, Liveness, LivenessAction};
 use crate::session::{Dropped, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
+use crate::tunnel::{Layers, Stage};
 use crate::wire::{Frame, Tx, Wire, WireError};
 
 /// Messages are handed to the wire while fewer bytes than this wait, so that a beat never waits behind more.
@@ -26,7 +30,9 @@ const BEATS_PER_INTERVAL: u32 = 20;
 
 pub(crate) struct Connection<W> {
     wire: W,
-    pub(crate) tx: Tx,
+    tx: Tx,
+    /// Between the socket and `tx`, if anything is.
+    layers: Option<Box<Layers>>,
     phase: Phase,
     /// Present from the end of the handshake on.
     liveness: Option<Liveness>,
@@ -69,10 +75,16 @@ pub(crate) enum Verdict {
 }
 
 impl<W: Wire> Connection<W> {
-    pub(crate) fn open(wire: &W::Config, now: Timestamp, handshake_timeout: Duration) -> Self {
+    pub(crate) fn open(
+        wire: &W::Config,
+        layers: Option<Box<Layers>>,
+        now: Timestamp,
+        handshake_timeout: Duration,
+    ) -> Self {
         Self {
             wire: W::new(wire),
             tx: Tx::default(),
+            layers,
             phase: Phase::Handshake { until: now.after(handshake_timeout) },
             liveness: None,
             beat_end: None,
@@ -110,11 +122,22 @@ impl<W: Wire> Connection<W> {
         self.liveness.as_ref().map(|liveness| liveness.evidence(now))
     }
 
-    /// Bytes arrived; decode them next.
-    pub(crate) fn received(&mut self, now: Timestamp) {
+    /// Bytes arrived. What is behind the layers is to be decoded next; then comes the end, if there was one.
+    pub(crate) fn received<'a>(&mut self, now: Timestamp, bytes: &'a [u8]) -> (Cow<'a, [u8]>, Option<DownCause>) {
         if let Some(liveness) = &mut self.liveness {
             liveness.received(now);
         }
+        let Some(layers) = &mut self.layers else { return (Cow::Borrowed(bytes), None) };
+        let mut plain = Vec::new();
+        let end = match layers.receive(bytes, &mut plain) {
+            Err(error) => Some(error.into()),
+            Ok(()) if layers.peer_closed() => Some(DownCause::Network(Failure::Eof)),
+            Ok(()) => None,
+        };
+        if layers.is_none() {
+            self.layers = None;
+        }
+        (Cow::Owned(plain), end)
     }
 
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
@@ -218,11 +241,23 @@ impl<W: Wire> Connection<W> {
         self.ack_due = true;
     }
 
-    /// Whether bytes were put in `tx` since this was last asked.
-    pub(crate) const fn take_transmit(&mut self) -> bool {
+    /// Whether there are bytes to write that the driver was not told of.
+    pub(crate) fn take_transmit(&mut self) -> bool {
+        if let Some(layers) = &mut self.layers {
+            layers.load(self.tx.chunk(), matches!(self.phase, Phase::Closing { .. }));
+            return layers.announce();
+        }
         let more = self.tx.queued() > self.announced;
         self.announced = self.tx.queued();
         more
+    }
+
+    /// The next bytes to write.
+    pub(crate) fn transmit(&self) -> &[u8] {
+        match &self.layers {
+            Some(layers) => layers.transmit(),
+            None => self.tx.chunk(),
+        }
     }
 
     /// Encodes a frame of the handshake.
@@ -231,17 +266,25 @@ impl<W: Wire> Connection<W> {
         self.note_writes(now);
     }
 
-    /// Tells the peer with a last frame why this is the end; what it still sends is thrown away until it hangs up, or
-    /// until `timeout`.
-    pub(crate) fn close(&mut self, now: Timestamp, farewell: &Frame, timeout: Duration) {
-        self.wire.encode(farewell, &mut self.tx);
+    /// Tells the peer with a last frame, if it would understand one, why this is the end; what it still sends is thrown
+    /// away until it hangs up, or until `timeout`.
+    pub(crate) fn close(&mut self, now: Timestamp, farewell: Option<&Frame>, timeout: Duration) {
+        if let Some(farewell) = farewell {
+            self.wire.encode(farewell, &mut self.tx);
+        }
         self.phase = Phase::Closing { until: now.after(timeout) };
         self.liveness = None;
     }
 
-    /// The driver reports that the first `count` bytes of `tx` have left.
+    /// The driver reports that the first `count` bytes to write have left.
     pub(crate) fn written(&mut self, now: Timestamp, count: usize) {
-        let mut left = count;
+        let mut left = match &mut self.layers {
+            Some(layers) => layers.written(count),
+            None => count,
+        };
+        if self.layers.as_ref().is_some_and(|layers| layers.is_none()) {
+            self.layers = None;
+        }
         while left > 0 {
             let taken = self.tx.consume(left);
             if taken == 0 {
@@ -279,6 +322,30 @@ impl<W: Wire> Connection<W> {
             Phase::Handshake { until } | Phase::Closing { until } => until <= now,
             Phase::Established => false,
         }
+    }
+
+    /// Why the handshake took too long.
+    pub(crate) fn handshake_timeout(&self) -> DownCause {
+        match self.layers.as_ref().map_or(Stage::Open, |layers| layers.stage()) {
+            Stage::Proxy => DownCause::ProxyTimeout,
+            #[cfg(feature = "tls")]
+            Stage::Tls => DownCause::TlsTimeout,
+            Stage::Open => DownCause::HandshakeTimeout,
+        }
+    }
+
+    /// What the TLS handshake agreed on.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_info(&self) -> Option<crate::tunnel::tls::TlsInfo> {
+        self.layers.as_ref().and_then(|layers| layers.tls_info())
+    }
+
+    /// The certificate that the peer proved to own, in DER.
+    pub(crate) fn peer_certificate(&self) -> Option<bytes::Bytes> {
+        #[cfg(feature = "tls")]
+        return self.tls_info().and_then(|info| info.peer_certificate);
+        #[cfg(not(feature = "tls"))]
+        None
     }
 
     /// Sends the beats that liveness asks for, and hands on the rest.

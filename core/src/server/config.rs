@@ -7,6 +7,8 @@ use alloc::sync::Arc;
 
 use crate::liveness::{LivenessConfig, Proof};
 use crate::session::QueueLimits;
+#[cfg(feature = "tls")]
+use crate::tunnel::tls::TlsServer;
 use crate::wire::{Wire, beat::Beat};
 
 /// A server's configuration. Made by [`ServerConfig::builder`].
@@ -16,6 +18,8 @@ pub struct ServerConfig<W: Wire = Beat> {
     pub(crate) shortest_interval: Duration,
     pub(crate) longest_interval: Duration,
     pub(crate) authenticate: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<TlsServer>,
     pub(crate) outbox: QueueLimits,
     pub(crate) inbox: QueueLimits,
     pub(crate) handshake_timeout: Duration,
@@ -41,6 +45,8 @@ where
                 shortest_interval: Duration::from_secs(1),
                 longest_interval: Duration::from_secs(600),
                 authenticate: false,
+                #[cfg(feature = "tls")]
+                tls: None,
                 outbox: QueueLimits::default(),
                 inbox: QueueLimits::default(),
                 handshake_timeout: Duration::from_secs(10),
@@ -61,6 +67,8 @@ impl<W: Wire> Clone for ServerConfig<W> {
         Self {
             wire: self.wire.clone(),
             liveness: self.liveness.clone(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
             outbox: self.outbox.clone(),
             inbox: self.inbox.clone(),
             ..*self
@@ -99,6 +107,13 @@ impl<W: Wire> ServerConfigBuilder<W> {
     /// gets in. By default every device gets in: whoever knows a device id can take that device's place.
     pub const fn authenticate(mut self) -> Self {
         self.config.authenticate = true;
+        self
+    }
+
+    /// Speaks TLS on every connection. Default: no TLS.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.config.tls = Some(tls);
         self
     }
 

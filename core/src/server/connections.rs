@@ -1,6 +1,7 @@
 //! Accepted connections: what they say, what they are told, and how they end. `presence` has the devices.
 
 use alloc::boxed::Box;
+use core::net::IpAddr;
 
 use super::{Admission, ConnectionId, Key, Server, ServerAction, ServerEvent, Stage};
 use crate::connection::{self, DownCause, DownReport, Heard};
@@ -15,7 +16,10 @@ impl<W: Wire> Server<W> {
         self.timers.remove(&mut accepted.filed);
         match (accepted.connection.expired(now), &accepted.stage) {
             (true, Stage::Parting) => self.remove(id),
-            (true, _) => self.part(now, id, DownCause::HandshakeTimeout, None),
+            (true, _) => {
+                let cause = accepted.connection.handshake_timeout();
+                self.part(now, id, cause, None);
+            }
             (false, _) => accepted.connection.handle_timeout(now),
         }
         self.settle(now, id);
@@ -78,10 +82,17 @@ impl<W: Wire> Server<W> {
     }
 
     pub(super) fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let (mut input, mut frames, mut greeted) = (bytes, 0, false);
-        if let Some(accepted) = self.connections.get_mut(id) {
-            accepted.connection.received(now);
+        let Some(accepted) = self.connections.get_mut(id) else { return };
+        let (plain, end) = accepted.connection.received(now, bytes);
+        self.hear(now, id, &plain);
+        match (end, self.connections.get(id).map(|accepted| &accepted.stage)) {
+            (None, _) | (_, None | Some(Stage::Parting)) => {}
+            (Some(cause), Some(_)) => self.part(now, id, cause, None),
         }
+    }
+
+    fn hear(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+        let (mut input, mut frames, mut greeted) = (bytes, 0, false);
         while let Some(accepted) = self.connections.get_mut(id) {
             let heard = match (&accepted.stage, accepted.connection.decode(&mut input)) {
                 (Stage::Parting, _) => return,
@@ -154,6 +165,7 @@ impl<W: Wire> Server<W> {
                 device: hello.device.clone(),
                 credentials: hello.credentials.clone(),
                 address: accepted.address,
+                certificate: accepted.connection.peer_certificate(),
             });
         }
     }
@@ -166,20 +178,24 @@ impl<W: Wire> Server<W> {
                 device: Some(hello.device.clone()),
                 address: accepted.address,
             });
-            self.say_goodbye(now, id, &Frame::Refuse(Box::new(goodbye)));
+            self.say_goodbye(now, id, Some(&Frame::Refuse(Box::new(goodbye))));
         }
     }
 
     /// Ends a connection and tells the device why, with `goodbye` or, without one, with what the cause says. If it is the
     /// device who ended it, there is nothing to tell.
     pub(super) fn part(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause, goodbye: Option<Goodbye>) {
-        let Some(goodbye) = goodbye.or_else(|| cause.farewell()) else { return self.lose(now, id, cause) };
+        let Some(accepted) = self.connections.get(id) else { return };
+        let farewell = goodbye.or_else(|| cause.farewell()).map(|goodbye| Frame::Goodbye(Box::new(goodbye)));
+        if farewell.is_none() && !cause.leaves_alert(accepted.connection.transmit()) {
+            return self.lose(now, id, cause);
+        }
         if self.detach(now, id, cause) {
-            self.say_goodbye(now, id, &Frame::Goodbye(Box::new(goodbye)));
+            self.say_goodbye(now, id, farewell.as_ref());
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, now: Timestamp, id: ConnectionId, farewell: &Frame) {
+    pub(super) fn say_goodbye(&mut self, now: Timestamp, id: ConnectionId, farewell: Option<&Frame>) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
         accepted.connection.close(now, farewell, self.config.close_timeout);
         self.enter_stage(id, Stage::Parting);
@@ -221,7 +237,12 @@ impl<W: Wire> Server<W> {
         let Some(mut accepted) = self.connections.remove(id) else { return };
         self.handshakes -= usize::from(accepted.stage.is_handshake());
         self.timers.remove(&mut accepted.filed);
-        if let Some(address) = accepted.address
+        self.per_address_gone(accepted.address);
+        self.actions.push_back(ServerAction::Disconnect(id));
+    }
+
+    pub(super) fn per_address_gone(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address
             && let Some(open) = self.per_address.get_mut(&address)
         {
             *open -= 1;
@@ -229,7 +250,6 @@ impl<W: Wire> Server<W> {
                 self.per_address.remove(&address);
             }
         }
-        self.actions.push_back(ServerAction::Disconnect(id));
     }
 
     pub(super) fn liveness_of(&mut self, id: ConnectionId) -> Option<&mut Liveness> {

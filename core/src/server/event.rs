@@ -53,6 +53,8 @@ pub enum ServerEvent {
         credentials: Credentials,
         /// Where it comes from, if the driver said so.
         address: Option<IpAddr>,
+        /// The certificate that it proved to own, in DER, if [`TlsServer`](crate::tunnel) asks for one.
+        certificate: Option<Bytes>,
     },
     /// A connection ended before any device got in with it.
     Rejected {
@@ -197,6 +199,8 @@ pub enum AcceptError {
     },
     /// The server is shutting down.
     Draining,
+    /// TLS could not begin; [`ServerEvent::Rejected`] says why.
+    Tls,
 }
 
 impl fmt::Display for AcceptError {
@@ -210,6 +214,7 @@ impl fmt::Display for AcceptError {
                 write!(f, "{limit} connections are in their handshake, which is the limit")
             }
             Self::Draining => f.write_str("the server is shutting down"),
+            Self::Tls => f.write_str("TLS could not begin"),
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::entropy::{Entropy, Prng};
 use crate::liveness::Evidence;
 use crate::session::{SendError, Ticket};
 use crate::time::{Deadline, Timestamp, wire_millis};
+use crate::tunnel::{LayerError, Layers};
 use crate::wire::beat::Beat;
 use crate::wire::{DeviceId, Goodbye, Hello, Reason, Wire};
 
@@ -164,11 +165,30 @@ impl<W: Wire> Server<W> {
             }
             *open += 1;
         }
+        let layers = match self.layers() {
+            Ok(layers) => layers,
+            Err(error) => {
+                self.per_address_gone(address);
+                self.events.push(ServerEvent::Rejected { cause: error.into(), device: None, address });
+                return Err(AcceptError::Tls);
+            }
+        };
         self.handshakes += 1;
-        let connection = Connection::open(&config.wire, now, config.handshake_timeout);
+        let connection = Connection::open(&self.config.wire, layers, now, self.config.handshake_timeout);
         let id = self.connections.insert(Accepted { connection, stage: Stage::Greeting, address, filed: None });
         self.settle(now, id);
         Ok(id)
+    }
+
+    #[cfg(feature = "tls")]
+    fn layers(&self) -> Result<Option<Box<Layers>>, LayerError> {
+        self.config.tls.as_ref().map(Layers::of_server).transpose()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with TLS it is not so")]
+    const fn layers(&self) -> Result<Option<Box<Layers>>, LayerError> {
+        Ok(None)
     }
 
     /// Takes what the driver saw of one connection.
@@ -239,7 +259,7 @@ impl<W: Wire> Server<W> {
     /// [`ServerInput::Written`]; more may follow then.
     #[must_use]
     pub fn transmit(&self, id: ConnectionId) -> &[u8] {
-        self.connections.get(id).map_or(&[], |accepted| accepted.connection.tx.chunk())
+        self.connections.get(id).map_or(&[], |accepted| accepted.connection.transmit())
     }
 
     /// Whether the driver should read this connection. `false` while its device's inbox is full.

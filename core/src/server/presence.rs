@@ -160,7 +160,7 @@ impl<W: Wire> Server<W> {
     fn replace(&mut self, now: Timestamp, earlier: ConnectionId) -> Option<Box<DownReport>> {
         let accepted = self.connections.get_mut(earlier)?;
         let report = DownReport { cause: DownCause::Replaced, evidence: accepted.connection.evidence(now) };
-        self.say_goodbye(now, earlier, &Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, ""))));
+        self.say_goodbye(now, earlier, Some(&Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, "")))));
         self.settle(now, earlier);
         Some(Box::new(report))
     }

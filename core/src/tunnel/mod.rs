@@ -5,15 +5,13 @@
 //! went, and knows no protocol. With the feature `tls`, `tls` speaks TLS in memory.
 
 mod host;
+mod layers;
 mod proxy;
 mod race;
 #[cfg(feature = "tls")]
-#[cfg_attr(
-    not(all(test, any(feature = "tls-ring", feature = "tls-aws-lc"))),
-    expect(dead_code, unused_imports, reason = "connections do not use the machine yet")
-)]
 pub mod tls;
 
 pub use host::{HostPort, HostPortError, NAME_LIMIT};
+pub(crate) use layers::{LayerError, Layers, Stage, Way};
 pub use proxy::{LOGIN_LIMIT, Proxy, ProxyError, ProxyReply, ProxyUrlError, REASON_LIMIT};
 pub use race::{ATTEMPT_DELAY, MAX_ADDRESSES, Race, RaceAction};
