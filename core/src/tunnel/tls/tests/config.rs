@@ -111,6 +111,15 @@ fn a_server_name_that_is_none_is_refused() {
     assert_eq!(builder.build().unwrap_err(), TlsConfigError::BadServerName { name: "gate example".to_string() });
 }
 
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+#[test]
+fn early_data_is_turned_off_in_a_foreign_configuration() {
+    let ours = super::pair::server(&Authority::new("Test CA").identity("gate.example"));
+    let mut config = (*ours.config).clone();
+    config.max_early_data_size = 1000;
+    assert_eq!(TlsServer::from_rustls(config.into()).config.max_early_data_size, 0);
+}
+
 #[test]
 fn no_key_is_printed() {
     let authority = Authority::new("Test CA");

@@ -182,6 +182,7 @@ fn close_notify_ends_one_direction_and_tells_the_peer() {
         pair.server.receive(b"nor is this");
         assert_eq!((pair.server.error.take(), pair.server.plain.as_slice()), (None, b"last words".as_slice()));
         assert!(pair.server.tls.peer_closed() && !pair.client.tls.peer_closed());
+        assert_eq!(pair.server.tls.buffered(), 0, "what follows is not kept");
 
         assert_eq!(pair.server.tls.write(b"answer"), 6, "the other direction is still open");
         pair.server.tls.close();
