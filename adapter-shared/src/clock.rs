@@ -14,11 +14,25 @@ use keepbeat_core::time::Timestamp;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock;
 
+#[cfg(feature = "test-clock")]
+static SKIPPED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
 impl Clock {
     /// The current moment, in nanoseconds. Compare it with the timestamps of events.
     #[must_use]
     pub fn now() -> Timestamp {
+        #[cfg(feature = "test-clock")]
+        return Timestamp::from_nanos(nanos().saturating_add(SKIPPED.load(std::sync::atomic::Ordering::SeqCst)));
+        #[cfg(not(feature = "test-clock"))]
         Timestamp::from_nanos(nanos())
+    }
+
+    /// Moves the clock of this process forward, as a suspend of the machine does. For tests of adapters.
+    #[cfg(feature = "test-clock")]
+    pub fn skip(gap: std::time::Duration) {
+        let nanos = u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX);
+        SKIPPED.fetch_add(nanos, std::sync::atomic::Ordering::SeqCst);
+        crate::suspend::look_now();
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`clock`] | [`clock::Clock`], which counts suspend | every adapter |
 //! | [`socket`], [`random`] | sockets, seeds and entropy | every adapter |
 //! | [`pump`] | moves bytes between a socket and a machine of the core | every adapter |
+//! | [`suspend`] | wakes drivers after the machine was suspended | async adapters |
 //! | [`link`] | [`Link`], its builder, and the turns of its driver | async adapters |
 //! | [`listener`] | [`Listener`], its builder, and the turns of its driver | async adapters |
 
@@ -20,6 +21,7 @@ pub mod pump;
 pub mod random;
 pub mod socket;
 mod stream;
+pub mod suspend;
 
 pub use link::Link;
 pub use listener::Listener;

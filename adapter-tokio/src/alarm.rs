@@ -2,13 +2,9 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use keepbeat_core::time::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until};
-
-/// The runtime's timers stand still while the machine is suspended. A wake at least this often notices it.
-const CAP: Duration = Duration::from_secs(15);
 
 /// A reused timer of the runtime.
 #[derive(Default)]
@@ -19,12 +15,10 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Makes sure that the task wakes at `due`, or at the cap; disarms at `None`. Never early: the runtime rounds up.
+    /// Makes sure that the task wakes at `due`; disarms at `None`. Never early: the runtime rounds up. Not while the machine
+    /// is suspended; who notices that disarms first.
     pub(crate) fn arm(&mut self, cx: &mut Context<'_>, now: Timestamp, due: Option<Timestamp>) {
-        let Some(at) = due else {
-            (self.sleep, self.due) = (None, None);
-            return;
-        };
+        let Some(at) = due else { return self.disarm() };
         if at <= now {
             cx.waker().wake_by_ref();
             return;
@@ -32,18 +26,22 @@ impl Alarm {
         loop {
             if self.due != due {
                 self.due = due;
-                self.set(at.since(now).min(CAP));
+                self.set(at.since(now));
             }
             let Some(sleep) = &mut self.sleep else { return };
             match sleep.as_mut().poll(cx) {
                 Poll::Pending => return,
-                // It rang for the cap, or for a moment that has come and was dealt with.
+                // It rang for a moment that has come and was dealt with.
                 Poll::Ready(()) => self.due = None,
             }
         }
     }
 
-    fn set(&mut self, wait: Duration) {
+    pub(crate) fn disarm(&mut self) {
+        (self.sleep, self.due) = (None, None);
+    }
+
+    fn set(&mut self, wait: std::time::Duration) {
         let target = Instant::now() + wait;
         match &mut self.sleep {
             Some(sleep) => sleep.as_mut().reset(target),

@@ -165,6 +165,9 @@ impl Socket {
 
     fn arm(&mut self, cx: &mut Context<'_>, turn: &Turn<'_>) {
         let race = self.attempt.as_ref().and_then(Attempt::poll_timeout);
+        if turn.resumed() {
+            self.alarm.disarm();
+        }
         self.alarm.arm(cx, turn.now(), turn.deadline().into_iter().chain(race).min());
     }
 }

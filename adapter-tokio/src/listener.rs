@@ -83,6 +83,9 @@ impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut turn = self.listener.begin(cx);
         Self::turn(cx, &mut turn);
+        if turn.resumed() {
+            self.alarm.disarm();
+        }
         self.alarm.arm(cx, turn.now(), turn.deadline());
         turn.finish()
     }

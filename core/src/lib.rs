@@ -31,7 +31,8 @@
 //! 3. Call `handle_timeout` when `now` has reached the deadline. The runtime's timer is only an alarm clock: its firing
 //!    decides nothing. Early, late and repeated calls are safe.
 //! 4. Drain `poll_action` to `None` and let the application take its events. Then arm one alarm from `poll_timeout`, or
-//!    disarm it at `None`. Round waits up. Cap the alarm (15 s), so that a suspend is noticed.
+//!    disarm it at `None`. Round waits up. Notice a suspend within 15 s of its end: cap the alarm, or have one watcher
+//!    wake all drivers, which then arm anew.
 //! 5. Report bytes as written when the operating system took them, not before. Never wait for a write, a name look-up or a
 //!    handshake where timers run.
 //! 6. Every result of input and output is an input: partial writes, end of file, errors. Retry nothing, judge nothing.

@@ -14,6 +14,7 @@ use super::{BoxFuture, Link, LinkDriver, Provider};
 use crate::clock::Clock;
 use crate::random::seed;
 use crate::socket::SocketOptions;
+use crate::suspend;
 
 /// Opens a link with more options. `L` is the adapter's own link.
 #[must_use]
@@ -130,6 +131,7 @@ impl<L: From<Link>> LinkBuilder<L> {
         }
         client.open(Clock::now());
         let shared = Arc::new(Shared::new(client));
+        suspend::watch(&shared);
         let link = LinkDriver::new(shared.clone());
         let Self { options, provider, .. } = self;
         let address = hop.unwrap_or(self.address);

@@ -12,6 +12,7 @@ use keepbeat_core::time::Timestamp;
 
 use crate::clock::Clock;
 use crate::pump::Traffic;
+use crate::suspend::Sleeper;
 
 /// Nobody waits while holding the lock.
 pub(super) struct Shared {
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) driver: Option<Waker>,
     /// The application did something since the driver's last turn.
     pub(super) asked: bool,
+    /// The machine was suspended since the driver's last turn.
+    pub(super) resumed: bool,
     /// The application dropped the link.
     pub(super) dropped: bool,
     /// The runtime dropped the driver.
@@ -47,6 +50,7 @@ impl Shared {
                 client,
                 driver: None,
                 asked: false,
+                resumed: false,
                 dropped: false,
                 orphaned: false,
                 closings: 0,
@@ -100,6 +104,14 @@ impl Shared {
         self.events.notify(usize::MAX);
         self.room.notify(usize::MAX);
         self.over.notify(usize::MAX);
+    }
+}
+
+impl Sleeper for Shared {
+    fn wake_up(&self) {
+        let mut state = self.lock();
+        state.resumed = true;
+        wake(state);
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Turn<'a> {
     /// Messages not acknowledged before.
     waiting: usize,
     asked: bool,
+    resumed: bool,
     /// Whether anything happened at all.
     busy: bool,
 }
@@ -55,8 +56,9 @@ impl LinkDriver {
             none => *none = Some(cx.waker().clone()),
         }
         let asked = std::mem::take(&mut state.asked);
+        let resumed = std::mem::take(&mut state.resumed);
         let waiting = state.client.unacknowledged();
-        Turn { shared: &self.shared, state, now, waiting, asked, busy: asked }
+        Turn { shared: &self.shared, state, now, waiting, asked, resumed, busy: asked }
     }
 }
 
@@ -72,6 +74,12 @@ impl Turn<'_> {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Whether the machine was suspended since the last turn: timers that were set before are late by as much.
+    #[must_use]
+    pub const fn resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Reports how an attempt went. Returns the stream if there is one now.

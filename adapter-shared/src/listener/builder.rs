@@ -16,6 +16,7 @@ use crate::link::BoxFuture;
 use crate::random::{entropy, seed};
 use crate::socket::{SocketOptions, listen};
 use crate::stream::Stream;
+use crate::suspend;
 
 /// Binds a listener with more options. `L` is the adapter's own listener.
 #[must_use]
@@ -53,6 +54,7 @@ impl NewListener {
     pub fn with<L: Send + 'static, S: Stream>(self, listener: L) -> (Listener, ListenerDriver<L, S>) {
         let sockets = Arc::new(Mutex::new(Sockets::new(listener, self.options)));
         let shared = Arc::new(Shared::new(self.server, sockets.clone()));
+        suspend::watch(&shared);
         (Listener { shared: shared.clone(), address: self.address }, ListenerDriver::new(shared, sockets))
     }
 }

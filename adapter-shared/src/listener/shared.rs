@@ -10,6 +10,7 @@ use keepbeat_core::time::Timestamp;
 use super::sockets::Close;
 use crate::clock::Clock;
 use crate::pump::Traffic;
+use crate::suspend::Sleeper;
 
 /// Nobody waits while holding the lock.
 pub(super) struct Shared {
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) driver: Option<Waker>,
     /// The application did something since the driver's last turn.
     pub(super) asked: bool,
+    /// The machine was suspended since the driver's last turn.
+    pub(super) resumed: bool,
     /// What the application's own calls made the server want.
     pub(super) actions: Vec<ServerAction>,
     /// Closed at once, or the runtime dropped the driver.
@@ -43,6 +46,7 @@ impl Shared {
                 server,
                 driver: None,
                 asked: false,
+                resumed: false,
                 actions: Vec::new(),
                 aborted: false,
                 traffic: Traffic::default(),
@@ -96,6 +100,14 @@ impl Shared {
         self.events.notify(usize::MAX);
         self.room.notify(usize::MAX);
         self.over.notify(usize::MAX);
+    }
+}
+
+impl Sleeper for Shared {
+    fn wake_up(&self) {
+        let mut state = self.lock();
+        state.resumed = true;
+        wake(state);
     }
 }
 

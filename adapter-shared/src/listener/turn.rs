@@ -25,6 +25,7 @@ pub struct ListenerTurn<'a, L, S> {
     state: MutexGuard<'a, State>,
     sockets: MutexGuard<'a, Sockets<L, S>>,
     now: Timestamp,
+    resumed: bool,
     /// Whether anything happened at all.
     busy: bool,
 }
@@ -44,7 +45,8 @@ impl<L, S: Stream> ListenerDriver<L, S> {
         }
         sockets.ready.watch(cx.waker());
         let busy = std::mem::take(&mut state.asked);
-        ListenerTurn { shared: &self.shared, state, sockets, now: Clock::now(), busy }
+        let resumed = std::mem::take(&mut state.resumed);
+        ListenerTurn { shared: &self.shared, state, sockets, now: Clock::now(), resumed, busy }
     }
 }
 
@@ -79,6 +81,12 @@ impl<L, S: Stream> ListenerTurn<'_, L, S> {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Whether the machine was suspended since the last turn: timers that were set before are late by as much.
+    #[must_use]
+    pub const fn resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Rules 2 and 5: reads and writes the connections that the runtime woke.
