@@ -53,3 +53,61 @@ impl Alarm {
         Pin::new(&mut self.timer).poll(cx).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use keepbeat_adapter::clock::Clock;
+
+    use super::*;
+
+    fn within(future: impl Future<Output = ()>) {
+        // The guard first, whose wake is not to be taken for the alarm's.
+        let guard = async {
+            Timer::after(Duration::from_secs(10)).await;
+            panic!("nobody was woken")
+        };
+        smol::block_on(smol::future::or(guard, future));
+    }
+
+    #[test]
+    fn an_alarm_is_never_early_however_near_it_is() {
+        let mut alarm = Alarm::default();
+        for micros in [0, 1, 20, 300, 4000, 50_000].into_iter().cycle().take(60) {
+            let start = Clock::now();
+            let due = start.after(Duration::from_nanos(1) + Duration::from_micros(micros));
+            let mut turns = 0;
+            within(poll_fn(|cx| {
+                turns += 1;
+                if turns > 1 {
+                    return Poll::Ready(());
+                }
+                alarm.arm(cx, start, Some(due));
+                Poll::Pending
+            }));
+            let now = Clock::now();
+            assert!(now >= due, "early by {:?}", due.since(now));
+        }
+    }
+
+    #[test]
+    fn an_alarm_that_is_disarmed_or_moved_does_not_ring_for_what_was() {
+        let mut alarm = Alarm::default();
+        let soon = Clock::now().after(Duration::from_millis(100));
+        let later = Clock::now().after(Duration::from_millis(200));
+        let mut turns = 0;
+        within(poll_fn(|cx| {
+            turns += 1;
+            let now = Clock::now();
+            if now >= later {
+                return Poll::Ready(());
+            }
+            alarm.arm(cx, now, Some(soon));
+            alarm.arm(cx, now, None);
+            alarm.arm(cx, now, Some(later));
+            Poll::Pending
+        }));
+        assert_eq!(turns, 2);
+    }
+}

@@ -97,3 +97,119 @@ pub(crate) fn resolve(address: String) -> BoxFuture<io::Result<Vec<SocketAddr>>>
 pub(crate) fn spawn(driver: BoxFuture<()>) {
     smol::spawn(driver).detach();
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::time::Duration;
+
+    use keepbeat_adapter::Stream as _;
+
+    use super::*;
+
+    fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        far.set_nodelay(true).unwrap();
+        (Stream::new(Async::new(listener.accept().unwrap().0).unwrap()), far)
+    }
+
+    fn within<T>(future: impl Future<Output = T>) -> T {
+        // The guard first, whose wake is not to be taken for the socket's.
+        let guard = async {
+            smol::Timer::after(Duration::from_secs(10)).await;
+            panic!("nobody was woken")
+        };
+        smol::block_on(smol::future::or(guard, future))
+    }
+
+    /// Reads as a turn does, until there is nothing now.
+    fn turn(stream: &mut Stream, cx: &mut Context<'_>) -> (usize, bool) {
+        let (mut count, mut buffer) = (0, [0; 100]);
+        loop {
+            match stream.read(cx, &mut buffer) {
+                Ok(0) => return (count, true),
+                Ok(more) => count += more,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return (count, false);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_right_behind_the_last_bytes_is_not_missed() {
+        let (mut near, mut far) = pair();
+        far.write_all(b"the last").unwrap();
+        drop(far);
+        let (mut got, mut turns) = (0, 0);
+        within(poll_fn(|cx| {
+            let (count, ended) = turn(&mut near, cx);
+            (got, turns) = (got + count, turns + 1);
+            if ended { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        assert_eq!(got, 8);
+        assert!(turns <= 2, "{turns} turns");
+    }
+
+    #[test]
+    fn every_arrival_gives_one_turn_and_none_is_missed() {
+        const ROUNDS: usize = 5000;
+        let (mut near, mut far) = pair();
+        let echo = std::thread::spawn(move || {
+            for _ in 0..ROUNDS {
+                far.write_all(b"x").unwrap();
+                far.read_exact(&mut [0]).unwrap();
+            }
+        });
+        let (mut got, mut turns) = (0, 0);
+        within(poll_fn(|cx| {
+            let (count, ended) = turn(&mut near, cx);
+            (got, turns) = (got + count, turns + 1);
+            for _ in 0..count {
+                assert_eq!(near.write(cx, b"y").unwrap(), 1);
+            }
+            if ended { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        echo.join().unwrap();
+        assert_eq!(got, ROUNDS);
+        assert!(turns <= ROUNDS + ROUNDS / 10, "{turns} turns for {ROUNDS} arrivals");
+    }
+
+    #[test]
+    fn a_full_socket_takes_more_once_the_peer_has_read() {
+        const ALL: usize = 20_000_000;
+        let (mut near, mut far) = pair();
+        let (mut sent, mut turns) = (0, 0_usize);
+        let chunk = vec![7; 64 << 10];
+        // Nothing is read before the socket is full.
+        let (full, is_full) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            is_full.recv().unwrap();
+            let mut buffer = vec![0; 64 << 10];
+            let mut got = 0;
+            while got < ALL {
+                got += far.read(&mut buffer).unwrap();
+            }
+            got
+        });
+        within(poll_fn(|cx| {
+            turns += 1;
+            while sent < ALL {
+                match near.write(cx, &chunk[..chunk.len().min(ALL - sent)]) {
+                    Ok(count) => sent += count,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                        full.send(()).unwrap();
+                        return Poll::Pending;
+                    }
+                }
+            }
+            Poll::Ready(())
+        }));
+        assert_eq!(reader.join().unwrap(), ALL);
+        assert!(turns > 1 && turns < ALL / 1000, "{turns} turns");
+    }
+}
