@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_lite::future;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::runtime::adapter::core::DownCause;
 use crate::runtime::adapter::core::client::ClientConfigBuilder;
@@ -123,6 +123,9 @@ pub async fn offline(listener: &Listener) -> DownCause {
     .await
 }
 
+/// A relay takes no more than so many bytes ahead, so that what is written moves on steadily.
+const BUFFER: usize = 64 << 10;
+
 /// A relay between a link and its listener that can turn into a black hole, and can be slow. It has threads of its own,
 /// so that it needs no runtime and holds none up.
 pub struct Relay {
@@ -142,6 +145,8 @@ struct Control {
 impl Relay {
     pub fn to(upstream: SocketAddr, rate: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // What it accepts inherits this.
+        SockRef::from(&listener).set_recv_buffer_size(BUFFER).unwrap();
         let address = listener.local_addr().unwrap();
         let control = Arc::new(Control {
             rate,
@@ -181,10 +186,9 @@ impl Drop for Relay {
     }
 }
 
-/// A connection that does not take much ahead.
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_recv_buffer_size(64 << 10)?;
+    socket.set_recv_buffer_size(BUFFER)?;
     socket.connect(&address.into())?;
     Ok(socket.into())
 }
