@@ -137,7 +137,8 @@ fn whatever_a_link_waits_for_holds_its_newest_waker() {
         let faults = missing(&link, driver, life(&link, listener, &relay)).await;
         assert_eq!(faults, Vec::<String>::new());
         let Traffic { wakes, empty_turns, .. } = link.traffic();
-        assert!(empty_turns * 5 <= wakes, "{empty_turns} of {wakes} turns had nothing to do");
+        // The first turn, and what a runtime reports twice when a socket is new.
+        assert!(empty_turns <= 3 + wakes / 5, "{empty_turns} of {wakes} turns had nothing to do");
     });
 }
 
@@ -194,7 +195,8 @@ fn whatever_a_listener_waits_for_holds_its_newest_waker() {
         within(future::or(application, watched)).await;
         assert_eq!(faults.into_inner().unwrap(), Vec::<String>::new());
         let Traffic { wakes, empty_turns, .. } = listener.traffic();
-        assert!(empty_turns * 5 <= wakes, "{empty_turns} of {wakes} turns had nothing to do");
+        // The first turn, and what a runtime reports twice when a socket is new.
+        assert!(empty_turns <= 3 + wakes / 5, "{empty_turns} of {wakes} turns had nothing to do");
     });
 }
 
