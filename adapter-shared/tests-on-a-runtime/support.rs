@@ -2,19 +2,23 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
 
 use std::future::Future;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
-use keepbeat_tokio::core::client::ClientConfigBuilder;
-use keepbeat_tokio::core::liveness::LivenessConfig;
-use keepbeat_tokio::core::reconnect::ReconnectConfig;
-use keepbeat_tokio::core::server::ServerConfigBuilder;
-use keepbeat_tokio::{ClientConfig, DeviceId, Event, Link, Listener, ServerConfig, ServerEvent};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
+use futures_lite::future;
+use socket2::{Domain, Socket, Type};
+
+use crate::runtime::adapter::core::DownCause;
+use crate::runtime::adapter::core::client::ClientConfigBuilder;
+use crate::runtime::adapter::core::liveness::LivenessConfig;
+use crate::runtime::adapter::core::reconnect::ReconnectConfig;
+use crate::runtime::adapter::core::server::ServerConfigBuilder;
+use crate::runtime::adapter::{ClientConfig, DeviceId, Event, Link, Listener, ServerConfig, ServerEvent};
+use crate::runtime::sleep;
 
 /// Longer than anything here takes, and shorter than the alarm's cap of 15 s: no test may need the cap.
 pub const GUARD: Duration = Duration::from_secs(14);
@@ -51,7 +55,15 @@ pub fn link(listener: &Listener, config: ClientConfigBuilder) -> Link {
 }
 
 pub async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(GUARD, future).await.expect("it takes too long")
+    within_limit(GUARD, future).await
+}
+
+pub async fn within_limit<F: Future>(limit: Duration, future: F) -> F::Output {
+    future::or(future, async {
+        sleep(limit).await;
+        panic!("it takes too long")
+    })
+    .await
 }
 
 /// The first event of the link for which `pick` gives something.
@@ -102,36 +114,54 @@ pub async fn server_message(listener: &Listener) -> u32 {
     .await
 }
 
-/// A relay between a link and its listener that can turn into a black hole, and can be slow.
+/// The first `Offline` of the listener, and why.
+pub async fn offline(listener: &Listener) -> DownCause {
+    server_until(listener, |event| match event {
+        ServerEvent::Offline { report, .. } => Some(report.cause),
+        _ => None,
+    })
+    .await
+}
+
+/// A relay between a link and its listener that can turn into a black hole, and can be slow. It has threads of its own,
+/// so that it needs no runtime and holds none up.
 pub struct Relay {
     pub address: SocketAddr,
     control: Arc<Control>,
-    _tasks: JoinSet<()>,
 }
 
 struct Control {
-    black_hole: AtomicBool,
     /// Bytes per second in each direction; 0 for as fast as it goes.
-    rate: AtomicU64,
+    rate: u64,
+    black_hole: AtomicBool,
+    over: AtomicBool,
+    /// Open for as long as the relay is there, whatever became of their threads.
+    sockets: Mutex<Vec<TcpStream>>,
 }
 
 impl Relay {
-    pub async fn to(upstream: SocketAddr, rate: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub fn to(upstream: SocketAddr, rate: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let control = Arc::new(Control { black_hole: AtomicBool::new(false), rate: AtomicU64::new(rate) });
+        let control = Arc::new(Control {
+            rate,
+            black_hole: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            sockets: Mutex::default(),
+        });
         let shared = control.clone();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut pumps = JoinSet::new();
-            while let Ok((near, _)) = listener.accept().await {
-                let socket = TcpSocket::new_v4().unwrap();
-                socket.set_recv_buffer_size(64 << 10).unwrap();
-                let Ok(far) = socket.connect(upstream).await else { continue };
-                pumps.spawn(relay(near, far, shared.clone()));
+        thread::spawn(move || {
+            while let Ok((near, _)) = listener.accept() {
+                if shared.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Ok(far) = connect(upstream) {
+                    relay(&near, &far, &shared);
+                    shared.sockets.lock().unwrap().extend([near, far]);
+                }
             }
         });
-        Self { address, control, _tasks: tasks }
+        Self { address, control }
     }
 
     /// From now on everything vanishes, and no connection ends.
@@ -140,26 +170,46 @@ impl Relay {
     }
 }
 
-async fn relay(mut near: TcpStream, mut far: TcpStream, control: Arc<Control>) {
-    let (near_in, near_out) = near.split();
-    let (far_in, far_out) = far.split();
-    tokio::join!(pump(near_in, far_out, &control), pump(far_in, near_out, &control));
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.control.over.store(true, Ordering::SeqCst);
+        // So that the threads see it.
+        drop(TcpStream::connect(self.address));
+        for socket in self.control.sockets.lock().unwrap().drain(..) {
+            drop(socket.shutdown(Shutdown::Both));
+        }
+    }
 }
 
-async fn pump(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, control: &Control) {
+/// A connection that does not take much ahead.
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_recv_buffer_size(64 << 10)?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
+}
+
+fn relay(near: &TcpStream, far: &TcpStream, control: &Arc<Control>) {
+    for (from, to) in [(near, far), (far, near)] {
+        let (from, to, control) = (from.try_clone().unwrap(), to.try_clone().unwrap(), control.clone());
+        thread::spawn(move || pump(from, to, &control));
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, control: &Control) {
     let mut buffer = vec![0; 32 << 10];
-    while let Ok(count) = from.read(&mut buffer).await {
+    while let Ok(count) = from.read(&mut buffer) {
         if control.black_hole.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+            return;
         }
-        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+        if count == 0 || to.write_all(&buffer[..count]).is_err() {
             break;
         }
-        let rate = control.rate.load(Ordering::SeqCst);
-        if rate > 0 {
-            tokio::time::sleep(Duration::from_secs_f64(count as f64 / rate as f64)).await;
+        if control.rate > 0 {
+            #[expect(clippy::disallowed_methods, reason = "it makes the path slow; nothing is waited for")]
+            thread::sleep(Duration::from_secs_f64(count as f64 / control.rate as f64));
         }
     }
     // The other direction may still have something to say.
-    drop(to.shutdown().await);
+    drop(to.shutdown(Shutdown::Write));
 }

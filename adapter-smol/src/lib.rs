@@ -1,0 +1,57 @@
+//! Heartbeats, dead-peer detection and reconnection on smol.
+//!
+//! A [`Link`] is one device's link to a server, across as many connections as it takes. A [`Listener`] is the other side:
+//! very many devices. What they decide is decided in [`keepbeat_core`]; this crate reads the clock, moves the bytes and
+//! sets one alarm.
+//!
+//! ```no_run
+//! use keepbeat_smol::{ClientConfig, DeviceId, Event, Link};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ClientConfig::builder(DeviceId::new("thermometer-7")?).build()?;
+//! let link = Link::open("gateway.example:7411", config);
+//! link.send("21.5").await?;
+//! while let Some(event) = link.next_event().await {
+//!     match event {
+//!         Event::Up { resumed, .. } => println!("up, resumed: {resumed}"),
+//!         Event::Message(payload) => println!("the server says {payload:?}"),
+//!         Event::Down { report, retry_at, .. } => println!("down: {report}; next attempt: {retry_at:?}"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `link` | [`Link`], and the task that drives it |
+//! | `listener` | [`Listener`], and the task that drives it |
+//! | `stream`, `alarm` | smol's sockets and timers, as both tasks use them |
+//!
+//! What is the same on every runtime is in [`keepbeat_adapter`].
+//!
+//! The methods of both take `&self` and may be called from any task or thread. Every `async` method may be dropped before
+//! it is done; nothing is lost then.
+
+#![forbid(unsafe_code)]
+
+mod alarm;
+mod link;
+mod listener;
+mod stream;
+
+pub use link::{Link, LinkBuilder};
+pub use listener::{Listener, ListenerBuilder};
+
+pub use keepbeat_adapter::clock;
+pub use keepbeat_adapter::link::OpenError;
+pub use keepbeat_adapter::pump::Traffic;
+pub use keepbeat_adapter::socket::SocketOptions;
+pub use keepbeat_core as core;
+pub use keepbeat_core::client::{ClientConfig, Event, LinkState};
+pub use keepbeat_core::reconnect::Hint;
+pub use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
+pub use keepbeat_core::session::{SendError, Ticket};
+pub use keepbeat_core::time::Timestamp;
+pub use keepbeat_core::wire::DeviceId;

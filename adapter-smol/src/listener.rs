@@ -1,0 +1,99 @@
+//! Very many devices of a server, and the task behind them. The numbers are those of the driver contract in the docs of
+//! [`keepbeat_core`].
+
+use std::future::poll_fn;
+use std::io;
+use std::net::TcpListener;
+use std::ops::Deref;
+use std::task::{Context, Poll};
+
+use keepbeat_adapter::link::BoxFuture;
+use keepbeat_adapter::listener::{Adopted, ListenerDriver, ListenerRuntime, ListenerTurn, NewListener};
+use keepbeat_core::server::ServerConfig;
+use smol::Async;
+
+use crate::alarm::Alarm;
+use crate::stream::{Stream, accept, resolve, spawn};
+
+/// A listening socket and all devices that came through it.
+///
+/// One task in the background drives it. Dropping the listener closes all at once, without a word, like
+/// [`abort`](keepbeat_adapter::Listener::abort); [`drain`](keepbeat_adapter::Listener::drain) is the polite end. Its methods
+/// are those of [`keepbeat_adapter::Listener`], the same on every runtime.
+#[derive(Debug)]
+pub struct Listener(keepbeat_adapter::Listener);
+
+/// Binds a [`Listener`] with more options. Made by [`Listener::builder`].
+pub type ListenerBuilder = keepbeat_adapter::listener::ListenerBuilder<Listener>;
+
+impl Listener {
+    /// Listens on `address`, a host and port, and lets devices in. See [`Listener::builder`] for more options.
+    ///
+    /// The task runs on smol's own threads, like all of [`smol::spawn`]; for an executor of yours, use
+    /// [`ListenerBuilder::build`].
+    ///
+    /// # Errors
+    /// The operating system's: the address is taken, or not ours.
+    pub async fn bind(address: impl ToString, config: ServerConfig) -> io::Result<Self> {
+        Self::builder(config).bind(address).await
+    }
+
+    /// A listener with more options.
+    pub fn builder(config: ServerConfig) -> ListenerBuilder {
+        ListenerBuilder::new(config, ListenerRuntime { resolve, adopt, spawn })
+    }
+}
+
+impl From<keepbeat_adapter::Listener> for Listener {
+    fn from(listener: keepbeat_adapter::Listener) -> Self {
+        Self(listener)
+    }
+}
+
+impl From<Listener> for keepbeat_adapter::Listener {
+    fn from(listener: Listener) -> Self {
+        listener.0
+    }
+}
+
+impl Deref for Listener {
+    type Target = keepbeat_adapter::Listener;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+struct Driver {
+    listener: ListenerDriver<Async<TcpListener>, Stream>,
+    alarm: Alarm,
+}
+
+fn adopt(socket: TcpListener) -> io::Result<Adopted> {
+    let socket = Async::new_nonblocking(socket)?;
+    Ok(Box::new(|new: NewListener| {
+        let (handle, listener) = new.with(socket);
+        let mut driver = Driver { listener, alarm: Alarm::default() };
+        (handle, Box::pin(poll_fn(move |cx| driver.poll(cx))) as BoxFuture<()>)
+    }))
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut turn = self.listener.begin(cx);
+        Self::turn(cx, &mut turn);
+        self.alarm.arm(cx, turn.now(), turn.deadline());
+        turn.finish()
+    }
+
+    fn turn(cx: &mut Context<'_>, turn: &mut ListenerTurn<'_, Async<TcpListener>, Stream>) {
+        // 2. Input before timeouts.
+        turn.accept(cx, accept);
+        turn.on_woken(cx);
+        turn.drain();
+        // 3. The clock decides, not the alarm.
+        turn.on_due();
+        // 4. and 5. What came of it.
+        turn.drain();
+    }
+}
