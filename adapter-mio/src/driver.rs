@@ -172,7 +172,8 @@ impl Driver {
     }
 
     /// How long to poll at most until the next turn: rounded up to whole milliseconds, at most 15 s; zero if there is
-    /// something to do already. `None` if only an event of the `Poll` can change anything.
+    /// something to do already. `None` if only an event of the `Poll` can change anything. Events that were not taken do not
+    /// shorten it: take them first.
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {
         let Self { sockets, links, listeners, .. } = self;

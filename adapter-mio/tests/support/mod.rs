@@ -82,15 +82,16 @@ impl Bench {
     pub fn turn_until<T>(&mut self, mut done: impl FnMut(&mut Self) -> Option<T>) -> T {
         let begin = Clock::now();
         loop {
+            // Before the wait, too: a turn may have been had elsewhere.
+            while let Some(event) = self.driver().next_event() {
+                self.events.push_back(event);
+            }
             if let Some(result) = done(self) {
                 return result;
             }
             let left = GUARD.saturating_sub(Clock::now().since(begin));
             assert!(!left.is_zero(), "it takes too long; untaken events: {:?}", self.events);
             self.event_loop.turn(Some(left)).unwrap();
-            while let Some(event) = self.driver().next_event() {
-                self.events.push_back(event);
-            }
         }
     }
 
