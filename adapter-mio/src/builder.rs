@@ -37,9 +37,13 @@ impl LinkBuilder {
 
     /// Opens the link. The first attempt begins in the driver's next turn.
     pub fn open(self, driver: &mut Driver) -> LinkId {
+        let hop = self.config.proxy().map(|proxy| proxy.address().to_string());
         let mut client = Client::new(self.config, seed());
+        if let Ok(server) = self.address.parse() {
+            client = client.to_server(server);
+        }
         client.open(Clock::now());
-        LinkId(driver.links.open(client, self.address.into(), self.options))
+        LinkId(driver.links.open(client, hop.unwrap_or(self.address).into(), self.options))
     }
 }
 

@@ -114,6 +114,13 @@ impl<'a> LinkMut<'a> {
         self.client()?.evidence(Clock::now())
     }
 
+    /// What the TLS handshake of the current connection agreed on.
+    #[cfg(any(feature = "tls", feature = "tls-aws-lc"))]
+    #[must_use]
+    pub fn tls(&self) -> Option<keepbeat_core::tunnel::tls::TlsInfo> {
+        self.client()?.tls()
+    }
+
     /// Messages accepted and not yet acknowledged.
     #[must_use]
     pub fn unacknowledged(&self) -> usize {

@@ -79,4 +79,7 @@ pub use keepbeat_core::reconnect::Hint;
 pub use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
 pub use keepbeat_core::session::{SendError, Ticket};
 pub use keepbeat_core::time::Timestamp;
+#[cfg(any(feature = "tls", feature = "tls-aws-lc"))]
+pub use keepbeat_core::tunnel::tls::{TlsClient, TlsServer};
+pub use keepbeat_core::tunnel::{HostPort, Proxy};
 pub use keepbeat_core::wire::DeviceId;
