@@ -1,6 +1,5 @@
 //! The command line: what can be said, and how its values are read.
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +9,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoArgs;
+use crate::endpoint::Endpoint;
 
 /// Heartbeats, dead-peer detection and reconnection on the command line.
 #[derive(Debug, Parser)]
@@ -34,9 +34,11 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one, and the first line of output says which
-    #[arg(value_name = "beat://ADDRESS:PORT")]
+    /// Where to listen; port 0 takes a free one, and the first line of output says which. beats:// speaks TLS
+    #[arg(value_name = "beat[s]://ADDRESS:PORT")]
     pub(crate) endpoint: Endpoint,
+    #[command(flatten)]
+    pub(crate) tls: ServerTlsArgs,
     /// Let in only the devices in this file, with their credentials: a line each, `device-id credentials`; lines that
     /// begin with # are comments. Without it, everybody gets in
     #[arg(long, value_name = "FILE")]
@@ -61,11 +63,49 @@ pub(crate) struct ServeArgs {
     pub(crate) spread: Duration,
 }
 
+/// The certificates of a server.
+#[derive(Debug, Args)]
+pub(crate) struct ServerTlsArgs {
+    /// beats://: our certificate, and those between it and the root (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// beats://: the private key of --cert (PEM, not encrypted)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// beats://: let in only clients with a certificate that one of these roots has signed (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// The certificates of a client.
+#[derive(Debug, Args)]
+pub(crate) struct ClientTlsArgs {
+    /// beats://: trust these roots (PEM) instead of those that this machine trusts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// beats://: our certificate, for a server that asks for one (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// beats://: the private key of --cert (PEM, not encrypted)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// beats://: expect this name in the server's certificate, instead of HOST
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The server
-    #[arg(value_name = "beat://HOST:PORT")]
+    /// The server; beats:// speaks TLS with it
+    #[arg(value_name = "beat[s]://HOST:PORT")]
     pub(crate) endpoint: Endpoint,
+    #[command(flatten)]
+    pub(crate) tls: ClientTlsArgs,
+    /// Go through this proxy: http://[USER:PASSWORD@]HOST:PORT, or socks5:// alike. Other users of this machine can read
+    /// arguments: prefer the environment for a password
+    // As text: clap would print a URL that it cannot read, with the password.
+    #[arg(long, value_name = "URL", env = "KEEPBEAT_PROXY", hide_env_values = true)]
+    pub(crate) proxy: Option<String>,
     /// The device that this link speaks for [default: HOSTNAME-PID]
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
@@ -104,7 +144,7 @@ Times are a number and a unit: 200ms, 5s, 1.5m, 1h.
 Exit codes:
   0  done: closed, drained, or everything acknowledged at the end of stdin; demo: all as promised
   1  failed: the link gave up, or the address cannot be listened on; demo: not as promised
-  2  bad usage: arguments, impossible configuration, the file of --auth, or a line above 1 MiB
+  2  bad usage: arguments, impossible configuration, a file that cannot be used, or a line above 1 MiB
 
 Examples:
   keepbeat demo
@@ -131,10 +171,11 @@ SIGTERM and SIGINT drain: every device is told when to come back, then the exit 
 Exit codes:
   0  drained
   1  the address cannot be listened on
-  2  bad usage: arguments, an impossible configuration, or the file of --auth
+  2  bad usage: arguments, an impossible configuration, or a file that cannot be used
 
 Examples:
   keepbeat serve beat://127.0.0.1:4800              accept everybody on this machine
+  keepbeat serve beats://0.0.0.0:4801 --cert gate.pem --key gate.key   speak TLS
   keepbeat serve 'beat://[::]:4800' --auth devices  accept the devices of a file, from everywhere
   keepbeat serve beat://127.0.0.1:0 --json          a free port, and JSON lines for a program";
 
@@ -144,64 +185,15 @@ At the end of stdin it waits until everything is acknowledged, then closes. SIGT
 
 Exit codes:
   0  closed, and after the end of stdin everything was acknowledged
-  1  the link gave up: credentials not accepted, or --max-attempts reached
-  2  bad usage: arguments, an impossible configuration, or a line above 1 MiB, which was skipped
+  1  the link gave up: credentials or a certificate not accepted, or --max-attempts reached
+  2  bad usage: arguments, an impossible configuration, a file that cannot be used, or a line above 1 MiB, which was skipped
 
 Examples:
   keepbeat connect beat://127.0.0.1:4800                    type lines, read their echoes
   seq 100 | keepbeat connect beat://127.0.0.1:4800          send 100 messages and leave
   keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice its death within 600 ms
+  keepbeat connect beats://gate.example:4801 --ca roots.pem --proxy http://proxy.example:3128
   KEEPBEAT_TOKEN=secret keepbeat connect beat://[::1]:4800 --id pump-7 --json";
-
-/// An address of the native protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    host: String,
-    port: u16,
-}
-
-impl Endpoint {
-    /// The form that name look-ups take: `host:port`, IPv6 in brackets.
-    pub(crate) fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "beat://{}:{}", self.host, self.port)
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let example = "give for example beat://127.0.0.1:4800 or beat://[::1]:4800";
-        let Some(rest) = text.strip_prefix("beat://") else {
-            return Err(format!("it does not begin with beat://; {example}"));
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let Some((host, port)) = rest.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')) else {
-            return Err(format!("it has no port; {example}"));
-        };
-        let port = match port.parse() {
-            Ok(number) if port.bytes().all(|byte| byte.is_ascii_digit()) => number,
-            _ => return Err(format!("its port is not a number from 0 to 65535; {example}")),
-        };
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let proper = match bracketed {
-            // A scope like %eth0 may follow.
-            Some(host) => host.split('%').next().is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
-            None if host.contains(':') => return Err(format!("an IPv6 address stands in brackets; {example}")),
-            None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
-        };
-        if !proper {
-            return Err(format!("its host is neither a name nor an address; {example}"));
-        }
-        Ok(Self { host: host.to_owned(), port })
-    }
-}
 
 /// The first and the longest step of the waits between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,38 +300,6 @@ mod tests {
         assert_eq!("1s..1s".parse(), Ok(Backoff { base: 1000 * MS, cap: 1000 * MS }));
         for text in ["500ms", "500ms..", "..30s", "30s..500ms", "500ms-30s", "500ms..30s..1m"] {
             assert!(text.parse::<Backoff>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_endpoint_is_a_host_and_a_port() {
-        for (text, address) in [
-            ("beat://127.0.0.1:4800", "127.0.0.1:4800"),
-            ("beat://localhost:0", "localhost:0"),
-            ("beat://gate.example.org:65535/", "gate.example.org:65535"),
-            ("beat://[::1]:4800", "[::1]:4800"),
-            ("beat://[fe80::1%eth0]:4800", "[fe80::1%eth0]:4800"),
-        ] {
-            let endpoint: Endpoint = text.parse().unwrap();
-            assert_eq!(endpoint.address(), address);
-            assert_eq!(endpoint.to_string(), text.trim_end_matches('/'));
-        }
-        for text in [
-            "127.0.0.1:4800",
-            "http://127.0.0.1:4800",
-            "beat://",
-            "beat://:4800",
-            "beat://localhost",
-            "beat://localhost:",
-            "beat://localhost:65536",
-            "beat://localhost:+80",
-            "beat://localhost:4800/path",
-            "beat://user@localhost:4800",
-            "beat://::1:4800",
-            "beat://[::1]",
-            "beat://[localhost]:4800",
-        ] {
-            assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }
 

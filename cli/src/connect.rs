@@ -5,10 +5,12 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use keepbeat_core::DownCause;
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
 use keepbeat_core::session::SendError;
+use keepbeat_core::tunnel::Proxy;
 use keepbeat_core::wire::DeviceId;
 use keepbeat_core::wire::beat::BeatConfig;
 use keepbeat_tokio::Link;
@@ -16,9 +18,11 @@ use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 
 use crate::args::{Backoff, ConnectArgs};
+use crate::endpoint::Endpoint;
 use crate::input::{self, Input};
 use crate::output::{Gone, Output, USAGE, coloured, complain, fail, printable};
 use crate::report::{Report, give_up};
+use crate::security::{self, in_options};
 use crate::signals::Signals;
 
 /// The reply timeout, unless the interval is shorter.
@@ -52,8 +56,9 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
     let code = match ended {
         Ended::Closed { flawed } => ExitCode::from(if flawed { USAGE } else { 0 }),
         Ended::GaveUp { cause, last } => {
-            let advice = "see that the server runs there, and check --id and --token";
-            fail(1, &format!("connect: gave up on {}: {cause} ({last}); {advice}", args.endpoint))
+            let last =
+                last.as_ref().map_or_else(|| "no attempt was made".to_owned(), |cause| in_full(cause, &args.endpoint));
+            fail(1, &format!("connect: gave up on {}: {cause} ({last})", args.endpoint))
         }
         Ended::Gone => ExitCode::SUCCESS,
     };
@@ -65,7 +70,7 @@ enum Ended {
     /// It was closed. It is flawed if a line was not delivered for its length, or stdin could not be read.
     Closed { flawed: bool },
     /// It gave up.
-    GaveUp { cause: String, last: String },
+    GaveUp { cause: String, last: Option<DownCause> },
     /// Our output can no longer be written. If its reader went away, that is for the reader to decide.
     Gone,
 }
@@ -76,7 +81,7 @@ async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
     let mut feeder = pin!(feed(link, voice, input::lines(limit), limit));
     let (mut fed, mut flawed, mut been_up) = (false, false, false);
     let mut quiet_since = Clock::now();
-    let mut last = String::from("no attempt was made");
+    let mut last = None;
     let mut gave_up = None;
     loop {
         let finished = fed && been_up && link.unacknowledged() == 0;
@@ -88,11 +93,11 @@ async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
                     Event::Message(_) | Event::Acknowledged { .. } => quiet_since = Clock::now(),
                     Event::Up { .. } if !been_up => (been_up, quiet_since) = (true, Clock::now()),
                     Event::Dropped(_) => flawed = true,
-                    Event::Down { report, .. } => last = report.cause.to_string(),
+                    Event::Down { report, .. } => last = Some(report.cause.clone()),
                     Event::GaveUp { cause, .. } => gave_up = Some(give_up(*cause)),
                     _ => {}
                 }
-                if voice.tell(&event).await == Err(Gone) {
+                if voice.tell(link, &event).await == Err(Gone) {
                     link.close();
                     link.closed().await;
                     return Ended::Gone;
@@ -108,6 +113,20 @@ async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
     match gave_up {
         Some(cause) => Ended::GaveUp { cause, last },
         None => Ended::Closed { flawed },
+    }
+}
+
+/// Why a link ended, and what to do about it. What is about TLS and proxies says so itself.
+fn in_full(cause: &DownCause, endpoint: &Endpoint) -> String {
+    match cause {
+        DownCause::Protocol(_) if !endpoint.is_tls() => {
+            format!("{cause}; if the server speaks TLS, write {}", endpoint.with_tls())
+        }
+        DownCause::Tls(_) | DownCause::Proxy(_) => in_options(&cause.to_string()),
+        DownCause::ProxyTimeout => format!("{cause}; check --proxy"),
+        _ => format!(
+            "{cause}; see that the server runs there, check --id and --token, and the way (--proxy) if there is one"
+        ),
     }
 }
 
@@ -152,10 +171,11 @@ struct Voice {
 }
 
 impl Voice {
-    async fn tell(&self, event: &Event) -> Result<(), Gone> {
+    async fn tell(&self, link: &Link, event: &Event) -> Result<(), Gone> {
         let now = Clock::now();
+        let tls = if let Event::Up { .. } = event { link.tls() } else { None };
         match event {
-            _ if self.json => match self.report.link_json(now, event) {
+            _ if self.json => match self.report.link_json(now, event, tls.as_ref()) {
                 Some(object) => self.output.out(object.into_line()).await,
                 None => Ok(()),
             },
@@ -167,7 +187,7 @@ impl Voice {
                 line.push(b'\n');
                 self.output.out(line).await
             }
-            _ => match self.report.link_words(now, event) {
+            _ => match self.report.link_words(now, event, tls.as_ref()) {
                 Some(words) => self.output.err(words).await,
                 None => Ok(()),
             },
@@ -197,6 +217,14 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
     let mut config = ClientConfig::builder(device).liveness(liveness).reconnect(reconnect(args)?);
     if let Some(token) = &args.token {
         config = config.credentials(token.clone().into_bytes());
+    }
+    if let Some(tls) = security::client(&args.endpoint, &args.tls)? {
+        config = config.tls(tls);
+    }
+    // An empty one is none: so the environment can be overruled.
+    if let Some(url) = args.proxy.as_ref().filter(|url| !url.is_empty()) {
+        let proxy: Proxy = url.parse().map_err(|error| format!("--proxy (or KEEPBEAT_PROXY): {error}"))?;
+        config = config.proxy(proxy);
     }
     config.build().map_err(|error| error.to_string())
 }

@@ -4,9 +4,11 @@ mod args;
 mod auth;
 mod connect;
 mod demo;
+mod endpoint;
 mod input;
 mod output;
 mod report;
+mod security;
 mod serve;
 mod signals;
 

@@ -7,10 +7,12 @@ use keepbeat_core::client::Event;
 use keepbeat_core::reconnect::GiveUpCause;
 use keepbeat_core::server::ServerEvent;
 use keepbeat_core::time::Timestamp;
+use keepbeat_core::tunnel::tls::{TlsInfo, TlsVersion};
 use keepbeat_core::{DownCause, DownReport};
 use serde_json::Value;
 
 use crate::output::{Object, Paint, printable, short};
+use crate::security::in_options;
 
 /// Turns events into lines. Times are counted from the start of the program.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +39,8 @@ impl Report {
         if detail.is_empty() { format!("{at}  {head}") } else { format!("{at}  {head}: {}", printable(detail)) }
     }
 
-    /// What a link tells, as JSON.
-    pub(crate) fn link_json(&self, now: Timestamp, event: &Event) -> Option<Object> {
+    /// What a link tells, as JSON; `tls` is what it speaks now.
+    pub(crate) fn link_json(&self, now: Timestamp, event: &Event, tls: Option<&TlsInfo>) -> Option<Object> {
         let object = |name| self.object(name, now);
         Some(match event {
             Event::Connecting { attempt } => object("connecting").field("attempt", *attempt),
@@ -48,7 +50,9 @@ impl Report {
                 .field("took_ms", millis(*took))
                 .field("interval_ms", millis(*interval))
                 .field("bound_ms", millis(*worst_case_detection))
-                .field("in_doubt", *in_doubt),
+                .field("in_doubt", *in_doubt)
+                .field("tls", tls.map(|tls| version(tls.version)))
+                .field("tls_resumed", tls.map(|tls| tls.resumed)),
             Event::Message(payload) => object("message").payload(payload),
             Event::Acknowledged { through } => object("acknowledged").field("through", through.0),
             Event::Dropped(dropped) => object("dropped")
@@ -58,7 +62,7 @@ impl Report {
             Event::Suspect { silent_for } => object("suspect").field("silent_ms", millis(*silent_for)),
             Event::Recovered => object("recovered"),
             Event::Down { report, retry_at, was_up: _, conflict } => self
-                .evidence(object("down").field("cause", report.cause.to_string()), report)
+                .evidence(object("down").field("cause", in_options(&report.cause.to_string())), report)
                 .field("retry_in_ms", retry_at.map(|at| millis(at.since(now))))
                 .field("conflict", *conflict),
             Event::GaveUp { cause, unacknowledged } => {
@@ -71,7 +75,7 @@ impl Report {
     }
 
     /// What a link tells, in words. Messages have none: they are printed as they are.
-    pub(crate) fn link_words(&self, now: Timestamp, event: &Event) -> Option<String> {
+    pub(crate) fn link_words(&self, now: Timestamp, event: &Event, tls: Option<&TlsInfo>) -> Option<String> {
         let words = |paint, head: &str, detail: String| Some(self.words(now, paint, head, &detail));
         match event {
             Event::Connecting { attempt } => words(Paint::Quiet, "connecting", format!("attempt {attempt}")),
@@ -83,7 +87,8 @@ impl Report {
                     0 => String::new(),
                     count => format!("; {count} messages of the lost session may arrive twice"),
                 };
-                words(Paint::Good, "up", format!("after {}, {session}; {beats}{doubt}", short(*took)))
+                let tls = tls.map(|tls| format!("{}, ", in_a_word(tls))).unwrap_or_default();
+                words(Paint::Good, "up", format!("after {}, {tls}{session}; {beats}{doubt}", short(*took)))
             }
             Event::Dropped(dropped) => words(
                 Paint::Bad,
@@ -124,14 +129,14 @@ impl Report {
                 about("returned", device)
                     .field("resumed", *resumed)
                     .field("away_ms", millis(*away))
-                    .field("cause", report.cause.to_string()),
+                    .field("cause", in_options(&report.cause.to_string())),
                 report,
             ),
             ServerEvent::Replaced { device, resumed, report, address } => self.evidence(
                 about("replaced", device)
                     .field("address", address.map(|ip| ip.to_string()))
                     .field("resumed", *resumed)
-                    .field("cause", report.cause.to_string()),
+                    .field("cause", in_options(&report.cause.to_string())),
                 report,
             ),
             ServerEvent::Suspect { device, silent_for } => {
@@ -139,14 +144,14 @@ impl Report {
             }
             ServerEvent::Recovered { device } => about("recovered", device),
             ServerEvent::Offline { device, report, last_seen } => {
-                let object = about("offline", device).field("cause", report.cause.to_string());
+                let object = about("offline", device).field("cause", in_options(&report.cause.to_string()));
                 match report.evidence {
                     Some(_) => self.evidence(object, report),
                     None => object.field("last_seen_ms", self.since_start(*last_seen)),
                 }
             }
             ServerEvent::Rejected { cause, device, address } => object("rejected")
-                .field("cause", cause.to_string())
+                .field("cause", in_options(&cause.to_string()))
                 .field("device", device.as_ref().map(|device| device.as_str()))
                 .field("address", address.map(|ip| ip.to_string())),
             ServerEvent::Dropped { device, dropped } => about("dropped", device)
@@ -226,7 +231,7 @@ pub(crate) fn millis(span: Duration) -> u64 {
 }
 
 fn in_words(report: &DownReport) -> String {
-    let mut text = report.cause.to_string();
+    let mut text = in_options(&report.cause.to_string());
     let told = matches!(report.cause, DownCause::Goodbye(_) | DownCause::Refused(_) | DownCause::EndedByUs(_));
     if let (Some(seen), false) = (&report.evidence, told) {
         let (silent, sent, answered) = (short(seen.silent_for), seen.beats_sent, seen.beats_answered);
@@ -243,7 +248,21 @@ fn in_words(report: &DownReport) -> String {
 fn told_or_seen(cause: &DownCause) -> String {
     match cause {
         DownCause::EndedByUs(reason) => reason.to_string(),
-        other => other.to_string(),
+        other => in_options(&other.to_string()),
+    }
+}
+
+/// The version of TLS, and what its session is.
+fn in_a_word(tls: &TlsInfo) -> String {
+    let session = if tls.resumed { "resumed" } else { "full handshake" };
+    format!("TLS {} ({session})", version(tls.version))
+}
+
+fn version(version: TlsVersion) -> String {
+    match version {
+        TlsVersion::V1_2 => "1.2".to_owned(),
+        TlsVersion::V1_3 => "1.3".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 
@@ -306,13 +325,13 @@ mod tests {
 
     #[test]
     fn a_death_is_reported_with_its_evidence() {
-        let value = json(report().link_json(at(3000), &dead()));
+        let value = json(report().link_json(at(3000), &dead(), None));
         let expected = serde_json::json!({
             "event": "down", "t_ms": 2000, "cause": "no reply to our beats", "silent_ms": 612, "last_seen_ms": 1388,
             "beats_sent": 9, "beats_answered": 5, "rtt_ms": 1.25, "retry_in_ms": 350, "conflict": false,
         });
         assert_eq!(value, expected);
-        let words = report().link_words(at(3000), &dead()).unwrap();
+        let words = report().link_words(at(3000), &dead(), None).unwrap();
         assert_eq!(
             words,
             "    2.000s  down: no reply to our beats (silent for 612ms, 5 of 9 beats answered, round trip 1.25ms); next \
@@ -325,7 +344,7 @@ mod tests {
         let cause = DownCause::ConnectFailed(Failure::Refused);
         let report_ = DownReport { cause, evidence: None };
         let event = Event::Down { report: Box::new(report_), retry_at: None, was_up: true, conflict: false };
-        let value = json(report().link_json(at(1001), &event));
+        let value = json(report().link_json(at(1001), &event, None));
         for field in ["silent_ms", "last_seen_ms", "beats_sent", "beats_answered", "rtt_ms", "retry_in_ms"] {
             assert_eq!(value.get(field), Some(&Value::Null), "{field}");
         }

@@ -12,8 +12,10 @@ use keepbeat_tokio::clock::Clock;
 
 use crate::args::ServeArgs;
 use crate::auth::Devices;
+use crate::endpoint::Endpoint;
 use crate::output::{Gone, Object, Output, Paint, USAGE, coloured, fail, short};
 use crate::report::{Report, millis};
+use crate::security;
 use crate::signals::Signals;
 
 /// So many echoes wait for one device, in messages and bytes. What is more is dropped and told: a device that sends and
@@ -56,7 +58,7 @@ pub(crate) async fn run(args: ServeArgs) -> ExitCode {
 
 /// Serves until the listener is drained, or nobody reads our output any more.
 async fn watch(listener: &Listener, voice: &Voice, devices: Option<&Devices>, args: &ServeArgs) {
-    let mut told = voice.listening(listener).await;
+    let mut told = voice.listening(listener, &args.endpoint).await;
     let mut echoes_dropped = HashMap::new();
     while told.is_ok() {
         let Some(event) = listener.next_event().await else {
@@ -140,9 +142,9 @@ struct Voice {
 }
 
 impl Voice {
-    async fn listening(&self, listener: &Listener) -> Result<(), Gone> {
+    async fn listening(&self, listener: &Listener, endpoint: &Endpoint) -> Result<(), Gone> {
         let address = listener.local_addr();
-        let url = format!("beat://{address}");
+        let url = endpoint.url_of(address);
         let fields = |object: Object| {
             object.field("address", address.to_string()).field("port", address.port()).field("url", url.as_str())
         };
@@ -194,6 +196,9 @@ fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Devices>), String
         .grace(args.grace)
         .session_lifetime(SESSION_LIFETIME.max(args.grace))
         .outbox(echoes);
+    if let Some(tls) = security::server(&args.endpoint, &args.tls)? {
+        config = config.tls(tls);
+    }
     if devices.is_some() {
         config = config.authenticate();
     }

@@ -7,7 +7,13 @@ use std::process::{Command, Output, Stdio};
 
 fn keepbeat(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keepbeat"));
-    command.args(arguments).env_remove("KEEPBEAT_TOKEN").stdin(Stdio::null()).output().unwrap()
+    command
+        .args(arguments)
+        .env_remove("KEEPBEAT_TOKEN")
+        .env_remove("KEEPBEAT_PROXY")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// The exit code, and stderr, which is one line, while stdout is empty.
@@ -38,7 +44,7 @@ fn bad_usage_exits_with_2_and_says_what_and_where() {
     for (arguments, words) in [
         (&[][..], ["subcommand", "--help"]),
         (&["conect"], ["'conect'", "'connect'"]),
-        (&["connect"], ["beat://HOST:PORT", "--help"]),
+        (&["connect"], ["beat[s]://HOST:PORT", "--help"]),
         (&["connect", "127.0.0.1:1"], ["'127.0.0.1:1'", "beat://"]),
         (&["connect", SERVER, "--interval", "5"], ["--interval", "no unit"]),
         (&["connect", SERVER, "--interval", "0s"], ["--interval", "too short"]),

@@ -17,6 +17,7 @@
 //! | [`session`] | what must not be lost? |
 //! | [`reconnect`] | when to try again? |
 //! | [`liveness`] | is the peer alive? |
+//! | [`timers`] | which of very many is due next? |
 //! | [`time`], [`entropy`] | a moment is a number, randomness is handed in |
 //!
 //! Every machine has the same shape: `handle_input`, or a method named after what happened, takes it; `handle_timeout(now)`
@@ -70,6 +71,7 @@ pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod time;
+pub mod timers;
 pub mod tunnel;
 pub mod wire;
 

@@ -10,7 +10,7 @@ use std::{fs, io};
 /// The rooms from the ground up. Rooms of one line are on one level and may not name each other.
 const FLOORS: &[&[&str]] = &[
     &["time"],
-    &["entropy"],
+    &["entropy", "timers"],
     &["liveness"],
     &["reconnect"],
     &["session"],

@@ -1,5 +1,6 @@
 //! `keepbeat demo`: a server, many links, and between them a relay that breaks them on a schedule.
 
+mod certificate;
 mod ledger;
 mod peers;
 mod relay;
@@ -20,6 +21,7 @@ use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::certificate::Certificate;
 use self::relay::{Port, Relay};
 use self::schedule::{Fault, Schedule};
 use self::screen::{Mode, Screen};
@@ -48,6 +50,9 @@ pub(crate) struct DemoArgs {
     /// Decides, with the two above, which fault comes when.
     #[arg(long, value_name = "K", default_value_t = 1)]
     seed: u64,
+    /// Let both ends speak TLS through the relay, with a certificate made for this run.
+    #[arg(long)]
+    tls: bool,
     /// Print nothing but one JSON object, as the last line.
     #[arg(long)]
     json: bool,
@@ -124,8 +129,9 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
         (false, false) => Mode::Lines,
     };
 
+    let tls = if args.tls { Some(Certificate::generate().map_err(|error| Error::config(&*error))?) } else { None };
     let mut port = Port::reserve().map_err(|error| Error::socket(&error))?;
-    let config = peers::server_config(&liveness).map_err(|error| Error::config(&error))?;
+    let config = peers::server_config(&liveness, tls.as_ref()).map_err(|error| Error::config(&error))?;
     let listener = peers::listen(&mut port, &config, None).await.map_err(|error| Error::socket(&error))?;
     let mut relays = Vec::with_capacity(links);
     for _ in 0..links {
@@ -136,7 +142,8 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     let mut cast = JoinSet::new();
     cast.spawn(peers::serve(stage.clone(), port, config, listener, seed, restart));
     for link in 0..links {
-        let config = peers::client_config(link, &liveness, &reconnect).map_err(|error| Error::config(&*error))?;
+        let config = peers::client_config(link, &liveness, &reconnect, tls.as_ref());
+        let config = config.map_err(|error| Error::config(&*error))?;
         cast.spawn(peers::hold(stage.clone(), link, config, seed));
     }
     let screen = tokio::spawn(Screen::new(mode, args.seconds).run(stage.clone()));
@@ -157,7 +164,7 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     while cast.join_next().await.is_some() {}
     drop(screen.await);
     let counts = std::mem::take(&mut stage.watch().counts);
-    Ok(Summary { links, seconds, seed, counts, totals, bytes: stage.bytes(), still_down })
+    Ok(Summary { links, seconds, seed, tls: args.tls, counts, totals, bytes: stage.bytes(), still_down })
 }
 
 /// One fault of one link, from its beginning to its end.

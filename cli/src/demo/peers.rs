@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use super::certificate::Certificate;
 use super::relay::Port;
 use super::schedule::Act;
 use super::stage::{Phase, Stage};
@@ -38,22 +39,31 @@ pub(super) fn client_config(
     link: usize,
     liveness: &LivenessConfig,
     reconnect: &ReconnectConfig,
+    tls: Option<&Certificate>,
 ) -> Result<ClientConfig, Box<dyn Error>> {
-    let config = ClientConfig::builder(DeviceId::new(&name(link))?)
+    let mut config = ClientConfig::builder(DeviceId::new(&name(link))?)
         .liveness(liveness.clone())
         .reconnect(reconnect.clone())
         .connect_timeout(Duration::from_millis(500))
-        .handshake_timeout(Duration::from_millis(500))
-        .build()?;
-    Ok(config)
+        .handshake_timeout(Duration::from_millis(500));
+    if let Some(Certificate { client, .. }) = tls {
+        config = config.tls(client.clone());
+    }
+    Ok(config.build()?)
 }
 
-pub(super) fn server_config(liveness: &LivenessConfig) -> Result<ServerConfig, ServerConfigError> {
-    ServerConfig::builder()
+pub(super) fn server_config(
+    liveness: &LivenessConfig,
+    tls: Option<&Certificate>,
+) -> Result<ServerConfig, ServerConfigError> {
+    let mut config = ServerConfig::builder()
         .liveness(liveness.clone())
         .intervals(liveness.interval() / 2, liveness.interval() * 2)
-        .handshake_timeout(Duration::from_secs(1))
-        .build()
+        .handshake_timeout(Duration::from_secs(1));
+    if let Some(Certificate { server, .. }) = tls {
+        config = config.tls(server.clone());
+    }
+    config.build()
 }
 
 fn name(link: usize) -> String {
@@ -101,7 +111,12 @@ pub(super) async fn hold(stage: Arc<Stage>, link: usize, config: ClientConfig, s
             _ = phases.changed() => {}
             event = client.next_event() => match event {
                 // What comes of the end is no event of the run.
-                Some(event) if *phases.borrow() < Phase::Over => on_client_event(&stage, link, event),
+                Some(event) if *phases.borrow() < Phase::Over => {
+                    if let (Event::Up { .. }, Some(tls)) = (&event, client.tls()) {
+                        stage.watch().tls_handshake(tls.resumed);
+                    }
+                    on_client_event(&stage, link, event);
+                }
                 Some(_) => {}
                 None => return,
             },

@@ -12,6 +12,7 @@ pub(super) struct Summary {
     pub(super) links: usize,
     pub(super) seconds: u64,
     pub(super) seed: u64,
+    pub(super) tls: bool,
     pub(super) counts: Counts,
     pub(super) totals: Totals,
     pub(super) bytes: u64,
@@ -94,6 +95,7 @@ impl Summary {
             "links": self.links,
             "seconds": self.seconds,
             "seed": self.seed,
+            "tls": self.tls,
             "faults": faults,
             "detected": counts.detected,
             "overtaken": counts.overtaken,
@@ -113,6 +115,8 @@ impl Summary {
             "detection_bound_ms": millis(counts.bound),
             "detection_margin_ms": millis(MARGIN),
             "recovery_ms": Spread::of(&counts.recovery).json(),
+            "tls_handshakes": counts.tls_handshakes,
+            "tls_resumed": counts.tls_resumed,
             "beats": counts.beats,
             "bytes": self.bytes,
             "local_stalls": counts.local_stalls,
@@ -159,6 +163,12 @@ impl Summary {
             ),
         );
         row("cost", format!("{} beats; {} bytes through the relay", counts.beats, self.bytes));
+        if self.tls {
+            row(
+                "TLS",
+                format!("{} handshakes, {} of them resumed a session", counts.tls_handshakes, counts.tls_resumed),
+            );
+        }
         let failures = self.failures();
         rows.push(if failures.is_empty() {
             "PASSED: every silence was found out in time, no living link was given up, no message was lost or doubled"
@@ -179,6 +189,7 @@ mod tests {
             links: 2,
             seconds: 20,
             seed: 7,
+            tls: false,
             counts: Counts {
                 faults: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
                 detected: 1,

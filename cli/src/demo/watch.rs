@@ -68,6 +68,10 @@ pub(super) struct Counts {
     pub(super) unexplained: u64,
     /// Up again after a loss.
     pub(super) recovered: u64,
+    /// TLS handshakes of connections that were up.
+    pub(super) tls_handshakes: u64,
+    /// Those among them that resumed a TLS session.
+    pub(super) tls_resumed: u64,
     pub(super) gave_up: u64,
     pub(super) suspects: u64,
     pub(super) beats: u64,
@@ -245,6 +249,11 @@ impl Watch {
             self.counts.unexplained += 1;
             self.complain(now, Some(link), "the session was not resumed".to_owned());
         }
+    }
+
+    pub(super) fn tls_handshake(&mut self, resumed: bool) {
+        self.counts.tls_handshakes += 1;
+        self.counts.tls_resumed += u64::from(resumed);
     }
 
     pub(super) fn client_down(&mut self, now: Timestamp, link: usize, loss: Loss<'_>) {

@@ -12,7 +12,6 @@ mod config;
 mod connections;
 mod event;
 mod presence;
-mod timers;
 
 pub use arena::ConnectionId;
 pub use config::{ServerConfig, ServerConfigBuilder, ServerConfigError};
@@ -30,12 +29,12 @@ use bytes::Bytes;
 
 use self::arena::Arena;
 use self::presence::Device;
-use self::timers::{Filed, Timers};
 use crate::connection::{Connection, DownCause, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::liveness::Evidence;
 use crate::session::{SendError, Ticket};
 use crate::time::{Deadline, Timestamp, wire_millis};
+use crate::timers::{Filed, Timers};
 use crate::tunnel::{LayerError, Layers};
 use crate::wire::beat::Beat;
 use crate::wire::{DeviceId, Goodbye, Hello, Reason, Wire};

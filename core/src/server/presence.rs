@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use super::timers::Filed;
 use super::{ConnectionId, Key, Server, ServerConfig, ServerEvent, Stage};
 use crate::connection::{DownCause, DownReport};
 use crate::entropy::Entropy;
 use crate::liveness::{Judgement, Liveness};
 use crate::session::{Session, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
+use crate::timers::Filed;
 use crate::wire::{DeviceId, Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire};
 
 /// The sessions of all devices, on their way from one server to the next; see [`Server::take_sessions`].

@@ -2,20 +2,43 @@
 //!
 //! A deadline that moves away is filed again only when its old place comes up, so that a received beat costs nothing
 //! here; one that comes nearer is filed at once. Once the highest number of keys was filed, nothing allocates.
+//!
+//! ```
+//! use keepbeat_core::time::Timestamp;
+//! use keepbeat_core::timers::Timers;
+//!
+//! let (near, far) = (Timestamp::from_millis(5), Timestamp::from_millis(9));
+//! let mut timers = Timers::new();
+//! let (mut pump, mut valve) = (None, None);
+//! timers.file("pump", &mut pump, Some(near));
+//! timers.file("valve", &mut valve, Some(far));
+//! assert_eq!(timers.first(), Some(&(near, "pump")));
+//! assert_eq!(timers.until(near).collect::<Vec<_>>(), [&"pump"]);
+//!
+//! // The pump has no deadline before `later` any more. Its place is looked at when it comes up, not before.
+//! let later = Timestamp::from_millis(12);
+//! timers.file("pump", &mut pump, Some(later));
+//! assert_eq!(timers.first(), Some(&(near, "pump")));
+//! timers.remove(&mut pump);
+//! timers.file("pump", &mut pump, Some(later));
+//! assert_eq!(timers.first(), Some(&(far, "valve")));
+//! ```
 
 use alloc::vec::Vec;
 
 use crate::time::Timestamp;
 
 /// Which moments are filed, under which keys: a binary heap whose entries know their places, so that they can be moved
-/// and removed. A key is filed at most once; its owner keeps its slot.
-pub(super) struct Timers<K> {
+/// and removed. A key is filed at most once; its owner keeps the [`Filed`] that says where.
+#[derive(Debug)]
+pub struct Timers<K> {
     slots: Vec<Slot<K>>,
     /// Slots by moment and key, the earliest first; the children of `i` are `2i + 1` and `2i + 2`.
     heap: Vec<u32>,
     free: Vec<u32>,
 }
 
+#[derive(Debug)]
 struct Slot<K> {
     /// `None` if the slot is free.
     filed: Option<(Timestamp, K)>,
@@ -23,34 +46,46 @@ struct Slot<K> {
     place: u32,
 }
 
-/// Where a key is filed.
+/// Where a key is filed. Belongs to the [`Timers`] that made it; given to others, it may move or remove another key there.
 #[derive(Debug)]
-pub(super) struct Filed(u32);
+pub struct Filed(u32);
+
+impl<K: Ord> Default for Timers<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<K: Ord> Timers<K> {
-    pub(super) const fn new() -> Self {
+    /// Nothing is filed.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { slots: Vec::new(), heap: Vec::new(), free: Vec::new() }
     }
 
-    /// Files a key so that it comes up at `due` at the latest. `filed` is where its owner remembers it.
-    pub(super) fn file(&mut self, key: K, filed: &mut Option<Filed>, due: Option<Timestamp>) {
+    /// Files a key so that it comes up at `due` at the latest. `filed` is where its owner remembers it. A key that is filed
+    /// for an earlier moment stays there, also if `due` is `None`. O(log n), and O(1) if nothing moves.
+    pub fn file(&mut self, key: K, filed: &mut Option<Filed>, due: Option<Timestamp>) {
         let Some(due) = due else { return };
         let Some(Filed(slot)) = *filed else {
             *filed = Some(self.insert(due, key));
             return;
         };
-        if let Some((at, _)) = &mut self.slots[slot as usize].filed
+        if let Some(Slot { filed: Some((at, _)), place }) = self.slots.get_mut(slot as usize)
             && due < *at
         {
             *at = due;
-            self.rise(self.slots[slot as usize].place as usize);
+            let place = *place as usize;
+            self.rise(place);
         }
     }
 
-    pub(super) fn remove(&mut self, filed: &mut Option<Filed>) {
+    /// Takes a key out. Nothing happens if it is not filed. O(log n).
+    pub fn remove(&mut self, filed: &mut Option<Filed>) {
         let Some(Filed(slot)) = filed.take() else { return };
-        let place = self.slots[slot as usize].place as usize;
-        self.slots[slot as usize].filed = None;
+        let Some(entry) = self.slots.get_mut(slot as usize).filter(|entry| entry.filed.is_some()) else { return };
+        entry.filed = None;
+        let place = entry.place as usize;
         self.free.push(slot);
         self.heap.swap_remove(place);
         if place < self.heap.len() {
@@ -60,8 +95,8 @@ impl<K: Ord> Timers<K> {
         }
     }
 
-    /// The keys that come up by `now`, in no order that matters.
-    pub(super) fn until(&self, now: Timestamp) -> impl Iterator<Item = &K> {
+    /// The keys that come up by `now`, in no order that matters. Looks at no more than twice as many, and one.
+    pub fn until(&self, now: Timestamp) -> impl Iterator<Item = &K> {
         let mut next = Some(0);
         core::iter::from_fn(move || {
             loop {
@@ -76,8 +111,9 @@ impl<K: Ord> Timers<K> {
         })
     }
 
-    /// The earliest moment filed and its key. Its owner's deadline may be later.
-    pub(super) fn first(&self) -> Option<&(Timestamp, K)> {
+    /// The earliest moment filed and its key. Its owner's deadline may be later. O(1).
+    #[must_use]
+    pub fn first(&self) -> Option<&(Timestamp, K)> {
         self.slots[*self.heap.first()? as usize].filed.as_ref()
     }
 
@@ -183,5 +219,20 @@ mod tests {
             timers.file('a', &mut filed, None);
             assert_eq!(timers.first(), Some(&(Timestamp::from_nanos(7), 'a')));
         }
+    }
+
+    #[test]
+    fn the_place_of_another_heap_does_no_harm() {
+        let (mut timers, mut other) = (Timers::new(), Timers::new());
+        let (mut first, mut second) = (None, None);
+        other.file('a', &mut first, Some(Timestamp::ZERO));
+        timers.file('b', &mut first, Some(Timestamp::ZERO));
+        timers.remove(&mut first);
+        assert_eq!(timers.first(), None);
+        timers.file('c', &mut second, Some(Timestamp::ZERO));
+        timers.remove(&mut Some(Filed(0)));
+        timers.remove(&mut second);
+        timers.file('d', &mut second, Some(Timestamp::ZERO));
+        assert_eq!(timers.first(), Some(&(Timestamp::ZERO, 'd')));
     }
 }

@@ -1,0 +1,239 @@
+//! One listening socket and the connections accepted from it. The numbers are those of the driver contract in the docs of
+//! [`keepbeat_core`].
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use keepbeat_adapter::pump::{self, Traffic};
+use keepbeat_adapter::socket::{SocketOptions, failure, is_of_one_connection};
+use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerInput, Sessions};
+use keepbeat_core::time::Timestamp;
+use mio::net::TcpStream;
+
+use crate::slab::Key;
+use crate::sockets::{Owner, Socket, Sockets};
+
+/// So many connections are accepted in a turn before others get theirs.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// So many connections that are ready have a turn before timers and links get theirs.
+const CONNECTIONS_PER_TURN: usize = 256;
+
+/// After an error of the listening socket (no file descriptors left, for example) nothing is accepted for so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Listener {
+    pub(crate) server: Server,
+    pub(crate) address: SocketAddr,
+    options: SocketOptions,
+    socket: Option<Key>,
+    /// Accept nothing until then.
+    paused: Option<Timestamp>,
+    open: BTreeMap<ConnectionId, Key>,
+    ready: VecDeque<Key>,
+    /// What the application's own calls made the server want.
+    actions: Vec<ServerAction>,
+    /// It is in the driver's list of those who have events.
+    pub(crate) speaking: bool,
+}
+
+/// What listeners are driven with.
+pub(crate) struct Io<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) sockets: &'a mut Sockets,
+    pub(crate) traffic: &'a mut Traffic,
+}
+
+impl Listener {
+    pub(crate) const fn new(server: Server, socket: Key, address: SocketAddr, options: SocketOptions) -> Self {
+        Self {
+            server,
+            address,
+            options,
+            socket: Some(socket),
+            paused: None,
+            open: BTreeMap::new(),
+            ready: VecDeque::new(),
+            actions: Vec::new(),
+            speaking: false,
+        }
+    }
+
+    /// The `Poll` said something of a connection.
+    pub(crate) fn wake(&mut self, key: Key, sockets: &mut Sockets) {
+        if let Some(socket) = sockets.get_mut(key)
+            && !std::mem::replace(&mut socket.queued, true)
+        {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// The application did something: what the server wants done is done in the next turn.
+    pub(crate) fn note_actions(&mut self) {
+        self.actions.extend(std::iter::from_fn(|| self.server.poll_action()));
+    }
+
+    pub(crate) fn stop_accepting(&mut self, sockets: &mut Sockets) {
+        self.paused = None;
+        if let Some(socket) = self.socket.take() {
+            sockets.close(socket);
+        }
+    }
+
+    /// Closes everything at once.
+    pub(crate) fn abort(&mut self, now: Timestamp, sockets: &mut Sockets) -> Sessions {
+        self.stop_accepting(sockets);
+        for (_, socket) in std::mem::take(&mut self.open) {
+            sockets.close(socket);
+        }
+        self.ready.clear();
+        let sessions = self.server.take_sessions(now);
+        self.note_actions();
+        sessions
+    }
+
+    /// Whether nothing is accepted and nobody is connected any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.socket.is_none() && self.open.is_empty()
+    }
+
+    /// Rules 2 to 5. Returns whether there was anything to do.
+    pub(crate) fn turn(&mut self, key: Key, io: &mut Io<'_>) -> bool {
+        // 2. Input before timeouts.
+        let mut busy = self.accept(key, io);
+        busy |= self.on_ready(io);
+        busy |= self.drain(io);
+        // 3. The clock decides.
+        busy |= self.on_due(io);
+        // 4. and 5. What came of it.
+        busy | self.drain(io)
+    }
+
+    /// Whether another turn is to follow at once.
+    pub(crate) fn has_work(&self, sockets: &Sockets) -> bool {
+        let waiting = || self.socket.and_then(|key| sockets.get(key)).is_some_and(Socket::is_readable);
+        !self.ready.is_empty() || !self.actions.is_empty() || (self.paused.is_none() && waiting())
+    }
+
+    /// When the next turn comes at the latest.
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.server.poll_timeout().map(|due| due.at).into_iter().chain(self.paused).min()
+    }
+
+    fn accept(&mut self, key: Key, io: &mut Io<'_>) -> bool {
+        let Some(listening) = self.socket else { return false };
+        if self.paused.take_if(|until| *until <= io.now).is_none() && self.paused.is_some() {
+            return false;
+        }
+        for round in 0..ACCEPTS_PER_TURN {
+            let Some(socket) = io.sockets.get_mut(listening) else { return round > 0 };
+            match socket.accept() {
+                Ok((stream, address)) => self.take_in(key, stream, address, io),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return round > 0,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => {
+                    // No event comes for those who wait already; the socket counts as readable until it would block.
+                    self.paused = Some(io.now.after(ACCEPT_PAUSE));
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn take_in(&mut self, key: Key, stream: TcpStream, address: SocketAddr, io: &mut Io<'_>) {
+        // A connection that is not taken is closed by its drop.
+        let Ok(id) = self.server.accept(io.now, Some(address.ip())) else { return };
+        self.options.apply(&stream);
+        match io.sockets.adopt(stream, Owner::Connection(key, id)) {
+            Ok(socket) => drop(self.open.insert(id, socket)),
+            Err(error) => self.server.handle_input(io.now, id, ServerInput::Ended(failure(&error))),
+        }
+    }
+
+    fn on_ready(&mut self, io: &mut Io<'_>) -> bool {
+        let count = self.ready.len().min(CONNECTIONS_PER_TURN);
+        for _ in 0..count {
+            let Some(key) = self.ready.pop_front() else { break };
+            let Some(socket) = io.sockets.get_mut(key) else { continue };
+            (socket.queued, socket.resting) = (false, false);
+            if let Owner::Connection(_, id) = socket.owner() {
+                self.on_readable(id, io);
+                self.on_writable(id, io);
+            }
+        }
+        count > 0
+    }
+
+    /// Reads each connection whose verdict may be due, and then does what is due.
+    fn on_due(&mut self, io: &mut Io<'_>) -> bool {
+        if self.server.poll_timeout().is_none_or(|due| due.at > io.now) {
+            return false;
+        }
+        let due: Vec<ConnectionId> = self.server.due(io.now).collect();
+        for id in due {
+            let Some(socket) = self.open.get(&id).and_then(|key| io.sockets.get_mut(*key)) else { continue };
+            let read = |buffer: &mut [u8]| socket.read_now(buffer);
+            if pump::read_connection(&mut self.server, io.traffic, io.now, id, read).any {
+                self.drain(io);
+            }
+        }
+        self.server.handle_timeout(io.now);
+        true
+    }
+
+    fn drain(&mut self, io: &mut Io<'_>) -> bool {
+        let noted = std::mem::take(&mut self.actions);
+        let mut any = !noted.is_empty();
+        for action in noted {
+            self.act(action, io);
+        }
+        while let Some(action) = self.server.poll_action() {
+            self.act(action, io);
+            any = true;
+        }
+        any
+    }
+
+    fn act(&mut self, action: ServerAction, io: &mut Io<'_>) {
+        match action {
+            ServerAction::Transmit(id) => self.on_writable(id, io),
+            ServerAction::Read(id) => self.on_readable(id, io),
+            ServerAction::Disconnect(id) => {
+                if let Some(socket) = self.open.remove(&id) {
+                    io.sockets.close(socket);
+                }
+            }
+        }
+    }
+
+    fn on_readable(&mut self, id: ConnectionId, io: &mut Io<'_>) {
+        let Some(key) = self.open.get(&id).copied() else { return };
+        let Some(socket) = io.sockets.get_mut(key) else { return };
+        let read = |buffer: &mut [u8]| socket.read(buffer);
+        if pump::read_connection(&mut self.server, io.traffic, io.now, id, read).more {
+            self.wake(key, io.sockets);
+        }
+    }
+
+    fn on_writable(&mut self, id: ConnectionId, io: &mut Io<'_>) {
+        let Some(key) = self.open.get(&id).copied() else { return };
+        let Some(socket) = io.sockets.get_mut(key).filter(|socket| !socket.resting) else { return };
+        let socket = RefCell::new(socket);
+        let moved = pump::write_connection(
+            &mut self.server,
+            io.traffic,
+            io.now,
+            id,
+            |bytes| socket.borrow_mut().write(bytes),
+            |buffer| socket.borrow().read_now(buffer),
+        );
+        if moved.more {
+            socket.borrow_mut().resting = true;
+            self.wake(key, io.sockets);
+        }
+    }
+}
