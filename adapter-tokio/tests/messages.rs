@@ -1,10 +1,289 @@
 //! Messages arrive in order and exactly once, and wait when there is no room.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
-mod runtime;
-
-#[path = "../../adapter-shared/tests-on-a-runtime/support.rs"]
 mod support;
 
-#[path = "../../adapter-shared/tests-on-a-runtime/messages.rs"]
-mod messages;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use keepbeat_tokio::core::DownCause;
+use keepbeat_tokio::core::Failure;
+use keepbeat_tokio::core::session::QueueLimits;
+use keepbeat_tokio::{Event, Link, LinkState, Listener, SendError, ServerEvent, Ticket};
+use support::*;
+
+#[tokio::test]
+async fn messages_go_both_ways_in_order() {
+    let listener = Arc::new(listen(server()).await);
+    let link = Arc::new(link(&listener, client("a")));
+    up(&link).await;
+    let (sender, server) = (link.clone(), listener.clone());
+    let sent = tokio::spawn(async move {
+        for number in 0..2000_u32 {
+            sender.send(number.to_be_bytes().to_vec()).await.unwrap();
+        }
+    });
+    let sent_back = tokio::spawn(async move {
+        for number in 0..2000_u32 {
+            server.send(&device("a"), number.to_be_bytes().to_vec()).await.unwrap();
+        }
+    });
+    for number in 0..2000 {
+        assert_eq!(server_message(&listener).await, number);
+        assert_eq!(message(&link).await, number);
+    }
+    within(sent).await.unwrap();
+    within(sent_back).await.unwrap();
+    assert_eq!(within(link.drain(GUARD)).await, 0);
+    assert_eq!(link.state(), LinkState::Closed);
+    assert!(link.traffic().bytes_in > 8000 && listener.traffic().bytes_in > 8000);
+}
+
+#[tokio::test]
+async fn a_restart_with_sessions_loses_nothing_and_repeats_nothing() {
+    let mut listener = listen(server()).await;
+    let address = listener.local_addr();
+    let link = link(&listener, client("a"));
+    up(&link).await;
+    let (mut sent, mut expected, mut answered) = (0_u32, 0, 0);
+    for restart in 1..=3_u32 {
+        while sent < restart * 100 {
+            link.send(sent.to_be_bytes().to_vec()).await.unwrap();
+            sent += 1;
+        }
+        while expected < restart * 100 - 50 {
+            assert_eq!(server_message(&listener).await, expected);
+            listener.send(&device("a"), expected.to_be_bytes().to_vec()).await.unwrap();
+            expected += 1;
+        }
+        let sessions = listener.abort();
+        assert_eq!(listener.connections(), 0);
+        // What had arrived before the abort is still handed out.
+        while let Some(event) = within(listener.next_event()).await {
+            if let ServerEvent::Message { payload, .. } = event {
+                assert_eq!(number(&payload), expected);
+                expected += 1;
+            }
+        }
+        // The address is free at once.
+        let config = server().build().unwrap();
+        listener = Listener::builder(config).sessions(sessions).bind(address).await.unwrap();
+    }
+    while expected < 300 {
+        assert_eq!(server_message(&listener).await, expected);
+        expected += 1;
+    }
+    // The last thing that the last life but one of the server answered.
+    while answered < 250 {
+        // What arrived with an abort was not answered, so the numbers have gaps and no repetition.
+        let number = message(&link).await;
+        assert!(number >= answered, "{number} came twice");
+        answered = number + 1;
+    }
+    assert_eq!(within(link.drain(GUARD)).await, 0);
+}
+
+#[tokio::test]
+async fn a_refused_link_comes_up_when_the_server_does() {
+    let address = listen(server()).await.local_addr();
+    let link = Link::open(address.to_string(), client("a").build().unwrap());
+    link.send(7_u32.to_be_bytes().to_vec()).await.unwrap();
+    for _ in 0..2 {
+        let report =
+            until(&link, |event| if let Event::Down { report, .. } = event { Some(report) } else { None }).await;
+        assert_eq!(report.cause, DownCause::ConnectFailed(Failure::Refused));
+    }
+    let listener = Listener::bind(address, server().build().unwrap()).await.unwrap();
+    link.retry_now();
+    assert_eq!(server_message(&listener).await, 7);
+    up(&link).await;
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_reported_as_such() {
+    let link = Link::open("no-such-host.invalid:1", client("a").build().unwrap());
+    let report = until(&link, |event| if let Event::Down { report, .. } = event { Some(report) } else { None }).await;
+    assert_eq!(report.cause, DownCause::ConnectFailed(Failure::NameNotFound));
+    assert!(link.next_attempt_in().is_some() || matches!(link.state(), LinkState::Connecting { .. }));
+}
+
+#[tokio::test]
+async fn a_sender_waits_for_room_and_goes_on() {
+    let listener = listen(server()).await;
+    let address = listener.local_addr();
+    drop(listener);
+    let config = client("a").outbox(QueueLimits::new(3, 1000).unwrap()).build().unwrap();
+    let link = Link::open(address.to_string(), config);
+    for number in 0..3_u32 {
+        link.try_send(number.to_be_bytes().to_vec()).unwrap();
+    }
+    assert!(matches!(link.try_send("x"), Err(SendError::Full { .. })));
+    assert!(matches!(link.try_send(vec![0; 1001]), Err(SendError::TooLarge { .. })));
+    {
+        // A sender that gives up loses its own message only.
+        let mut given_up = pin!(link.send("never"));
+        assert!(poll_fn(|cx| Poll::Ready(given_up.as_mut().poll(cx).is_pending())).await);
+    }
+    let mut fourth = pin!(link.send(3_u32.to_be_bytes().to_vec()));
+    let mut fifth = pin!(link.send(4_u32.to_be_bytes().to_vec()));
+    poll_fn(|cx| {
+        // Whoever asked first is served first, whoever is polled first.
+        assert!(fourth.as_mut().poll(cx).is_pending() && fifth.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    let listener = Listener::bind(address, server().build().unwrap()).await.unwrap();
+    link.retry_now();
+    let (fifth, fourth) = within(async { tokio::join!(fifth, fourth) }).await;
+    assert!(fourth.unwrap() < fifth.unwrap());
+    for number in 0..5 {
+        assert_eq!(server_message(&listener).await, number);
+    }
+}
+
+#[tokio::test]
+async fn waiting_senders_hear_that_the_link_is_closed() {
+    let address = listen(server()).await.local_addr();
+    let config = client("a").outbox(QueueLimits::new(1, 1000).unwrap()).build().unwrap();
+    let link = Link::open(address.to_string(), config);
+    let first = link.try_send("kept").unwrap();
+    assert_eq!(first, Ticket(1));
+    let (sent, ()) = within(async { tokio::join!(link.send("back"), async { link.close() }) }).await;
+    assert_eq!(sent, Err(SendError::Closed { payload: Bytes::from("back") }));
+    assert_eq!(link.unacknowledged(), 1);
+    let closed =
+        until(&link, |event| if let Event::Closed { unacknowledged } = event { Some(unacknowledged) } else { None });
+    assert_eq!(closed.await, 1);
+    assert_eq!(within(link.next_event()).await, None);
+    // What was kept goes out when the link is opened again.
+    let listener = Listener::bind(address, server().build().unwrap()).await.unwrap();
+    link.reopen();
+    let kept = server_until(&listener, |event| match event {
+        ServerEvent::Message { payload, .. } => Some(payload),
+        _ => None,
+    });
+    assert_eq!(&kept.await[..], b"kept");
+    up(&link).await;
+}
+
+/// 24 MB: more than fits into all queues on the way.
+const MANY: u32 = 400;
+
+fn large(number: u32) -> Vec<u8> {
+    [&number.to_be_bytes()[..], &[0; 60_000]].concat()
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_read_pauses_the_link_and_loses_nothing() {
+    let listener = listen(server().inbox(QueueLimits::new(10, 1 << 20).unwrap())).await;
+    let link = Arc::new(link(&listener, client("a").outbox(QueueLimits::new(20, 8 << 20).unwrap())));
+    let sender = link.clone();
+    let sent = tokio::spawn(async move {
+        for number in 0..MANY {
+            sender.send(large(number)).await.unwrap();
+        }
+    });
+    // The server has stopped reading: its inbox is full, and the link's outbox fills up.
+    server_until(&listener, |event| matches!(event, ServerEvent::Online { .. }).then_some(())).await;
+    within(async {
+        while link.unacknowledged() < 20 || listener.traffic().bytes_in < 600_000 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!sent.is_finished());
+    for number in 0..MANY {
+        let got = server_until(&listener, |event| match event {
+            ServerEvent::Message { payload, .. } => Some(payload),
+            ServerEvent::Offline { report, .. } => panic!("{report}"),
+            _ => None,
+        });
+        assert_eq!(support::number(&got.await[..4]), number);
+    }
+    within(sent).await.unwrap();
+    assert_eq!(within(link.drain(GUARD)).await, 0);
+    // A sender that waits for room wakes nobody: the turns come from the messages, a few for each.
+    assert!(link.traffic().wakes < u64::from(MANY) * 20, "{:?}", link.traffic());
+}
+
+#[tokio::test]
+async fn a_link_that_does_not_read_pauses_the_server_and_loses_nothing() {
+    let listener = Arc::new(listen(server().outbox(QueueLimits::new(20, 8 << 20).unwrap())).await);
+    let link = link(&listener, client("a").inbox(QueueLimits::new(10, 1 << 20).unwrap()));
+    up(&link).await;
+    let sender = listener.clone();
+    let sent = tokio::spawn(async move {
+        for number in 0..MANY {
+            sender.send(&device("a"), large(number)).await.unwrap();
+        }
+    });
+    within(async {
+        while listener.unacknowledged(&device("a")) < 20 || link.traffic().bytes_in < 600_000 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!sent.is_finished());
+    for number in 0..MANY {
+        let got = until(&link, |event| match event {
+            Event::Message(payload) => Some(payload),
+            Event::Down { report, .. } => panic!("{report}"),
+            _ => None,
+        });
+        assert_eq!(support::number(&got.await[..4]), number);
+    }
+    within(sent).await.unwrap();
+    assert!(listener.traffic().wakes < u64::from(MANY) * 20, "{:?}", listener.traffic());
+}
+
+#[tokio::test]
+async fn a_dropped_wait_for_an_event_loses_no_event() {
+    let listener = listen(server()).await;
+    let link = link(&listener, client("a"));
+    for number in 0..100_u32 {
+        {
+            let mut given_up = pin!(listener.next_event());
+            let polled = poll_fn(|cx| Poll::Ready(given_up.as_mut().poll(cx))).await;
+            assert!(!matches!(polled, Poll::Ready(Some(ServerEvent::Message { .. }))));
+        }
+        link.send(number.to_be_bytes().to_vec()).await.unwrap();
+        assert_eq!(server_message(&listener).await, number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_tasks_share_a_link_and_a_listener() {
+    let listener = Arc::new(listen(server()).await);
+    let link = Arc::new(link(&listener, client("a").outbox(QueueLimits::new(7, 1 << 20).unwrap())));
+    let mut senders = tokio::task::JoinSet::new();
+    for task in 0..4_u32 {
+        let link = link.clone();
+        senders.spawn(async move {
+            for number in 0..250_u32 {
+                link.send((task * 250 + number).to_be_bytes().to_vec()).await.unwrap();
+            }
+        });
+    }
+    let mut receivers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let listener = listener.clone();
+        receivers.spawn(async move {
+            let mut got = Vec::new();
+            while let Some(event) = within(listener.next_event()).await {
+                if let ServerEvent::Message { payload, .. } = event {
+                    got.push(number(&payload));
+                }
+            }
+            got
+        });
+    }
+    within(senders.join_all()).await;
+    assert_eq!(within(link.drain(GUARD)).await, 0);
+    within(listener.drain(millis(1), millis(0))).await;
+    let mut got: Vec<u32> = within(receivers.join_all()).await.concat();
+    got.sort_unstable();
+    assert!(got.into_iter().eq(0..1000));
+}
