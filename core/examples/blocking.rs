@@ -1,139 +1,28 @@
-//! The reference driver: one client link on the standard library alone, in less than 100 lines (`struct Driver`).
+//! The reference driver at work: one client link on the standard library alone, in less than 100 lines
+//! (`blocking/driver.rs`).
 //!
-//! It keeps the driver contract of the crate docs, rule by rule. The rest of the file is somebody to talk to: an echo
-//! server that goes away after three messages and comes back, on loopback.
+//! It keeps the driver contract of the crate docs, rule by rule. This file is an application, and somebody for it to talk
+//! to: an echo server that goes away after three messages and comes back, on loopback.
 //!
 //! `cargo run -p keepbeat-core --example blocking`
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+#[path = "blocking/driver.rs"]
+mod driver;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keepbeat_core::Failure;
-use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
+use keepbeat_core::client::{Client, ClientConfig, Event};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::server::{Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::DeviceId;
 
-struct Driver {
-    client: Client,
-    address: SocketAddr,
-    stream: Option<(Epoch, TcpStream)>,
-    started: Instant,
-}
-
-impl Driver {
-    /// One turn: input, then timers, then output. Afterwards the application looks at the events, and if it does nothing
-    /// that calls for another turn, `arm` waits.
-    fn turn(&mut self) {
-        let now = self.now(); // Rule 1.
-        self.read(now); // Rule 2.
-        self.client.handle_timeout(now); // Rule 3: safe if it is early.
-        self.drain(now); // Rule 4.
-    }
-
-    /// Rule 1. The standard library's clock stands still while the machine is suspended; a product reads CLOCK_BOOTTIME.
-    fn now(&self) -> Timestamp {
-        Timestamp::ZERO.after(self.started.elapsed())
-    }
-
-    /// Hands over what is already here, without waiting, and only if the link wants it.
-    fn read(&mut self, now: Timestamp) {
-        let mut buffer = [0; 4096];
-        while let Some((epoch, stream)) = &mut self.stream
-            && self.client.wants_read()
-        {
-            let epoch = *epoch;
-            let input = match stream.read(&mut buffer) {
-                Ok(0) => Input::Ended { epoch, failure: Failure::Eof },
-                Ok(count) => Input::Received { epoch, bytes: &buffer[..count] },
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
-                Err(error) => Input::Ended { epoch, failure: failure(&error) }, // Rule 6.
-            };
-            if matches!(input, Input::Ended { .. }) {
-                self.stream = None;
-            }
-            self.client.handle_input(now, input);
-        }
-    }
-
-    /// Does what the link asks for, until it asks for nothing more.
-    fn drain(&mut self, now: Timestamp) {
-        loop {
-            match self.client.poll_action() {
-                Some(Action::Connect { epoch }) => {
-                    // While an attempt is under way this link has no other timer, so it may be waited for.
-                    let opened = TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).and_then(|stream| {
-                        stream.set_nodelay(true)?;
-                        stream.set_nonblocking(true).map(|()| stream)
-                    });
-                    let input = match &opened {
-                        Ok(_) => Input::Opened { epoch },
-                        Err(error) => Input::OpenFailed { epoch, failure: failure(error) },
-                    };
-                    self.stream = opened.ok().map(|stream| (epoch, stream)); // Rule 7.
-                    self.client.handle_input(now, input);
-                }
-                Some(Action::Disconnect { .. }) => self.stream = None,
-                Some(Action::Transmit { .. }) => self.write(now),
-                Some(Action::FetchCredentials { epoch, .. }) => {
-                    self.client.handle_input(now, Input::CredentialsFailed { epoch });
-                }
-                None => return,
-            }
-        }
-    }
-
-    /// Rule 5: reports what the operating system took, and waits for nothing.
-    fn write(&mut self, now: Timestamp) {
-        while let Some((epoch, stream)) = &mut self.stream
-            && !self.client.transmit().is_empty()
-        {
-            let epoch = *epoch;
-            let input = match stream.write(self.client.transmit()) {
-                Ok(count) => Input::Written { epoch, count },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => Input::Ended { epoch, failure: failure(&error) },
-            };
-            self.client.handle_input(now, input);
-        }
-    }
-
-    /// Waits for input or the next deadline, rounded up, at most 15 s; with bytes still to write, at most 5 ms.
-    fn arm(&mut self) -> io::Result<()> {
-        let now = self.now();
-        let deadline = self.client.poll_timeout().map_or(Duration::MAX, |deadline| deadline.at.since(now));
-        let blocked = !self.client.transmit().is_empty();
-        let wait = deadline.min(Duration::from_millis(if blocked { 5 } else { 15_000 }));
-        let stream = match &self.stream {
-            Some((_, stream)) if self.client.wants_read() => stream,
-            _ => {
-                std::thread::park_timeout(wait);
-                return Ok(());
-            }
-        };
-        stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(wait + Duration::from_millis(1)))?;
-        drop(stream.peek(&mut [0])); // Only to wait: what it finds, the next turn reads.
-        stream.set_nonblocking(true)?;
-        if blocked {
-            self.write(self.now());
-        }
-        Ok(())
-    }
-}
-
-fn failure(error: &io::Error) -> Failure {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => Failure::Refused,
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Failure::Reset,
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Failure::TimedOut,
-        _ => Failure::Other,
-    }
-}
+use self::driver::Driver;
 
 #[expect(clippy::disallowed_methods, reason = "an example owns its clock")]
 fn main() -> Result<(), Box<dyn core::error::Error>> {
@@ -187,7 +76,7 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
             echoes += 1;
             driver.client.close(now);
         } else {
-            driver.arm()?;
+            driver.arm(Duration::from_secs(15))?;
         }
     }
 }

@@ -43,8 +43,8 @@ impl Ready {
         Some(flag.id)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.with(|inner| inner.woken.is_empty())
+    pub(super) fn len(&self) -> usize {
+        self.with(|inner| inner.woken.len())
     }
 
     /// Breaks the circle of a waker in the queue that holds the queue.

@@ -125,7 +125,8 @@ impl<L, S: Stream> Sockets<L, S> {
     /// Reads and writes the connections that the runtime woke. Returns whether there were any.
     pub(super) fn on_woken(&mut self, cx: &Context<'_>, machine: &mut Machine<'_>) -> bool {
         let mut any = false;
-        for _ in 0..CONNECTIONS_PER_TURN {
+        // One that has more than its share to say is woken again at once, but its next turn is not this one.
+        for _ in 0..self.ready.len().min(CONNECTIONS_PER_TURN) {
             let Some(id) = self.ready.next() else { return any };
             any = true;
             if let Some(socket) = self.open.get_mut(&id) {
@@ -134,7 +135,7 @@ impl<L, S: Stream> Sockets<L, S> {
             self.on_readable(id, machine);
             self.on_writable(id, machine);
         }
-        if !self.ready.is_empty() {
+        if self.ready.len() > 0 {
             cx.waker().wake_by_ref();
         }
         any

@@ -1,7 +1,7 @@
 //! One logical link of a client, across many connections: reconnect + liveness + session + wire.
 //!
 //! [`Client`] is driven by whoever owns the clock and the socket; the [crate docs](crate) have the driver contract, and
-//! `examples/blocking.rs` is a complete driver.
+//! `examples/blocking/driver.rs` is a complete driver.
 
 mod config;
 mod ending;

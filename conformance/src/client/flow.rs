@@ -1,0 +1,215 @@
+//! Bytes that come slowly, in small pieces, too many, or not at all.
+
+use std::time::Duration;
+
+use keepbeat_core::session::QueueLimits;
+
+use crate::REPLY_TIMEOUT;
+use crate::harness::Clients;
+use crate::network::{Order, encoded};
+use crate::peers::{ack, data, welcome};
+use crate::stage::{ClientStage, client, liveness};
+use crate::words::load;
+
+/// The application takes no messages: when its inbox is full, no more is read, and yet the link lives.
+pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
+    let inbox = QueueLimits::new(2, 64 << 20).unwrap_or_else(|error| panic!("{error}"));
+    let address = stage.open(client().inbox(inbox));
+    let (line, _) = stage.peer.let_in(address, welcome());
+    stage.until("up");
+    for seq in 1..=4 {
+        stage.peer.say(line, &data(seq, load(PIECE)));
+    }
+    stage.peer.acknowledged(line, 2);
+    // Whoever reads on acknowledges the others before its next two beats.
+    stage.peer.beats(line, 2);
+    stage.peer.acknowledged(line, 2);
+    for _ in 0..4 {
+        stage.until("message");
+    }
+    stage.peer.acknowledged(line, 4);
+    stage.close(line);
+    stage.expect(
+        "
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: message [200000 bytes]
+        app: message [200000 bytes]
+        app: message [200000 bytes]
+        app: message [200000 bytes]
+        app: closed, 0 unacknowledged
+        app: over
+        0: HELLO d, new session
+        0: ACK 2
+        0: BEAT
+        0: BEAT
+        0: ACK 2
+        0: ACK 4
+        0: GOODBYE Closed
+        0: end of file
+        ",
+    );
+}
+
+/// The server does not read for a while. What waits leaves in order when it does, and nothing is lost or doubled.
+pub fn slow_reader<H: Clients>(stage: &mut ClientStage<H>) {
+    let address = stage.open(client());
+    let (line, _) = stage.peer.let_in(address, welcome());
+    stage.until("up");
+    stage.peer.order(line, Order::Read(false));
+    for length in [LARGE, 1000, LARGE] {
+        stage.send(load(length));
+    }
+    // Once this has passed, the bytes above have been offered to the socket.
+    stage.peer.say(line, &data(1, "meanwhile"));
+    stage.until("message meanwhile");
+    stage.peer.order(line, Order::Read(true));
+    stage.peer.until(line, "DATA 3");
+    stage.peer.say(line, &ack(3));
+    stage.until("acknowledged 3");
+    stage.close(line);
+    stage.expect(
+        "
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: sent 1
+        app: sent 2
+        app: sent 3
+        app: message meanwhile
+        app: acknowledged 3
+        app: closed, 0 unacknowledged
+        app: over
+        0: HELLO d, new session
+        0: DATA 1: [16777216 bytes]
+        0: DATA 2: [1000 bytes]
+        0: DATA 3: [16777216 bytes]
+        0: GOODBYE Closed
+        0: end of file
+        ",
+    );
+}
+
+/// The server trickles a frame, slower than it would have to answer: its bytes are life.
+pub fn slow_writer<H: Clients>(stage: &mut ClientStage<H>) {
+    let address = stage.open(client());
+    let (line, _) = stage.peer.let_in(address, welcome());
+    stage.until("up");
+    stage.peer.mute(line);
+    for piece in encoded(&data(1, "trickle")).chunks(3) {
+        stage.peer.until(line, "BEAT");
+        stage.peer.write(line, piece.to_vec());
+    }
+    stage.until("message trickle");
+    stage.peer.order(line, Order::Echo(true));
+    stage.close(line);
+    stage.expect(
+        "
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: message trickle
+        app: closed, 0 unacknowledged
+        app: over
+        0: HELLO d, new session
+        0: BEAT
+        0: BEAT
+        0: BEAT
+        0: BEAT
+        0: GOODBYE Closed
+        0: end of file
+        ",
+    );
+}
+
+/// The server never ends a frame, however steadily its bytes come.
+pub fn frame_without_an_end<H: Clients>(stage: &mut ClientStage<H>) {
+    let config = liveness().frame_time(2 * REPLY_TIMEOUT).build().unwrap_or_else(|error| panic!("{error}"));
+    let address = stage.open(client().liveness(config));
+    let (line, _) = stage.peer.let_in(address, welcome());
+    stage.until("up");
+    stage.peer.mute(line);
+    stage.peer.write(line, encoded(&data(1, load(PIECE)))[..100].to_vec());
+    stage.peer.order(line, Order::Repeat(vec![7], Duration::from_millis(20)));
+    stage.peer.until(line, "end of file");
+    stage.until("down");
+    stage.expect(
+        "
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: down: dead FrameTooSlow
+        0: HELLO d, new session
+        0: end of file
+        ",
+    );
+}
+
+/// Every byte comes by itself.
+pub fn one_byte_reads<H: Clients>(stage: &mut ClientStage<H>) {
+    let address = stage.open(client());
+    let line = stage.peer.accept(address);
+    stage.peer.hello(line);
+    stage.peer.write_one_by_one(line, &encoded(&keepbeat_core::wire::Frame::Welcome(Box::new(welcome()))));
+    stage.until("up");
+    for (seq, payload) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
+        stage.peer.write_one_by_one(line, &encoded(&data(seq, payload)));
+        stage.peer.write_one_by_one(line, &encoded(&ack(0)));
+    }
+    stage.peer.acknowledged(line, 4);
+    for _ in 0..4 {
+        stage.until("message");
+    }
+    stage.close(line);
+    stage.expect(
+        "
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: message [1 bytes]
+        app: message [2000 bytes]
+        app: message [0 bytes]
+        app: message [300 bytes]
+        app: closed, 0 unacknowledged
+        app: over
+        0: HELLO d, new session
+        0: ACK 4
+        0: GOODBYE Closed
+        0: end of file
+        ",
+    );
+}
+
+/// The server says more than anyone can read, all the time: our beats leave nevertheless, and our messages.
+pub fn flood<H: Clients>(stage: &mut ClientStage<H>) {
+    let address = stage.open(client());
+    let (line, _) = stage.peer.let_in(address, welcome());
+    stage.until("up");
+    stage.peer.order(line, Order::Repeat(encoded(&ack(0)).repeat(10_000), Duration::ZERO));
+    stage.peer.beats(line, 3);
+    stage.send("through");
+    stage.peer.until(line, "DATA 1");
+    stage.peer.order(line, Order::Quiet);
+    stage.peer.say(line, &ack(1));
+    stage.until("acknowledged 1");
+    stage.close(line);
+    stage.expect(
+        "
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: sent 1
+        app: acknowledged 1
+        app: closed, 0 unacknowledged
+        app: over
+        0: HELLO d, new session
+        0: BEAT
+        0: BEAT
+        0: BEAT
+        0: DATA 1: through
+        0: GOODBYE Closed
+        0: end of file
+        ",
+    );
+}
+
+/// Larger than what is read at once.
+const PIECE: usize = 200_000;
+
+/// More than an operating system holds for one connection.
+const LARGE: usize = 16 << 20;

@@ -1,0 +1,158 @@
+//! One suite for all drivers of `keepbeat-core`.
+//!
+//! A scenario is a script: it plays the other side of the connection, frame by frame, and the application. What can be seen
+//! from there, the application's events and the frames with the ends of connections, is the trace. It is written down in the
+//! scenario, and every driver must give exactly that.
+//!
+//! # To test an adapter
+//!
+//! Implement [`Clients`] and [`Servers`] (each is enough for its half of the scenarios) and [`Suspends`], and let the macros
+//! write the tests. Everything else, the other side's sockets included, comes with the suite. `tests/tokio.rs` is such a file:
+//!
+//! ```ignore
+//! keepbeat_conformance::client_scenarios!(Tokio::new());
+//! keepbeat_conformance::server_scenarios!(Tokio::new());
+//! ```
+//!
+//! The rules for a harness:
+//!
+//! - What is under test goes on by itself, whatever the script's thread does.
+//! - Only `next_event` waits, and it gives up when its patience is at its end.
+//! - `drain` and `close` begin something; they do not wait for its end.
+//! - A suspend is a jump of the clock that everything under test reads. Scenarios with a suspend have the process for
+//!   themselves, because that clock may be one for all.
+//!
+//! # What is compared
+//!
+//! | in the trace | left out |
+//! |---|---|
+//! | events of the application, in order, with causes, attempts, tickets and messages | times, round trips, evidence |
+//! | HELLO, WELCOME, REFUSE, DATA, GOODBYE and the end of each connection, in order | tokens, details for people |
+//! | a BEAT, ECHO or ACK at the place where the script waits for it | how many others there are |
+//! | a BEAT that does not count up by one, an ACK or ECHO that goes back | |
+//! | what calls returned | |
+//!
+//! Scripts wait for an event or a frame, with [`PATIENCE`], and never for a guessed time.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `harness` | what an adapter implements |
+//! | `client/`, `server/` | the scenarios |
+//! | `stage`, `peers`, `words` | what scenarios are written with: the application, the other side, the lines of a trace |
+//! | `network`, `loopback` | the other side's end of connections, and its sockets |
+//! | `simulated/` | the driver in virtual time, with flaws on request |
+
+#![forbid(unsafe_code)]
+#![expect(clippy::panic, clippy::expect_used, reason = "a scenario that does not hold fails its test")]
+
+pub mod client;
+mod harness;
+mod loopback;
+pub mod network;
+mod peers;
+pub mod server;
+pub mod simulated;
+mod stage;
+mod words;
+
+pub use harness::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
+pub use stage::{ClientStage, ServerStage};
+
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use keepbeat_core::wire::DeviceId;
+
+/// How long a script waits for what must come: longer than anything here takes, and shorter than the 15 s for which a driver's
+/// alarm is capped, so that no driver is saved by the cap.
+pub const PATIENCE: Duration = Duration::from_secs(12);
+
+/// So many events or frames may pass before the one that a script waits for.
+const MOST: usize = 200;
+
+/// The beat interval in the scenarios.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// The reply timeout in the scenarios.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Held by everyone who relies on the clock, and alone by who lets it jump.
+static CLOCK: RwLock<()> = RwLock::new(());
+
+/// Plays a scenario while no other lets the clock jump.
+pub fn play<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
+    let _steady = CLOCK.read().unwrap_or_else(PoisonError::into_inner);
+    scenario(&mut stage());
+}
+
+/// Plays a scenario that lets the clock jump, alone in this process.
+pub fn play_alone<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
+    let _alone = CLOCK.write().unwrap_or_else(PoisonError::into_inner);
+    scenario(&mut stage());
+}
+
+#[expect(clippy::disallowed_methods, reason = "the script's patience is real time")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+fn device(name: &str) -> DeviceId {
+    DeviceId::new(name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// One test for every scenario of a client, with a fresh harness from this expression for each.
+#[macro_export]
+macro_rules! client_scenarios {
+    ($harness:expr) => {
+        $crate::scenarios! { client, ClientStage, play, $harness =>
+            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
+            frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused, accept_then_close,
+            server_restart, drain, going_away, takeover, late_words,
+            forbidden,
+        }
+    };
+}
+
+/// One test for every scenario of a client in which the machine is suspended.
+#[macro_export]
+macro_rules! client_suspend_scenarios {
+    ($harness:expr) => {
+        $crate::scenarios! { client, ClientStage, play_alone, $harness =>
+            suspend_in_the_handshake, suspend_with_a_living_peer, suspend_with_a_dead_peer,
+        }
+    };
+}
+
+/// One test for every scenario of a server, with a fresh harness from this expression for each.
+#[macro_export]
+macro_rules! server_scenarios {
+    ($harness:expr) => {
+        $crate::scenarios! { server, ServerStage, play, $harness =>
+            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
+            frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused, connect_then_close,
+            restart, drain, takeover, back_within_the_grace,
+        }
+    };
+}
+
+/// One test for every scenario of a server in which the machine is suspended.
+#[macro_export]
+macro_rules! server_suspend_scenarios {
+    ($harness:expr) => {
+        $crate::scenarios! { server, ServerStage, play_alone, $harness =>
+            suspend_in_the_handshake, suspend_with_a_living_device, suspend_with_a_dead_device,
+        }
+    };
+}
+
+/// Writes the tests for the macros above.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! scenarios {
+    ($side:ident, $stage:ident, $play:ident, $harness:expr => $($name:ident),* $(,)?) => { $(
+        #[test]
+        fn $name() {
+            $crate::$play($crate::$side::$name, || $crate::$stage::new($harness));
+        }
+    )* };
+}

@@ -1,0 +1,297 @@
+//! The scripted other side: its connections, and what was seen on each.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keepbeat_core::session::Token;
+use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
+use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Welcome};
+
+use crate::network::{Network, Order, Seen, encoded};
+use crate::{INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
+
+/// A connection of the scripted side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line(usize);
+
+/// The scripted side.
+pub(crate) struct Peers {
+    network: Box<dyn Network>,
+    ledgers: Vec<Ledger>,
+}
+
+/// What was seen on one connection.
+#[derive(Default)]
+struct Ledger {
+    lines: Vec<String>,
+    beat: u32,
+    acknowledged: u64,
+    echoed: u32,
+}
+
+impl Peers {
+    pub(crate) fn new(network: Box<dyn Network>) -> Self {
+        Self { network, ledgers: Vec::new() }
+    }
+
+    // A server of the script.
+
+    pub(crate) fn reserve(&mut self) -> SocketAddr {
+        self.network.reserve()
+    }
+
+    pub(crate) fn listen(&mut self, address: SocketAddr) {
+        self.network.listen(address);
+    }
+
+    #[track_caller]
+    pub(crate) fn accept(&mut self, address: SocketAddr) -> Line {
+        match self.network.accept(address, PATIENCE) {
+            Ok(number) => self.add(number),
+            Err(_) => self.fail("no connection came"),
+        }
+    }
+
+    /// Accepts a connection, lets it in, and returns its hello.
+    #[track_caller]
+    pub(crate) fn let_in(&mut self, address: SocketAddr, welcome: Welcome) -> (Line, Hello) {
+        let line = self.accept(address);
+        let hello = self.hello(line);
+        self.say(line, &Frame::Welcome(Box::new(welcome)));
+        (line, hello)
+    }
+
+    #[track_caller]
+    pub(crate) fn hello(&mut self, line: Line) -> Hello {
+        match self.until(line, "HELLO") {
+            Seen::Frame(Frame::Hello(hello)) => *hello,
+            _ => self.fail("no hello came"),
+        }
+    }
+
+    // Devices of the script.
+
+    pub(crate) fn connect(&mut self, server: SocketAddr) -> Line {
+        let number = self.network.connect(server);
+        self.add(number)
+    }
+
+    /// Connects, says hello, and returns the welcome.
+    #[track_caller]
+    pub(crate) fn get_in(&mut self, server: SocketAddr, hello: Hello) -> (Line, Welcome) {
+        let line = self.connect(server);
+        self.say(line, &Frame::Hello(Box::new(hello)));
+        (line, self.welcome(line))
+    }
+
+    #[track_caller]
+    pub(crate) fn welcome(&mut self, line: Line) -> Welcome {
+        match self.until(line, "WELCOME") {
+            Seen::Frame(Frame::Welcome(welcome)) => *welcome,
+            _ => self.fail("no welcome came"),
+        }
+    }
+
+    // What both say.
+
+    pub(crate) fn say(&mut self, line: Line, frame: &Frame) {
+        self.write(line, encoded(frame));
+    }
+
+    pub(crate) fn write(&mut self, line: Line, bytes: Vec<u8>) {
+        self.order(line, Order::Say(vec![bytes]));
+    }
+
+    /// Writes every byte by itself.
+    pub(crate) fn write_one_by_one(&mut self, line: Line, bytes: &[u8]) {
+        self.order(line, Order::Say(bytes.iter().map(|byte| vec![*byte]).collect()));
+    }
+
+    pub(crate) fn order(&mut self, line: Line, order: Order) {
+        self.network.order(line.0, order);
+    }
+
+    /// Says something, and returns when it is on its way.
+    pub(crate) fn say_now(&mut self, line: Line, frame: &Frame) {
+        self.say(line, frame);
+        self.network.flush(line.0);
+    }
+
+    /// Answers no BEAT that comes from now on.
+    pub(crate) fn mute(&mut self, line: Line) {
+        self.order(line, Order::Echo(false));
+        self.network.flush(line.0);
+    }
+
+    /// From now on neither reads nor writes, as a machine that has lost its power.
+    pub(crate) fn vanish(&mut self, line: Line) {
+        self.order(line, Order::Quiet);
+        self.order(line, Order::Echo(false));
+        self.order(line, Order::Read(false));
+    }
+
+    /// Ends our side, and waits until the other has ended its own.
+    #[track_caller]
+    pub(crate) fn hang_up(&mut self, line: Line) {
+        self.order(line, Order::HangUp);
+        self.until(line, "end of file");
+    }
+
+    // What both see.
+
+    /// Notes what comes until this does. A BEAT, ECHO or ACK is noted only where it is waited for; the others are checked.
+    #[track_caller]
+    pub(crate) fn until(&mut self, line: Line, wanted: &str) -> Seen {
+        let begun = clock();
+        for _ in (0..MOST).take_while(|_| begun.elapsed() < 2 * PATIENCE) {
+            let Ok(seen) = self.network.seen(line.0, PATIENCE) else { break };
+            let text = text(&seen);
+            let found = matches(&text, wanted);
+            let ledger = &mut self.ledgers[line.0];
+            match ledger.check(&seen) {
+                Some(complaint) => ledger.lines.push(complaint),
+                None if found => ledger.lines.push(wanted_line(&seen, text)),
+                None if is_chatter(&seen) => {}
+                None => ledger.lines.push(text),
+            }
+            if found {
+                return seen;
+            }
+            if matches!(seen, Seen::EndOfFile | Seen::Reset) {
+                self.fail(&format!("connection {} ended before {wanted:?} came", line.0));
+            }
+        }
+        self.fail(&format!("waited in vain for {wanted:?} on connection {}", line.0))
+    }
+
+    /// Waits until messages up to `seq` are acknowledged, if they are not yet.
+    #[track_caller]
+    pub(crate) fn acknowledged(&mut self, line: Line, seq: u64) {
+        let ledger = &mut self.ledgers[line.0];
+        if ledger.acknowledged == seq {
+            ledger.lines.push(format!("ACK {seq}"));
+        } else {
+            self.until(line, &format!("ACK {seq}"));
+        }
+    }
+
+    /// Waits for this many beats.
+    #[track_caller]
+    pub(crate) fn beats(&mut self, line: Line, count: usize) {
+        for _ in 0..count {
+            self.until(line, "BEAT");
+        }
+    }
+
+    /// The traces of all connections, in the order in which the script got them.
+    pub(crate) fn trace(&self) -> Vec<String> {
+        let numbered = self.ledgers.iter().enumerate();
+        numbered.flat_map(|(number, ledger)| ledger.lines.iter().map(move |line| format!("{number}: {line}"))).collect()
+    }
+
+    fn add(&mut self, number: usize) -> Line {
+        assert_eq!(number, self.ledgers.len(), "connections are numbered in order");
+        self.ledgers.push(Ledger::default());
+        Line(number)
+    }
+
+    #[track_caller]
+    fn fail(&self, problem: &str) -> ! {
+        panic!("{problem}; until then:\n{}", self.trace().join("\n"))
+    }
+}
+
+impl Ledger {
+    /// Beats count up by one, acknowledgements never go back, echoes go up.
+    fn check(&mut self, seen: &Seen) -> Option<String> {
+        match *seen {
+            Seen::Frame(Frame::Beat { seq }) => {
+                let before = std::mem::replace(&mut self.beat, seq);
+                (seq != before + 1).then(|| format!("BEAT {seq} after {before}"))
+            }
+            Seen::Frame(Frame::Ack { seq }) => {
+                let before = std::mem::replace(&mut self.acknowledged, seq);
+                (seq < before).then(|| format!("ACK {seq} after {before}"))
+            }
+            Seen::Frame(Frame::Echo { seq }) => {
+                let before = std::mem::replace(&mut self.echoed, seq);
+                (seq < before).then(|| format!("ECHO {seq} after {before}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How often they come depends on time.
+fn is_chatter(seen: &Seen) -> bool {
+    matches!(seen, Seen::Frame(Frame::Beat { .. } | Frame::Echo { .. } | Frame::Ack { .. }))
+}
+
+fn text(seen: &Seen) -> String {
+    match seen {
+        Seen::Frame(frame) => words::frame(frame),
+        Seen::Garbage => "garbage".to_owned(),
+        Seen::EndOfFile => "end of file".to_owned(),
+        Seen::Reset => "reset".to_owned(),
+    }
+}
+
+/// How many beats came before the one waited for depends on time.
+fn wanted_line(seen: &Seen, text: String) -> String {
+    if matches!(seen, Seen::Frame(Frame::Beat { .. })) { "BEAT".to_owned() } else { text }
+}
+
+/// Whether a line is what a script waits for, in full or by its first words.
+pub(crate) fn matches(line: &str, wanted: &str) -> bool {
+    line.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',', ':']))
+}
+
+// What the scripted side says.
+
+pub(crate) fn hello(name: &str) -> Hello {
+    Hello {
+        version: 1,
+        device: device(name),
+        instance: 0,
+        attempt: 0,
+        interval_ms: INTERVAL.as_millis() as u32,
+        reply_timeout_ms: REPLY_TIMEOUT.as_millis() as u32,
+        message_limit: MESSAGE_LIMIT_MAX as u64,
+        token: None,
+        received: 0,
+        credentials: Credentials::default(),
+    }
+}
+
+pub(crate) fn welcome() -> Welcome {
+    Welcome {
+        version: 1,
+        token: Token::new([7; 16]),
+        resumed: false,
+        interval_ms: INTERVAL.as_millis() as u32,
+        reply_timeout_ms: REPLY_TIMEOUT.as_millis() as u32,
+        message_limit: MESSAGE_LIMIT_MAX as u64,
+        received: 0,
+    }
+}
+
+/// The session goes on; the scripted server has this many of its messages.
+pub(crate) fn resumed(received: u64) -> Welcome {
+    Welcome { resumed: true, received, ..welcome() }
+}
+
+pub(crate) fn data(seq: u64, payload: impl Into<Bytes>) -> Frame {
+    Frame::Data { seq, payload: payload.into() }
+}
+
+pub(crate) const fn ack(seq: u64) -> Frame {
+    Frame::Ack { seq }
+}
+
+pub(crate) fn goodbye(reason: Reason) -> Frame {
+    Frame::Goodbye(Box::new(Goodbye::new(reason, "")))
+}
+
+/// Frequent enough that the other side hears from us in every beat interval.
+pub(crate) const OFTEN: Duration = Duration::from_millis(60);

@@ -1,0 +1,292 @@
+//! What scripts are written with: one driver under test, the scripted other side, and the trace of both.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keepbeat_core::client::{ClientConfig, ClientConfigBuilder, Event};
+use keepbeat_core::liveness::{LivenessConfig, LivenessConfigBuilder};
+use keepbeat_core::reconnect::{ReconnectConfig, ReconnectConfigBuilder};
+use keepbeat_core::server::{ServerConfig, ServerConfigBuilder, ServerEvent, Sessions};
+use keepbeat_core::session::{QueueLimits, SendError, Ticket};
+
+use crate::harness::{ClientUnderTest, Clients, ServerUnderTest, Servers, Suspends};
+use crate::network::large_messages;
+use crate::peers::{Line, Peers, matches};
+use crate::{INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
+
+/// A stage for one link and the servers that the script plays.
+pub struct ClientStage<H: Clients> {
+    pub(crate) peer: Peers,
+    client: Option<H::Client>,
+    app: Vec<String>,
+    harness: H,
+}
+
+impl<H: Clients> ClientStage<H> {
+    /// An empty stage.
+    pub fn new(mut harness: H) -> Self {
+        Self { peer: Peers::new(harness.network()), client: None, app: Vec::new(), harness }
+    }
+
+    /// Opens the link to an address on which the script listens from now on.
+    pub(crate) fn open(&mut self, config: ClientConfigBuilder) -> SocketAddr {
+        let address = self.peer.reserve();
+        self.peer.listen(address);
+        self.open_to(address, config);
+        address
+    }
+
+    pub(crate) fn open_to(&mut self, address: SocketAddr, config: ClientConfigBuilder) {
+        let config: ClientConfig = config.build().unwrap_or_else(|error| panic!("{error}"));
+        self.client = Some(self.harness.client(address, config));
+    }
+
+    pub(crate) fn client(&mut self) -> &mut H::Client {
+        self.client.as_mut().unwrap_or_else(|| panic!("no link was opened"))
+    }
+
+    pub(crate) fn send(&mut self, payload: impl Into<Bytes>) {
+        let result = self.client().send(payload.into());
+        self.app.push(outcome(&result));
+    }
+
+    /// Takes and notes events until this one.
+    #[track_caller]
+    pub(crate) fn until(&mut self, wanted: &str) {
+        let begun = clock();
+        for _ in (0..MOST).take_while(|_| begun.elapsed() < 2 * PATIENCE) {
+            match self.client().next_event(PATIENCE) {
+                Ok(Some(event)) => {
+                    let Some(line) = words::event(&event) else { continue };
+                    let found = matches(&line, wanted);
+                    note(&mut self.app, line, matches!(event, Event::Acknowledged { .. }));
+                    if found {
+                        return;
+                    }
+                }
+                Ok(None) => self.fail(&format!("the link was over before {wanted:?}")),
+                Err(_) => break,
+            }
+        }
+        self.fail(&format!("waited in vain for {wanted:?}"))
+    }
+
+    /// The link must be over, with no event left.
+    #[track_caller]
+    pub(crate) fn over(&mut self) {
+        match self.client().next_event(PATIENCE) {
+            Ok(None) => self.app.push("over".to_owned()),
+            Ok(Some(event)) => self.fail(&format!("an event after the last: {event:?}")),
+            Err(_) => self.fail("waited in vain for the end of events"),
+        }
+    }
+
+    /// Closes the link over this connection, properly.
+    #[track_caller]
+    pub(crate) fn close(&mut self, line: Line) {
+        self.client().close();
+        self.peer.until(line, "GOODBYE");
+        self.peer.hang_up(line);
+        self.until("closed");
+        self.over();
+    }
+
+    /// What happened must be this, line by line.
+    #[track_caller]
+    pub(crate) fn expect(&self, expected: &str) {
+        compare(&self.trace(), expected);
+    }
+
+    fn trace(&self) -> Vec<String> {
+        self.app.iter().map(|line| format!("app: {line}")).chain(self.peer.trace()).collect()
+    }
+
+    #[track_caller]
+    fn fail(&self, problem: &str) -> ! {
+        panic!("{problem}; until then:\n{}", self.trace().join("\n"))
+    }
+}
+
+impl<H: Clients + Suspends> ClientStage<H> {
+    /// The machine is away for `gap`, while the other side does this.
+    pub(crate) fn suspend(&mut self, gap: Duration, meanwhile: impl FnOnce(&mut Peers)) {
+        self.harness.freeze();
+        meanwhile(&mut self.peer);
+        self.harness.thaw(gap);
+    }
+}
+
+/// A stage for one server and the devices that the script plays.
+pub struct ServerStage<H: Servers> {
+    pub(crate) peer: Peers,
+    server: Option<H::Server>,
+    app: Vec<String>,
+    harness: H,
+}
+
+impl<H: Servers> ServerStage<H> {
+    /// An empty stage.
+    pub fn new(mut harness: H) -> Self {
+        Self { peer: Peers::new(harness.network()), server: None, app: Vec::new(), harness }
+    }
+
+    pub(crate) fn serve(&mut self, config: ServerConfigBuilder) -> SocketAddr {
+        self.serve_on(SocketAddr::from(([127, 0, 0, 1], 0)), config, None)
+    }
+
+    pub(crate) fn serve_on(
+        &mut self,
+        address: SocketAddr,
+        config: ServerConfigBuilder,
+        sessions: Option<Sessions>,
+    ) -> SocketAddr {
+        let config: ServerConfig = config.build().unwrap_or_else(|error| panic!("{error}"));
+        let server = self.harness.server(address, config, sessions);
+        let address = server.local_addr();
+        self.server = Some(server);
+        address
+    }
+
+    pub(crate) fn server(&mut self) -> &mut H::Server {
+        self.server.as_mut().unwrap_or_else(|| panic!("no server was started"))
+    }
+
+    pub(crate) fn abort(&mut self) -> Sessions {
+        self.server.take().unwrap_or_else(|| panic!("no server was started")).abort()
+    }
+
+    pub(crate) fn send(&mut self, name: &str, payload: impl Into<Bytes>) {
+        let result = self.server().send(&device(name), payload.into());
+        self.app.push(outcome(&result));
+    }
+
+    /// Takes and notes events until this one, and returns it.
+    #[track_caller]
+    pub(crate) fn until(&mut self, wanted: &str) -> ServerEvent {
+        let begun = clock();
+        for _ in (0..MOST).take_while(|_| begun.elapsed() < 2 * PATIENCE) {
+            match self.server().next_event(PATIENCE) {
+                Ok(Some(event)) => {
+                    let line = words::server_event(&event);
+                    let found = matches(&line, wanted);
+                    note(&mut self.app, line, matches!(event, ServerEvent::Acknowledged { .. }));
+                    if found {
+                        return event;
+                    }
+                }
+                Ok(None) => self.fail(&format!("the server was over before {wanted:?}")),
+                Err(_) => break,
+            }
+        }
+        self.fail(&format!("waited in vain for {wanted:?}"))
+    }
+
+    /// The server must be over, with no event left.
+    #[track_caller]
+    pub(crate) fn over(&mut self) {
+        match self.server().next_event(PATIENCE) {
+            Ok(None) => self.app.push("over".to_owned()),
+            Ok(Some(event)) => self.fail(&format!("an event after the last: {event:?}")),
+            Err(_) => self.fail("waited in vain for the end of events"),
+        }
+    }
+
+    /// The device closes its session over this connection, properly.
+    #[track_caller]
+    pub(crate) fn leave(&mut self, line: Line, name: &str) {
+        self.peer.say(line, &crate::peers::goodbye(keepbeat_core::wire::Reason::Closed));
+        self.peer.hang_up(line);
+        self.until(&format!("session of {name} ended"));
+    }
+
+    /// What happened must be this, line by line.
+    #[track_caller]
+    pub(crate) fn expect(&self, expected: &str) {
+        compare(&self.trace(), expected);
+    }
+
+    fn trace(&self) -> Vec<String> {
+        self.app.iter().map(|line| format!("app: {line}")).chain(self.peer.trace()).collect()
+    }
+
+    #[track_caller]
+    fn fail(&self, problem: &str) -> ! {
+        panic!("{problem}; until then:\n{}", self.trace().join("\n"))
+    }
+}
+
+impl<H: Servers + Suspends> ServerStage<H> {
+    /// The machine is away for `gap`, while the other side does this.
+    pub(crate) fn suspend(&mut self, gap: Duration, meanwhile: impl FnOnce(&mut Peers)) {
+        self.harness.freeze();
+        meanwhile(&mut self.peer);
+        self.harness.thaw(gap);
+    }
+}
+
+/// Acknowledgements that follow each other count as the last one.
+fn note(lines: &mut Vec<String>, line: String, acknowledged: bool) {
+    let subject = line.rsplit_once(' ').map_or("", |(subject, _)| subject);
+    match lines.last_mut() {
+        Some(last) if acknowledged && last.rsplit_once(' ').is_some_and(|(known, _)| known == subject) => *last = line,
+        _ => lines.push(line),
+    }
+}
+
+fn outcome(result: &Result<Ticket, SendError>) -> String {
+    match result {
+        Ok(ticket) => format!("sent {}", ticket.0),
+        Err(error) => format!("not sent: {error}"),
+    }
+}
+
+#[track_caller]
+fn compare(trace: &[String], expected: &str) {
+    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert!(
+        trace.iter().eq(expected.iter()),
+        "the trace differs\n--- expected\n{}\n--- but it was\n{}\n",
+        expected.join("\n"),
+        trace.join("\n")
+    );
+}
+
+// Configurations in which nothing takes long.
+
+pub(crate) const fn liveness() -> LivenessConfigBuilder {
+    LivenessConfig::builder().interval(INTERVAL).reply_timeout(REPLY_TIMEOUT)
+}
+
+pub(crate) fn reconnect() -> ReconnectConfigBuilder {
+    let millis = Duration::from_millis;
+    ReconnectConfig::builder().floor(millis(20)).base(millis(20)).first_spread(millis(20)).cap(millis(100))
+}
+
+/// A client that beats and tries again soon, and takes large messages.
+pub(crate) fn client() -> ClientConfigBuilder {
+    ClientConfig::builder(device("d"))
+        .liveness(liveness().build().unwrap_or_else(|error| panic!("{error}")))
+        .reconnect(reconnect().build().unwrap_or_else(|error| panic!("{error}")))
+        .wire(large_messages())
+        .outbox(room())
+        .inbox(room())
+        .handshake_timeout(PATIENCE / 2)
+        .close_timeout(REPLY_TIMEOUT)
+}
+
+/// A server that lets devices beat as often as they like, and takes large messages.
+pub(crate) fn server() -> ServerConfigBuilder {
+    ServerConfig::builder()
+        .liveness(liveness().build().unwrap_or_else(|error| panic!("{error}")))
+        .intervals(INTERVAL / 10, INTERVAL * 100)
+        .wire(large_messages())
+        .outbox(room())
+        .inbox(room())
+        .handshake_timeout(PATIENCE / 2)
+        .close_timeout(REPLY_TIMEOUT)
+}
+
+fn room() -> QueueLimits {
+    QueueLimits::new(1000, 64 << 20).unwrap_or_else(|error| panic!("{error}"))
+}

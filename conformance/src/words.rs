@@ -1,0 +1,127 @@
+//! Events and frames as lines of a trace: what must be the same with every driver, and nothing else. Times, round trips,
+//! evidence, tokens and addresses are left out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use keepbeat_core::DownCause;
+use keepbeat_core::client::Event;
+use keepbeat_core::server::ServerEvent;
+use keepbeat_core::wire::{Frame, Goodbye};
+
+/// Bytes that show whether any of them was lost, doubled or moved.
+pub(crate) fn load(length: usize) -> Bytes {
+    (0..length).map(|index| (index % 251) as u8 ^ (index / 251 % 241) as u8).collect()
+}
+
+/// A message: short ones as text, long ones by their length, if they are what [`load`] makes.
+fn message(payload: &Bytes) -> String {
+    match std::str::from_utf8(payload) {
+        Ok(text) if text.len() <= 16 && text.chars().all(char::is_alphanumeric) && !text.is_empty() => text.to_owned(),
+        _ if *payload == load(payload.len()) => format!("[{} bytes]", payload.len()),
+        _ => format!("[{} bytes, damaged]", payload.len()),
+    }
+}
+
+/// The line of a client's event; `None` if it depends on time alone.
+pub(crate) fn event(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Connecting { attempt } => format!("connecting, attempt {attempt}"),
+        Event::Up { resumed, attempt, in_doubt, .. } => {
+            let doubt = if *in_doubt > 0 { format!(", {in_doubt} in doubt") } else { String::new() };
+            format!("up, attempt {attempt}, {}{doubt}", session(*resumed))
+        }
+        Event::Message(payload) => format!("message {}", message(payload)),
+        Event::Acknowledged { through } => format!("acknowledged {}", through.0),
+        Event::Dropped(dropped) => format!("dropped {}: {:?}", dropped.ticket.0, dropped.reason),
+        Event::Suspect { .. } => "suspect".to_owned(),
+        Event::Recovered => "recovered".to_owned(),
+        Event::Rtt(_) => return None,
+        Event::Down { report, retry_at, was_up, conflict } => {
+            let mut line = format!("{}: {}", if *was_up { "down" } else { "failed" }, cause(&report.cause));
+            if retry_at.is_none() {
+                line.push_str(", for good");
+            }
+            if *conflict {
+                line.push_str(", conflict");
+            }
+            line
+        }
+        Event::GaveUp { cause, unacknowledged } => format!("gave up: {cause:?}, {unacknowledged} unacknowledged"),
+        Event::Closed { unacknowledged } => format!("closed, {unacknowledged} unacknowledged"),
+        other => format!("{other:?}"),
+    })
+}
+
+/// The line of a server's event.
+pub(crate) fn server_event(event: &ServerEvent) -> String {
+    match event {
+        ServerEvent::Authenticate { device, .. } => format!("authenticate {device}"),
+        ServerEvent::Rejected { cause: why, device, .. } => match device {
+            Some(device) => format!("rejected {device}: {}", cause(why)),
+            None => format!("rejected: {}", cause(why)),
+        },
+        ServerEvent::Online { device, resumed, .. } => format!("online {device}, {}", session(*resumed)),
+        ServerEvent::Returned { device, resumed, report, .. } => {
+            format!("returned {device}, {}, after {}", session(*resumed), cause(&report.cause))
+        }
+        ServerEvent::Replaced { device, resumed, .. } => format!("replaced {device}, {}", session(*resumed)),
+        ServerEvent::Suspect { device, .. } => format!("suspect {device}"),
+        ServerEvent::Recovered { device } => format!("recovered {device}"),
+        ServerEvent::Offline { device, report, .. } => format!("offline {device}: {}", cause(&report.cause)),
+        ServerEvent::Message { device, payload } => format!("message of {device}: {}", message(payload)),
+        ServerEvent::Acknowledged { device, through } => format!("acknowledged by {device}: {}", through.0),
+        ServerEvent::Dropped { device, dropped } => {
+            format!("dropped for {device}: {} {:?}", dropped.ticket.0, dropped.reason)
+        }
+        ServerEvent::SessionEnded { device, undelivered } => {
+            format!("session of {device} ended, {} undelivered", undelivered.len())
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// The line of a frame.
+pub(crate) fn frame(frame: &Frame) -> String {
+    match frame {
+        Frame::Hello(hello) => match hello.token {
+            Some(_) => format!("HELLO {}, resume behind {}", hello.device, hello.received),
+            None => format!("HELLO {}, new session", hello.device),
+        },
+        Frame::Welcome(welcome) if welcome.resumed => format!("WELCOME, resumed behind {}", welcome.received),
+        Frame::Welcome(_) => "WELCOME, new session".to_owned(),
+        Frame::Refuse(why) => format!("REFUSE {}", goodbye(why)),
+        Frame::Beat { seq } => format!("BEAT {seq}"),
+        Frame::Echo { seq } => format!("ECHO {seq}"),
+        Frame::Data { seq, payload } => format!("DATA {seq}: {}", message(payload)),
+        Frame::Ack { seq } => format!("ACK {seq}"),
+        Frame::Goodbye(why) => format!("GOODBYE {}", goodbye(why)),
+        Frame::Unknown => "unknown frame".to_owned(),
+    }
+}
+
+fn session(resumed: bool) -> &'static str {
+    if resumed { "resumed" } else { "new session" }
+}
+
+fn cause(cause: &DownCause) -> String {
+    match cause {
+        DownCause::Dead(why) => format!("dead {why:?}"),
+        DownCause::Goodbye(why) => format!("goodbye {}", goodbye(why)),
+        DownCause::Refused(why) => format!("refused {}", goodbye(why)),
+        DownCause::Network(failure) => format!("network {failure:?}"),
+        DownCause::ConnectFailed(failure) => format!("no connection {failure:?}"),
+        DownCause::EndedByUs(reason) => format!("ended by us {reason:?}"),
+        DownCause::Protocol(error) => format!("protocol violated, {:?}", error.reason()),
+        other => format!("{other:?}"),
+    }
+}
+
+fn goodbye(goodbye: &Goodbye) -> String {
+    let Goodbye { reason, retry_after_ms, spread_ms, .. } = goodbye;
+    if *retry_after_ms == 0 && *spread_ms == 0 {
+        return format!("{reason:?}");
+    }
+    let millis = |millis: u32| Duration::from_millis(millis.into());
+    format!("{reason:?}, back after {:?} within {:?}", millis(*retry_after_ms), millis(*spread_ms))
+}
