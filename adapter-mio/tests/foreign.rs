@@ -86,7 +86,7 @@ fn the_driver_has_no_wait_without_links_and_a_short_one_with_work() {
     assert_eq!(program.driver.wait(), Some(Duration::ZERO));
     program.driver.turn();
     let wait = program.driver.wait().unwrap();
-    assert!(wait <= Duration::from_secs(15) && wait.subsec_nanos() % 1_000_000 == 0, "{wait:?}");
+    assert!(wait <= Duration::from_secs(15) && wait.subsec_nanos().is_multiple_of(1_000_000), "{wait:?}");
     program.driver.link(link).unwrap().remove();
     assert_eq!(program.driver.wait(), None);
 }

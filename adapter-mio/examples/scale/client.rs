@@ -126,7 +126,11 @@ pub(crate) fn run(count: usize, steady: Duration) -> Result<(), Box<dyn Error>> 
         faults.push(format!("the second server has {messages} messages, {count} were sent while none listened"));
     }
     server.kill()?;
-    if faults.is_empty() { Ok(println!("scale: ok")) } else { Err(faults.join("; ").into()) }
+    if !faults.is_empty() {
+        return Err(faults.join("; ").into());
+    }
+    println!("scale: ok");
+    Ok(())
 }
 
 fn config(number: usize) -> Result<ClientConfig, Box<dyn Error>> {
