@@ -304,3 +304,16 @@ fn stream(stream: Option<(Epoch, Key)>, sockets: &mut Sockets) -> Option<(Epoch,
     let (epoch, key) = stream?;
     Some((epoch, sockets.get_mut(key)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle link holds in here, beside its machine of the core and its configuration.
+    #[test]
+    fn an_idle_link_is_small() {
+        let own = size_of::<Link>() - size_of::<Client>();
+        assert!(own <= 128, "{own} bytes beside the {} of the core", size_of::<Client>());
+        assert!(size_of::<Socket>() <= 56, "{} bytes", size_of::<Socket>());
+    }
+}

@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use keepbeat_mio::core::session::QueueLimits;
@@ -102,6 +103,9 @@ fn idle_links_are_not_touched() {
     for link in &links {
         bench.up(*link);
     }
+    // The next beat is far away, and yet a suspend is to be noticed.
+    let cap = Duration::from_secs(15);
+    bench.turn_until(|bench| (bench.driver().wait() == Some(cap)).then_some(()));
     let one = bench.open(address, client("busy").liveness(beats(20, 20)));
     for _ in 0..20 {
         bench.link_until(one, |event| matches!(event, Event::Rtt(_)).then_some(()));
