@@ -120,7 +120,6 @@ fn beats_and_verdicts_come_at_the_very_moments_at_which_they_come_without_tls() 
 fn after_a_cut_both_sessions_are_resumed_and_nothing_is_lost() {
     let mut link = up(link());
     for round in 0..3 {
-        link.next_flow = (usize::MAX, usize::MAX);
         (link.up.capacity, link.down.capacity) = (10, 10);
         link.client.send(link.now, message("up")).unwrap();
         link.server.send(link.now, &device("d"), message("down")).unwrap();
