@@ -83,7 +83,7 @@ fn messages_of_a_megabyte_pass_both_ways() {
     let client = client.wire(large(2 * MB)).inbox(room.clone()).outbox(room.clone());
     let mut link = up(Link::to(ADDRESS, client, server.wire(large(2 * MB)).inbox(room.clone()).outbox(room)));
     link.grain = 60_000;
-    let payload: Bytes = (0..MB).map(|index| (index * 31 >> 7) as u8).collect();
+    let payload: Bytes = (0..MB).map(|index| ((index * 31) >> 7) as u8).collect();
     link.client.send(link.now, payload.clone()).unwrap();
     link.server.send(link.now, &device("d"), payload.clone()).unwrap();
     link.turn();
