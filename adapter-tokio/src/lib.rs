@@ -63,3 +63,8 @@ pub use keepbeat_core::wire::DeviceId;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles the examples of the page about TLS.
+#[cfg(all(doctest, any(feature = "tls", feature = "tls-aws-lc")))]
+#[doc = include_str!("../../docs/tls-and-proxies.md")]
+struct TlsAndProxies;

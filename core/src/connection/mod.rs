@@ -140,13 +140,23 @@ impl<W: Wire> Connection<W> {
         (Cow::Owned(plain), end)
     }
 
+    /// Bytes arrived that nobody is interested in any more. But a farewell cannot leave before the layers are open.
+    pub(crate) fn received_while_closing(&mut self, bytes: &[u8]) {
+        if let Some(layers) = &mut self.layers
+            && layers.stage() != Stage::Open
+        {
+            // If it fails, there is no farewell; the close timeout runs.
+            let _failed = layers.receive(bytes, &mut Vec::new()).is_err();
+        }
+    }
+
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
         self.wire.decode(input)
     }
 
     /// All frames of one input were decoded, `frames` in number.
     pub(crate) fn decoded(&mut self, now: Timestamp, frames: usize) {
-        let unfinished = self.wire.mid_frame();
+        let unfinished = self.wire.mid_frame() || self.layers.as_ref().is_some_and(|layers| layers.mid_record());
         let Some(liveness) = &mut self.liveness else { return };
         if !unfinished {
             return liveness.frame_finished();

@@ -199,7 +199,7 @@ impl<W: Wire> Server<W> {
         };
         match (input, &accepted.stage) {
             (ServerInput::Written(count), _) => accepted.connection.written(now, count),
-            (ServerInput::Received(_), Stage::Parting) => {}
+            (ServerInput::Received(bytes), Stage::Parting) => accepted.connection.received_while_closing(bytes),
             (ServerInput::Received(bytes), _) => self.receive(now, id, bytes),
             (ServerInput::Ended(failure), _) => self.lose(now, id, DownCause::Network(failure)),
         }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::fault::{Direction, FaultKind, Lost, Node};
 use super::host::Report;
 use super::pipe::Pipe;
-use super::{Client, Link, Path, Sim};
+use super::{Link, Path, Sim, new_client};
 use crate::client::Epoch;
 use crate::connection::Failure;
 use crate::server::ConnectionId;
@@ -338,7 +338,7 @@ impl Sim {
         link.host.reports.clear();
         link.up.process_ended(link.client.unacknowledged());
         link.host.disarm();
-        link.client = Client::new(self.setup.clients[index].clone(), seed);
+        link.client = new_client(&self.setup.clients[index], seed);
         link.client.open(link.host.local(self.now));
         link.host.wanted = true;
     }

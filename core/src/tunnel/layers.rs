@@ -1,6 +1,10 @@
 //! What the bytes of one connection pass through on their way between socket and wire: a proxy at first, then TLS.
 
+#[cfg(feature = "tls")]
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
+#[cfg(feature = "tls")]
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 #[cfg(feature = "tls")]
@@ -56,7 +60,9 @@ impl Layers {
         #[cfg(feature = "tls")]
         if let Some(tls) = &way.tls {
             let server = server.ok_or(LayerError::ServerUnnamed)?;
-            layers.tls = Some(Tls::client(tls, server.host()).map_err(LayerError::Tls)?);
+            // A scope has a meaning on this machine only: no certificate is for it.
+            let name = server.ip().map_or_else(|| Cow::Borrowed(server.host()), |ip| Cow::Owned(ip.to_string()));
+            layers.tls = Some(Tls::client(tls, &name).map_err(LayerError::Tls)?);
         }
         Ok((!layers.is_none()).then(|| Box::new(layers)))
     }
@@ -166,6 +172,15 @@ impl Layers {
     /// Whether there is something to write that the driver does not know of. Now it does.
     pub(crate) fn announce(&mut self) -> bool {
         !self.transmit().is_empty() && !core::mem::replace(&mut self.announced, true)
+    }
+
+    /// Whether a record of the peer has begun that cannot be read before the rest of it comes.
+    pub(crate) fn mid_record(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.mid_record();
+        }
+        false
     }
 
     /// Whether the peer said that nothing more comes.

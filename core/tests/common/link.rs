@@ -32,14 +32,14 @@ impl Pipe {
         (self.capacity, self.flow) = (usize::MAX, 0);
     }
 
-    fn put(&mut self, bytes: &[u8]) -> usize {
-        let count = bytes.len().min(self.capacity.saturating_sub(self.bytes.len()));
+    fn put(&mut self, bytes: &[u8], most: usize) -> usize {
+        let count = bytes.len().min(most).min(self.capacity.saturating_sub(self.bytes.len()));
         self.bytes.extend(&bytes[..count]);
         count
     }
 
-    fn get(&mut self) -> Vec<u8> {
-        let count = self.bytes.len().min(self.flow);
+    fn get(&mut self, most: usize) -> Vec<u8> {
+        let count = self.bytes.len().min(self.flow).min(most);
         if self.flow != usize::MAX {
             self.flow -= count;
         }
@@ -65,15 +65,31 @@ pub(crate) struct Link {
     pub(crate) reachable: bool,
     /// Whether the server's application takes its events.
     pub(crate) server_takes: bool,
+    /// The operating systems take and give so many bytes at once at most.
+    pub(crate) grain: usize,
+    /// What a proxy is asked at the start of every connection, and what it answers.
+    pub(crate) proxy: Vec<(Vec<u8>, Vec<u8>)>,
+    /// So many of them are said.
+    said: usize,
     pub(crate) events: Vec<(u64, Event)>,
     pub(crate) server_events: Vec<(u64, ServerEvent)>,
 }
 
 impl Link {
     pub(crate) fn new(client: ClientConfigBuilder<Beat>, server: ServerConfigBuilder<Beat>) -> Self {
+        Self::of(Client::new(Arc::new(client.build().unwrap()), 1), server)
+    }
+
+    /// The same, with a client that knows to which server it goes.
+    pub(crate) fn to(name: &str, client: ClientConfigBuilder<Beat>, server: ServerConfigBuilder<Beat>) -> Self {
+        let client = Client::new(Arc::new(client.build().unwrap()), 1);
+        Self::of(client.to_server(name.parse().unwrap()), server)
+    }
+
+    fn of(client: Client<Beat>, server: ServerConfigBuilder<Beat>) -> Self {
         Self {
             now: Timestamp::ZERO,
-            client: Client::new(Arc::new(client.build().unwrap()), 1),
+            client,
             server: Server::new(Arc::new(server.build().unwrap()), entropy(), 3),
             up: Pipe::new(),
             down: Pipe::new(),
@@ -82,6 +98,9 @@ impl Link {
             next_flow: (usize::MAX, usize::MAX),
             reachable: true,
             server_takes: true,
+            grain: usize::MAX,
+            proxy: Vec::new(),
+            said: 0,
             events: Vec::new(),
             server_events: Vec::new(),
         }
@@ -168,6 +187,7 @@ impl Link {
                     (self.up.flow, self.down.flow) = self.next_flow;
                     self.next_flow = (usize::MAX, usize::MAX);
                     self.client_side = Some(epoch);
+                    self.said = 0;
                     self.server_side = self.server.accept(self.now, None).ok();
                     self.client.handle_input(self.now, Input::Opened { epoch });
                 }
@@ -209,11 +229,25 @@ impl Link {
         busy
     }
 
+    /// The proxy listens until it has been asked everything.
+    fn ask_proxy(&mut self) -> bool {
+        let Some((question, answer)) = self.proxy.get(self.said) else { return false };
+        let asked = self.up.bytes.iter().take(question.len());
+        assert!(asked.eq(question.iter().take(self.up.bytes.len())), "the proxy is asked {:?}", self.up.bytes);
+        if self.up.bytes.len() < question.len() {
+            return false;
+        }
+        self.up.bytes.drain(..question.len());
+        self.down.bytes.extend(answer);
+        self.said += 1;
+        true
+    }
+
     fn move_up(&mut self) -> bool {
-        let mut busy = false;
+        let mut busy = self.ask_proxy();
         if let Some(epoch) = self.client_side {
             loop {
-                let count = self.up.put(self.client.transmit());
+                let count = self.up.put(self.client.transmit(), self.grain);
                 if count == 0 {
                     break;
                 }
@@ -222,9 +256,10 @@ impl Link {
             }
         }
         if let Some(id) = self.server_side
+            && self.said == self.proxy.len()
             && self.server.wants_read(id)
         {
-            let bytes = self.up.get();
+            let bytes = self.up.get(self.grain);
             if !bytes.is_empty() {
                 busy = true;
                 self.server.handle_input(self.now, id, ServerInput::Received(&bytes));
@@ -241,7 +276,7 @@ impl Link {
         let mut busy = false;
         if let Some(id) = self.server_side {
             loop {
-                let count = self.down.put(self.server.transmit(id));
+                let count = self.down.put(self.server.transmit(id), self.grain);
                 if count == 0 {
                     break;
                 }
@@ -252,7 +287,7 @@ impl Link {
         if let Some(epoch) = self.client_side
             && self.client.wants_read()
         {
-            let bytes = self.down.get();
+            let bytes = self.down.get(self.grain);
             if !bytes.is_empty() {
                 busy = true;
                 self.client.handle_input(self.now, Input::Received { epoch, bytes: &bytes });

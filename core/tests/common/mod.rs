@@ -1,4 +1,5 @@
-//! What the scenarios share: a client alone with a script, a server alone with scripts, and both on a pipe.
+//! What the scenarios share: a client alone with a script, a server alone with scripts, both on a pipe, and
+//! a client of which every byte is looked at.
 //!
 //! Time is virtual. A rig drives its machines as the driver contract says: input first, then timeouts, then actions until
 //! there are none; it wakes only at the reported deadlines, and after every turn checks that the next one is later.
@@ -7,10 +8,14 @@
 mod acceptor;
 mod dialer;
 mod link;
+#[cfg(feature = "tls-ring")]
+pub(crate) mod pki;
+mod raw;
 
 pub(crate) use acceptor::Acceptor;
 pub(crate) use dialer::{Answer, Dialer};
 pub(crate) use link::Link;
+pub(crate) use raw::Raw;
 
 use std::time::Duration;
 

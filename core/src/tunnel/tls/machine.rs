@@ -145,6 +145,11 @@ impl Tls {
         let _done = self.drive(&Want::Close, &mut Vec::new());
     }
 
+    /// Whether a record or handshake message of the peer has begun and is not whole yet.
+    pub(crate) const fn mid_record(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
     /// Whether the peer sent close_notify: what came until then is all that it sent. An end of the socket without it may
     /// be a cut by somebody else.
     pub(crate) fn peer_closed(&self) -> bool {

@@ -43,6 +43,10 @@ mod kind {
     pub(super) const ACK: u8 = 0x21;
     pub(super) const GOODBYE: u8 = 0x30;
 
+    /// What records of TLS begin with (RFC 8446, section 5.1). At the start of a connection, these mean that the peer speaks
+    /// TLS and we do not; no frame of the handshake has such a type.
+    pub(super) const TLS: core::ops::RangeInclusive<u8> = 0x14..=0x17;
+
     pub(super) const fn known(kind: u8) -> bool {
         matches!(kind, HELLO | WELCOME | REFUSE | BEAT | ECHO | DATA | ACK | GOODBYE)
     }
@@ -177,7 +181,8 @@ impl Beat {
         if self.established || matches!(kind, kind::HELLO | kind::WELCOME | kind::REFUSE | kind::GOODBYE) {
             return Ok(());
         }
-        Err(WireError::Unexpected { frame: kind::name(kind), expected: "a frame of the handshake" })
+        let frame = if kind::TLS.contains(&kind) { "a record of TLS" } else { kind::name(kind) };
+        Err(WireError::Unexpected { frame, expected: "a frame of the handshake" })
     }
 
     fn begin_body(&mut self, header: Header, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
