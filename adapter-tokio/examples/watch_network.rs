@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Made after the link, so it is called after the link has heard the hint.
     let (sender, mut hints) = tokio::sync::mpsc::unbounded_channel();
-    let _watch = NetworkWatch::watch(move |hint| drop(sender.send(hint)))?;
+    let _watch = NetworkWatch::watch(move |hint| sender.send(hint).unwrap_or_default())?;
 
     loop {
         tokio::select! {
