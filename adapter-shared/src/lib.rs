@@ -9,6 +9,7 @@
 //! | [`socket`], [`random`] | sockets, seeds and entropy | every adapter |
 //! | [`pump`] | moves bytes between a socket and a machine of the core | every adapter |
 //! | [`suspend`] | wakes drivers after the machine was suspended | async adapters |
+//! | `network` | hints when the network changes, with the feature `netwatch` | every adapter |
 //! | [`link`] | [`Link`], its builder, and the turns of its driver | async adapters |
 //! | [`listener`] | [`Listener`], its builder, and the turns of its driver | async adapters |
 
@@ -17,6 +18,8 @@
 pub mod clock;
 pub mod link;
 pub mod listener;
+#[cfg(feature = "netwatch")]
+pub mod network;
 pub mod pump;
 pub mod random;
 pub mod socket;

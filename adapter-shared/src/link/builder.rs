@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keepbeat_core::client::{Client, ClientConfig};
+#[cfg(feature = "netwatch")]
+use keepbeat_core::reconnect::Hint;
 use keepbeat_core::tunnel::{HostPort, HostPortError};
 
 use super::shared::Shared;
 use super::{BoxFuture, Link, LinkDriver, Provider};
 use crate::clock::Clock;
+#[cfg(feature = "netwatch")]
+use crate::network::{NetworkWatch, NetworkWatchError, needs_network};
 use crate::random::seed;
 use crate::socket::SocketOptions;
 use crate::suspend;
@@ -23,6 +27,8 @@ pub struct LinkBuilder<L> {
     config: Arc<ClientConfig>,
     options: SocketOptions,
     provider: Option<Provider>,
+    #[cfg(feature = "netwatch")]
+    watch_network: bool,
     runtime: Runtime,
     link: PhantomData<fn() -> L>,
 }
@@ -56,6 +62,8 @@ impl<L: From<Link>> LinkBuilder<L> {
             config: Arc::new(config),
             options: SocketOptions::new(),
             provider: None,
+            #[cfg(feature = "netwatch")]
+            watch_network: false,
             runtime,
             link: PhantomData,
         }
@@ -64,6 +72,17 @@ impl<L: From<Link>> LinkBuilder<L> {
     /// The options of the link's sockets.
     pub const fn socket_options(mut self, options: SocketOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Has the operating system tell the link when the network changes: up, it probes the server at once; waiting, it tries
+    /// again at once, or spares its attempts while there is no network. See [`NetworkWatch`].
+    ///
+    /// All links share one watcher, which lives as long as any of them. A link to an address that
+    /// [needs no network](needs_network), or to a proxy there, is not told that there is none.
+    #[cfg(feature = "netwatch")]
+    pub const fn watch_network(mut self) -> Self {
+        self.watch_network = true;
         self
     }
 
@@ -86,13 +105,18 @@ impl<L: From<Link>> LinkBuilder<L> {
     ///
     /// # Errors
     /// The configuration and this builder do not agree on where credentials come from, or the address is none and a proxy
-    /// or a certificate would be asked for it. Nothing was opened.
+    /// or a certificate would be asked for it. Or the network is to be watched, and the operating system refuses. Nothing
+    /// was opened.
     ///
     /// # Panics
     /// Where the runtime's own `spawn` does: on tokio, outside of a runtime with time and I/O enabled.
     pub fn open(self) -> Result<L, OpenError> {
         self.check()?;
-        Ok(self.start())
+        let spawn = self.runtime.spawn;
+        let (link, driver, watching) = self.split();
+        watching?;
+        spawn(driver);
+        Ok(link.into())
     }
 
     /// Like [`LinkBuilder::open`], but nothing happens until you run the future, on an executor of your choice on the
@@ -102,16 +126,19 @@ impl<L: From<Link>> LinkBuilder<L> {
     /// Like [`LinkBuilder::open`].
     pub fn build(self) -> Result<(L, BoxFuture<()>), OpenError> {
         self.check()?;
-        Ok(self.split())
+        let (link, driver, watching) = self.split();
+        watching?;
+        Ok((link.into(), driver))
     }
 
     /// Opens the link without a check, for a builder that has no provider. If the configuration asks for one, every attempt
-    /// ends in [`DownCause::CredentialsFailed`](keepbeat_core::DownCause::CredentialsFailed).
+    /// ends in [`DownCause::CredentialsFailed`](keepbeat_core::DownCause::CredentialsFailed). If the network is to be watched
+    /// and cannot be, the link goes on without.
     pub fn start(self) -> L {
         let spawn = self.runtime.spawn;
-        let (link, driver) = self.split();
+        let (link, driver, _watching) = self.split();
         spawn(driver);
-        link
+        link.into()
     }
 
     fn check(&self) -> Result<(), OpenError> {
@@ -123,7 +150,8 @@ impl<L: From<Link>> LinkBuilder<L> {
         }
     }
 
-    fn split(self) -> (L, BoxFuture<()>) {
+    /// The link, its driver, and whether it could do what it was told.
+    fn split(self) -> (Link, BoxFuture<()>, Result<(), OpenError>) {
         let hop = self.config.proxy().map(|proxy| proxy.address().to_string());
         let mut client = Client::new(self.config, seed());
         if let Ok(server) = self.address.parse() {
@@ -135,9 +163,36 @@ impl<L: From<Link>> LinkBuilder<L> {
         let link = LinkDriver::new(shared.clone());
         let Self { options, provider, .. } = self;
         let address = hop.unwrap_or(self.address);
+        #[cfg(feature = "netwatch")]
+        let network = self.watch_network.then(|| watch_network(&shared, &address)).transpose();
+        #[cfg(feature = "netwatch")]
+        let (network, watching) = match network {
+            Ok(network) => (network, Ok(())),
+            Err(error) => (None, Err(OpenError::NetworkWatch(error))),
+        };
+        #[cfg(not(feature = "netwatch"))]
+        let watching = Ok(());
+        let handle = Link {
+            shared,
+            #[cfg(feature = "netwatch")]
+            _network: network,
+        };
         let driver = (self.runtime.drive)(Parts { link, address, options, provider });
-        (Link { shared }.into(), driver)
+        (handle, driver, watching)
     }
+}
+
+/// Passes the hints on as long as there is a link. One that needs no network is not told that there is none.
+#[cfg(feature = "netwatch")]
+fn watch_network(shared: &Arc<Shared>, address: &str) -> Result<NetworkWatch, NetworkWatchError> {
+    let (shared, needs_network) = (Arc::downgrade(shared), needs_network(address));
+    NetworkWatch::watch(move |hint| {
+        if let Some(shared) = shared.upgrade()
+            && (needs_network || hint != Hint::NetworkDown)
+        {
+            shared.tell(|client, now| client.hint(now, hint));
+        }
+    })
 }
 
 impl<L> fmt::Debug for LinkBuilder<L> {
@@ -151,7 +206,7 @@ impl<L> fmt::Debug for LinkBuilder<L> {
     }
 }
 
-/// A link that could not be opened: a fault of the program. Nothing was opened.
+/// A link that could not be opened: a fault of the program, but for the last. Nothing was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -161,6 +216,10 @@ pub enum OpenError {
     ProviderNotAsked,
     /// The address is not a host and a port.
     Address(HostPortError),
+    /// The network was to be watched. A fault of the operating system or of the permissions: without
+    /// [`LinkBuilder::watch_network`] the link opens.
+    #[cfg(feature = "netwatch")]
+    NetworkWatch(NetworkWatchError),
 }
 
 impl fmt::Display for OpenError {
@@ -173,6 +232,8 @@ impl fmt::Display for OpenError {
                 "the builder has a provider that would never be asked; add credentials_from_provider to the configuration",
             ),
             Self::Address(error) => write!(f, "the address of the server is none: {error}"),
+            #[cfg(feature = "netwatch")]
+            Self::NetworkWatch(error) => error.fmt(f),
         }
     }
 }

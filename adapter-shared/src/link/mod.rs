@@ -39,6 +39,9 @@ pub type Provider = Arc<dyn Fn(bool) -> BoxFuture<Option<Bytes>> + Send + Sync>;
 /// Every adapter opens this same type.
 pub struct Link {
     shared: Arc<Shared>,
+    /// Dropped with the link.
+    #[cfg(feature = "netwatch")]
+    _network: Option<crate::network::NetworkWatch>,
 }
 
 impl Link {

@@ -46,6 +46,8 @@ pub struct Reconnect {
     hurried: bool,
     network_down: bool,
     background: bool,
+    /// A hint to come back arrived during the attempt, which may have begun on the network of before.
+    overtaken: bool,
     /// The phase was not polled yet. Phases that ask for nothing leave it as it is.
     unreported: bool,
 }
@@ -89,6 +91,7 @@ impl Reconnect {
             hurried: false,
             network_down: false,
             background: false,
+            overtaken: false,
             unreported: false,
         }
     }
@@ -120,6 +123,7 @@ impl Reconnect {
     pub fn connected(&mut self, now: Timestamp) {
         if let Phase::Connecting = self.phase {
             self.phase = Phase::Connected { since: now, alive: false };
+            self.overtaken = false;
         }
     }
 
@@ -162,6 +166,8 @@ impl Reconnect {
         self.unreported = true;
         if self.on_hold() {
             self.stretch();
+        } else if self.overtaken {
+            self.cut(now);
         }
     }
 
@@ -173,7 +179,8 @@ impl Reconnect {
     }
 
     /// The world outside changed. Decides about waits only; it neither revives a closed link nor touches an attempt, a
-    /// connection, the backoff or a limit.
+    /// connection, the backoff or a limit. What comes during an attempt counts for the wait after it, because the attempt
+    /// may have begun on the network of before.
     ///
     /// [`Hint::NetworkDown`] and [`Hint::Background`] put the machine on hold until their opposites arrive: waits then
     /// last at least the cap, counted from their start, but they end, because a wrong hint must not disable the link. The
@@ -190,6 +197,7 @@ impl Reconnect {
         if self.on_hold() {
             self.stretch();
         } else {
+            self.overtaken = matches!(self.phase, Phase::Connecting);
             self.cut(now);
         }
     }
@@ -293,6 +301,7 @@ impl Reconnect {
     fn begin_attempt(&mut self) {
         self.attempt = self.next_attempt();
         self.phase = Phase::Connecting;
+        self.overtaken = false;
         self.unreported = true;
     }
 

@@ -61,6 +61,78 @@ fn hints_change_nothing_during_an_attempt_or_a_connection() {
 }
 
 #[test]
+fn a_hint_during_an_attempt_cuts_the_wait_after_it_once() {
+    for hint in [Hint::NetworkUp, Hint::Foreground] {
+        let mut link = Link::opened(ReconnectConfig::builder().shape(Shape::EqualJitter));
+        link.fail_often();
+        link.pass(3 * SECOND);
+        link.machine.hint(link.now, hint);
+        link.expect_nothing();
+        link.pass(7 * SECOND);
+        assert_eq!(link.lose(Retry::BACKOFF), FLOOR);
+        link.wait_out();
+        assert!(link.lose(Retry::BACKOFF) >= 15 * SECOND);
+    }
+}
+
+#[test]
+fn a_hint_during_an_attempt_that_succeeds_is_used_up() {
+    let mut link = Link::opened(ReconnectConfig::builder().shape(Shape::EqualJitter));
+    link.fail_often();
+    link.machine.hint(link.now, Hint::NetworkUp);
+    assert!(link.live(SECOND, true, Retry::BACKOFF) >= 15 * SECOND);
+}
+
+#[test]
+fn a_hint_during_an_attempt_does_not_cut_what_others_asked_for() {
+    let mut link = Link::opened(ReconnectConfig::builder());
+    link.machine.hint(link.now, Hint::NetworkUp);
+    assert!(link.lose(Retry::after(60 * SECOND, SECOND)) >= 60 * SECOND);
+    let mut link = Link::opened(ReconnectConfig::builder());
+    link.machine.hint(link.now, Hint::NetworkUp);
+    link.machine.hint(link.now, Hint::NetworkDown);
+    assert_eq!(link.lose(Retry::BACKOFF), CAP);
+}
+
+#[test]
+fn a_storm_of_hints_during_attempts_starts_one_per_second() {
+    let mut link = Link::opened(ReconnectConfig::builder().shape(Shape::EqualJitter));
+    link.fail_often();
+    let mut connects = Vec::new();
+    for _ in 0..6000 {
+        match link.machine.state() {
+            ReconnectState::Connecting { .. } => {
+                connects.push(link.now);
+                for hint in [Hint::NetworkDown, Hint::NetworkUp, Hint::NetworkUp] {
+                    link.machine.hint(link.now, hint);
+                }
+                link.machine.lost(link.now, Retry::BACKOFF);
+            }
+            _ => link.pass(10 * MS),
+        }
+    }
+    // The first attempt was not started by a hint.
+    for pair in connects[1..].windows(2) {
+        assert!(pair[1].since(pair[0]) >= HINT_GAP, "two attempts within {:?}", pair[1].since(pair[0]));
+    }
+    assert!((50..=62).contains(&connects.len()), "{} attempts in a minute", connects.len());
+}
+
+#[test]
+fn a_wrong_word_that_the_network_is_down_holds_no_link_for_longer_than_the_cap() {
+    let mut link = Link::opened(ReconnectConfig::builder());
+    for _ in 0..20 {
+        link.machine.hint(link.now, Hint::NetworkDown);
+        assert_eq!(link.lose(Retry::BACKOFF), CAP);
+        // Repeated, it does not begin anew.
+        link.pass(20 * SECOND);
+        link.machine.hint(link.now, Hint::NetworkDown);
+        link.expect_nothing();
+        link.wait_out();
+    }
+}
+
+#[test]
 fn a_storm_of_hints_starts_one_attempt_per_second_and_keeps_the_limit() {
     let mut link = Link::opened(ReconnectConfig::builder().max_attempts(attempts(40)).shape(Shape::EqualJitter));
     link.fail_often();
