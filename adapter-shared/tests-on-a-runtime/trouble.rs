@@ -66,17 +66,17 @@ async fn watch_lateness(worst: Arc<AtomicU64>) {
     }
 }
 
-/// 20 MB at 1 MB/s, with beats every 200 ms that must be answered within 200 ms.
+/// 20 MB at 1 MB/s, with beats every 500 ms that must be answered within 500 ms: less, and a busy machine is judged.
 const LARGE: usize = 20_000_000;
 const RATE: u64 = 1_000_000;
 
 async fn slow_pair() -> (Listener, Relay, Link) {
     let (wire, queue) =
         (BeatConfig::builder().message_limit(LARGE).build().unwrap(), QueueLimits::new(10, LARGE).unwrap());
-    let server = server().liveness(beats(200, 200)).wire(wire).outbox(queue.clone()).inbox(queue.clone());
+    let server = server().liveness(beats(500, 500)).wire(wire).outbox(queue.clone()).inbox(queue.clone());
     let listener = listen(server).await;
     let relay = Relay::to(listener.local_addr(), RATE);
-    let client = client("a").liveness(beats(200, 200)).wire(wire).outbox(queue.clone()).inbox(queue);
+    let client = client("a").liveness(beats(500, 500)).wire(wire).outbox(queue.clone()).inbox(queue);
     let link = Link::open(relay.address.to_string(), client.build().unwrap());
     up(&link).await;
     (listener, relay, link)
@@ -131,7 +131,7 @@ async fn to_the_device() {
 }
 
 #[test]
-fn a_message_that_takes_a_hundred_reply_timeouts_kills_nobody() {
+fn a_message_that_takes_forty_reply_timeouts_kills_nobody() {
     block_on(async {
         let began = Clock::now();
         within_limit(Duration::from_secs(60), future::zip(to_the_server(), to_the_device())).await;
