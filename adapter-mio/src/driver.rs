@@ -21,6 +21,8 @@ use crate::builder::{LinkBuilder, ListenerBuilder};
 use crate::links::{self, Links};
 use crate::listeners::{self, Listener};
 use crate::names::Names;
+#[cfg(feature = "netwatch")]
+use crate::network::Network;
 use crate::slab::{Key, Slab};
 use crate::sockets::{Owner, Sockets};
 use crate::tokens::Tokens;
@@ -44,6 +46,8 @@ pub struct Driver {
     pub(crate) links: Links,
     listeners: Slab<Box<Listener>>,
     names: Names,
+    #[cfg(feature = "netwatch")]
+    pub(crate) network: Option<Network>,
     /// Those who have events, each once.
     speakers: VecDeque<Speaker>,
     traffic: Traffic,
@@ -97,6 +101,8 @@ impl Driver {
             links: Links::new(),
             listeners: Slab::new(),
             names: Names::new(waker),
+            #[cfg(feature = "netwatch")]
+            network: None,
             speakers: VecDeque::new(),
             traffic: Traffic::default(),
         })
@@ -119,6 +125,20 @@ impl Driver {
     /// The operating system's: the address is taken, or not ours.
     pub fn listen(&mut self, address: impl ToSocketAddrs, config: ServerConfig) -> io::Result<ListenerId> {
         ListenerBuilder::new(config).bind(self, address)
+    }
+
+    /// From now on, hints all links that there are when the operating system says that the network changed: to try at once
+    /// when it is up again, and not to waste attempts while it is down. See [`network`](keepbeat_adapter::network).
+    ///
+    /// # Errors
+    /// The operating system does not let us watch. Nothing changed.
+    ///
+    /// # Panics
+    /// Like [`NetworkWatch::watch`](keepbeat_adapter::network::NetworkWatch::watch).
+    #[cfg(feature = "netwatch")]
+    pub fn watch_network(&mut self) -> Result<(), keepbeat_adapter::network::NetworkWatchError> {
+        self.network = Some(Network::watch(self.names.waker())?);
+        Ok(())
     }
 
     // What the owner of the `Poll` does.
@@ -148,9 +168,14 @@ impl Driver {
     pub fn turn(&mut self) {
         // 1. One reading of the clock.
         let now = Clock::now();
-        let Self { sockets, links, listeners, names, speakers, traffic } = self;
+        let Self { sockets, links, listeners, names, speakers, traffic, .. } = self;
         traffic.wakes += 1;
         let mut busy = false;
+        #[cfg(feature = "netwatch")]
+        while let Some(hint) = self.network.as_ref().and_then(Network::poll) {
+            links.hint(now, hint);
+            busy = true;
+        }
         // 2. Input.
         let mut io = links::Io { now, sockets, names, traffic, speakers };
         while let Some(found) = names.poll() {
@@ -254,6 +279,11 @@ impl Driver {
             self.speakers.push_back(Speaker::Listener(key));
         }
         Some(result)
+    }
+
+    #[cfg(all(test, feature = "netwatch"))]
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        self.names.waker()
     }
 
     pub(crate) fn server(&self, key: Key) -> Option<&Listener> {

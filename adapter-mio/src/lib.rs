@@ -48,7 +48,7 @@
 //! | `links`, `attempt` | one turn of a link; what comes before a connection is open |
 //! | `listeners` | one turn of a listener |
 //! | `sockets`, `tokens`, `slab` | registered sockets, their readiness, and their names |
-//! | `names` | the threads that look names up |
+//! | `names`, `network` | the threads that look names up; hints from the one that watches the network |
 
 #![forbid(unsafe_code)]
 
@@ -60,6 +60,8 @@ mod handles;
 mod links;
 mod listeners;
 mod names;
+#[cfg(feature = "netwatch")]
+mod network;
 mod slab;
 mod sockets;
 mod tokens;

@@ -5,10 +5,14 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+#[cfg(feature = "netwatch")]
+use keepbeat_adapter::network::needs_network;
 use keepbeat_adapter::pump::{self, Traffic};
 use keepbeat_adapter::socket::SocketOptions;
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, Epoch, Input};
+#[cfg(feature = "netwatch")]
+use keepbeat_core::reconnect::Hint;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::timers::{Filed, Timers};
 
@@ -95,6 +99,19 @@ impl Links {
             && !std::mem::replace(&mut link.queued, true)
         {
             self.ready.push_back(key);
+        }
+    }
+
+    /// Hints all links. A network that is down does not concern those that need none.
+    #[cfg(feature = "netwatch")]
+    pub(crate) fn hint(&mut self, now: Timestamp, hint: Hint) {
+        for index in 0..self.slots.slots() {
+            let Some(key) = self.slots.key_at(index as u32) else { continue };
+            let Some(link) = self.slots.get_mut(key) else { continue };
+            if hint != Hint::NetworkDown || needs_network(&link.address) {
+                link.client.hint(now, hint);
+                self.wake(key);
+            }
         }
     }
 

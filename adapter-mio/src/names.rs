@@ -51,6 +51,11 @@ impl Names {
         Self { shared: Arc::default(), found, sender, waker }
     }
 
+    #[cfg(feature = "netwatch")]
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+
     /// Begins to look `name`, a host and port, up. The waker rings when [`Names::poll`] has the answer.
     pub(crate) fn look_up(&self, name: &str, link: Key, epoch: Epoch) {
         let mut state = self.shared.lock();

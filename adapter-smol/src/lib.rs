@@ -46,6 +46,8 @@ pub use listener::{Listener, ListenerBuilder};
 
 pub use keepbeat_adapter::clock;
 pub use keepbeat_adapter::link::OpenError;
+#[cfg(feature = "netwatch")]
+pub use keepbeat_adapter::network;
 pub use keepbeat_adapter::pump::Traffic;
 pub use keepbeat_adapter::socket::SocketOptions;
 pub use keepbeat_core as core;
