@@ -169,6 +169,7 @@ Exit codes:
 Examples:
   keepbeat demo                                    20 links, 20 seconds
   keepbeat demo --links 100 --seconds 60 --seed 7  a longer run, with other faults
+  keepbeat demo --runtime smol --tls               on another runtime, inside TLS
   keepbeat demo --json | tail -n 1                 only the figures, for a program";
 
 const SERVE_HELP: &str = "\
