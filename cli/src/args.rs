@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoArgs;
 use crate::endpoint::Endpoint;
+use crate::runtime;
 
 /// Heartbeats, dead-peer detection and reconnection on the command line.
 #[derive(Debug, Parser)]
@@ -61,6 +62,9 @@ pub(crate) struct ServeArgs {
     /// And to come back at a random moment within this time after it
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub(crate) spread: Duration,
+    /// The runtime of the links
+    #[arg(long, value_name = "RUNTIME", value_enum, default_value_t = runtime::Name::Tokio)]
+    pub(crate) runtime: runtime::Name,
 }
 
 /// The certificates of a server.
@@ -127,6 +131,9 @@ pub(crate) struct ConnectArgs {
     /// After the end of stdin, when everything is acknowledged, close once no message has come for this long
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
     pub(crate) linger: Duration,
+    /// The runtime of the link
+    #[arg(long, value_name = "RUNTIME", value_enum, default_value_t = runtime::Name::Tokio)]
+    pub(crate) runtime: runtime::Name,
     /// Print one JSON object per line on stdout, messages and lifecycle events alike
     #[arg(long)]
     pub(crate) json: bool,
@@ -162,6 +169,7 @@ Exit codes:
 Examples:
   keepbeat demo                                    20 links, 20 seconds
   keepbeat demo --links 100 --seconds 60 --seed 7  a longer run, with other faults
+  keepbeat demo --runtime smol --tls               on another runtime, inside TLS
   keepbeat demo --json | tail -n 1                 only the figures, for a program";
 
 const SERVE_HELP: &str = "\

@@ -13,7 +13,6 @@ use keepbeat_core::session::SendError;
 use keepbeat_core::tunnel::Proxy;
 use keepbeat_core::wire::DeviceId;
 use keepbeat_core::wire::beat::BeatConfig;
-use keepbeat_tokio::Link;
 use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 
@@ -22,6 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::input::{self, Input};
 use crate::output::{Gone, Output, USAGE, coloured, complain, fail, printable};
 use crate::report::{Report, give_up};
+use crate::runtime::{Link, Runtime};
 use crate::security::{self, in_options};
 use crate::signals::Signals;
 
@@ -47,7 +47,14 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
         json: args.json,
         escape: std::io::stdout().is_terminal(),
     };
-    let link = Link::open(args.endpoint.address(), config);
+    let opened = match Runtime::start(args.runtime) {
+        Ok(runtime) => runtime.open(args.endpoint.address(), config).await,
+        Err(error) => Err(error),
+    };
+    let link = match opened {
+        Ok(link) => link,
+        Err(error) => return fail(1, &format!("connect: cannot start the runtime: {error}")),
+    };
     let ended = tokio::select! {
         ended = hold(&link, &voice, args.linger) => ended,
         () = close_on(&mut signals, &link) => return fail(1, "connect: nobody takes our output; ended without the rest"),
@@ -84,7 +91,7 @@ async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
     let mut last = None;
     let mut gave_up = None;
     loop {
-        let finished = fed && been_up && link.unacknowledged() == 0;
+        let finished = fed && been_up && link.unacknowledged().await == 0;
         let rest = linger.saturating_sub(Clock::now().since(quiet_since));
         tokio::select! {
             event = link.next_event() => {
@@ -173,7 +180,7 @@ struct Voice {
 impl Voice {
     async fn tell(&self, link: &Link, event: &Event) -> Result<(), Gone> {
         let now = Clock::now();
-        let tls = if let Event::Up { .. } = event { link.tls() } else { None };
+        let tls = if let Event::Up { .. } = event { link.tls().await } else { None };
         match event {
             _ if self.json => match self.report.link_json(now, event, tls.as_ref()) {
                 Some(object) => self.output.out(object.into_line()).await,

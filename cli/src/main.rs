@@ -8,6 +8,7 @@ mod endpoint;
 mod input;
 mod output;
 mod report;
+mod runtime;
 mod security;
 mod serve;
 mod signals;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use keepbeat_core::server::{ServerConfig, ServerEvent};
 use keepbeat_core::session::{QueueLimits, SendError};
 use keepbeat_core::wire::DeviceId;
-use keepbeat_tokio::Listener;
 use keepbeat_tokio::clock::Clock;
 
 use crate::args::ServeArgs;
@@ -15,6 +14,7 @@ use crate::auth::Devices;
 use crate::endpoint::Endpoint;
 use crate::output::{Gone, Object, Output, Paint, USAGE, coloured, fail, short};
 use crate::report::{Report, millis};
+use crate::runtime::{Listener, Runtime};
 use crate::security;
 use crate::signals::Signals;
 
@@ -38,7 +38,11 @@ pub(crate) async fn run(args: ServeArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(1, &format!("serve: cannot listen for signals: {error}")),
     };
-    let listener = match Listener::bind(args.endpoint.address(), config).await {
+    let runtime = match Runtime::start(args.runtime) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &format!("serve: cannot start the runtime: {error}")),
+    };
+    let listener = match runtime.bind(args.endpoint.address(), config, None).await {
         Ok(listener) => listener,
         Err(error) => {
             let advice = "give an address of this machine and a free port";
@@ -73,7 +77,7 @@ async fn watch(listener: &Listener, voice: &Voice, devices: Option<&Devices>, ar
                 }
                 Ok(())
             }
-            ServerEvent::Message { device, payload } => match listener.try_send(&device, payload) {
+            ServerEvent::Message { device, payload } => match listener.try_send(&device, payload).await {
                 // Its session has just ended.
                 Ok(_) | Err(SendError::Closed { .. }) => Ok(()),
                 Err(error) => echo_dropped(voice, &mut echoes_dropped, device, &error).await,
@@ -113,7 +117,7 @@ async fn echo_dropped(
 /// Says goodbye to all devices on the first signal; ends on the second one, or when that takes too long.
 async fn drain_on(signals: &mut Signals, listener: &Listener, voice: &Voice, args: &ServeArgs) {
     signals.next().await;
-    let connections = listener.connections();
+    let connections = listener.connections().await;
     let (retry_after, spread) = (args.retry_after, args.spread);
     let words =
         format!("{connections} connections; come back after {}, spread over {}", short(retry_after), short(spread));

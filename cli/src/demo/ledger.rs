@@ -26,18 +26,20 @@ pub(super) struct Totals {
 }
 
 impl Ledger {
-    /// The next message of `link`, of at least `length` bytes. It counts once it is accepted.
-    pub(super) fn next_message(&self, link: usize, length: usize) -> Vec<u8> {
+    /// The next message of `link`, of at least `length` bytes. It counts as sent: nobody may find all delivered while it
+    /// is handed over.
+    pub(super) fn next_message(&mut self, link: usize, length: usize) -> Vec<u8> {
         let mut message = Vec::with_capacity(length.max(HEADER));
         message.extend_from_slice(&(link as u32).to_be_bytes());
         message.extend_from_slice(&self.sent.to_be_bytes());
         message.resize(length.max(HEADER), padding(self.sent));
+        self.sent += 1;
         message
     }
 
-    /// The link took it.
-    pub(super) const fn accepted(&mut self) {
-        self.sent += 1;
+    /// The link did not take the last one.
+    pub(super) const fn not_accepted(&mut self) {
+        self.sent -= 1;
     }
 
     /// A message arrived. One that comes behind its successor counts as lost where it should have been, and as
@@ -93,13 +95,7 @@ mod tests {
     /// A ledger that sent this many, and the messages.
     fn sent(count: u64) -> (Ledger, Vec<Vec<u8>>) {
         let mut ledger = Ledger::default();
-        let messages = (0..count)
-            .map(|_| {
-                let message = ledger.next_message(3, 20);
-                ledger.accepted();
-                message
-            })
-            .collect();
+        let messages = (0..count).map(|_| ledger.next_message(3, 20)).collect();
         (ledger, messages)
     }
 
@@ -111,6 +107,17 @@ mod tests {
         }
         let totals = Totals::of([&ledger, &ledger]);
         assert_eq!(totals, Totals { sent: 6, delivered: 6, ..Totals::default() });
+    }
+
+    #[test]
+    fn what_was_not_accepted_was_not_sent() {
+        let (mut ledger, mut messages) = sent(2);
+        ledger.not_accepted();
+        messages[1] = ledger.next_message(3, 40);
+        for message in &messages {
+            ledger.arrived(3, message);
+        }
+        assert_eq!(Totals::of([&ledger]), Totals { sent: 2, delivered: 2, ..Totals::default() });
     }
 
     #[test]

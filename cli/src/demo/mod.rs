@@ -27,6 +27,7 @@ use self::schedule::{Fault, Schedule};
 use self::screen::{Mode, Screen};
 use self::stage::{Phase, Stage};
 use self::summary::Summary;
+use crate::runtime::{self, Runtime};
 
 /// So long the last messages may take after the faults are over.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -50,6 +51,9 @@ pub(crate) struct DemoArgs {
     /// Decides, with the two above, which fault comes when.
     #[arg(long, value_name = "K", default_value_t = 1)]
     seed: u64,
+    /// The runtime of the links and of the server. The relay between them is on tokio.
+    #[arg(long, value_name = "RUNTIME", value_enum, default_value_t = runtime::Name::Tokio)]
+    runtime: runtime::Name,
     /// Let both ends speak TLS through the relay, with a certificate made for this run.
     #[arg(long)]
     tls: bool,
@@ -130,9 +134,10 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     };
 
     let tls = if args.tls { Some(Certificate::generate().map_err(|error| Error::config(&*error))?) } else { None };
+    let runtime = Runtime::start(args.runtime).map_err(|error| Error::socket(&error))?;
     let mut port = Port::reserve().map_err(|error| Error::socket(&error))?;
     let config = peers::server_config(&liveness, tls.as_ref()).map_err(|error| Error::config(&error))?;
-    let listener = peers::listen(&mut port, &config, None).await.map_err(|error| Error::socket(&error))?;
+    let listener = peers::listen(&runtime, &mut port, &config, None).await.map_err(|error| Error::socket(&error))?;
     let mut relays = Vec::with_capacity(links);
     for _ in 0..links {
         relays.push(Relay::open(port.address()).await.map_err(|error| Error::socket(&error))?);
@@ -140,11 +145,12 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     let stage = Arc::new(Stage::new(Clock::now(), relays, bound));
     let (restarts, restart) = mpsc::channel(1);
     let mut cast = JoinSet::new();
-    cast.spawn(peers::serve(stage.clone(), port, config, listener, seed, restart));
+    let server = peers::Server { runtime: runtime.clone(), port, config, listener };
+    cast.spawn(peers::serve(stage.clone(), server, seed, restart));
     for link in 0..links {
         let config = peers::client_config(link, &liveness, &reconnect, tls.as_ref());
         let config = config.map_err(|error| Error::config(&*error))?;
-        cast.spawn(peers::hold(stage.clone(), link, config, seed));
+        cast.spawn(peers::hold(stage.clone(), runtime.clone(), link, config, seed));
     }
     let screen = tokio::spawn(Screen::new(mode, args.seconds).run(stage.clone()));
 
@@ -164,7 +170,17 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     while cast.join_next().await.is_some() {}
     drop(screen.await);
     let counts = std::mem::take(&mut stage.watch().counts);
-    Ok(Summary { links, seconds, seed, tls: args.tls, counts, totals, bytes: stage.bytes(), still_down })
+    Ok(Summary {
+        links,
+        seconds,
+        seed,
+        runtime: args.runtime.as_str(),
+        tls: args.tls,
+        counts,
+        totals,
+        bytes: stage.bytes(),
+        still_down,
+    })
 }
 
 /// One fault of one link, from its beginning to its end.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepbeat_core::DownReport;
-use keepbeat_core::client::ClientConfig;
+use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
@@ -14,16 +14,17 @@ use keepbeat_core::server::{ServerConfig, ServerConfigError, ServerEvent, Sessio
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::DeviceId;
 use keepbeat_tokio::clock::Clock;
-use keepbeat_tokio::{Event, Link, Listener};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::certificate::Certificate;
+use super::ledger::Ledger;
 use super::relay::Port;
 use super::schedule::Act;
 use super::stage::{Phase, Stage};
 use super::watch::{Loss, Side};
+use crate::runtime::{Listener, Runtime};
 
 /// Each end says something about so often.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(100));
@@ -91,16 +92,19 @@ impl Talk {
 }
 
 /// The client of one link.
-pub(super) async fn hold(stage: Arc<Stage>, link: usize, config: ClientConfig, seed: u64) {
+pub(super) async fn hold(stage: Arc<Stage>, runtime: Runtime, link: usize, config: ClientConfig, seed: u64) {
     let Some(relay) = stage.relay(link) else { return };
-    let client = Link::open(relay.address().to_string(), config);
+    let client = match runtime.open(relay.address().to_string(), config).await {
+        Ok(client) => client,
+        Err(error) => return stage.watch().broke(Clock::now(), link, &format!("the link cannot be opened: {error}")),
+    };
     let mut talk = Talk { prng: Prng::new(seed ^ (link as u64 + 1)) };
     let mut next = stage.instant(stage.elapsed() + talk.pause());
     let mut phases = stage.phase();
     loop {
         let phase = *phases.borrow_and_update();
         if phase == Phase::Over {
-            if let Some(evidence) = client.evidence() {
+            if let Some(evidence) = client.evidence().await {
                 stage.watch().tally(&evidence);
                 stage.watch().client_beats(link, 0);
             }
@@ -112,7 +116,9 @@ pub(super) async fn hold(stage: Arc<Stage>, link: usize, config: ClientConfig, s
             event = client.next_event() => match event {
                 // What comes of the end is no event of the run.
                 Some(event) if *phases.borrow() < Phase::Over => {
-                    if let (Event::Up { .. }, Some(tls)) = (&event, client.tls()) {
+                    if let Event::Up { .. } = event
+                        && let Some(tls) = client.tls().await
+                    {
                         stage.watch().tls_handshake(tls.resumed);
                     }
                     on_client_event(&stage, link, event);
@@ -122,12 +128,12 @@ pub(super) async fn hold(stage: Arc<Stage>, link: usize, config: ClientConfig, s
             },
             () = tokio::time::sleep_until(next), if phase == Phase::Playing => {
                 let length = talk.length();
-                stage.ledger(link, Side::Client, |ledger| {
-                    if client.try_send(ledger.next_message(link, length)).is_ok() {
-                        ledger.accepted();
-                    }
-                });
-                let beats = client.evidence().map_or(0, |evidence| evidence.beats_sent);
+                if let Some(message) = stage.ledger(link, Side::Client, |ledger| ledger.next_message(link, length))
+                    && client.try_send(message).await.is_err()
+                {
+                    stage.ledger(link, Side::Client, Ledger::not_accepted);
+                }
+                let beats = client.evidence().await.map_or(0, |evidence| evidence.beats_sent);
                 stage.watch().client_beats(link, beats);
                 next += talk.pause();
             }
@@ -163,25 +169,27 @@ fn loss<'a>(stage: &Stage, link: usize, side: Side, report: &'a DownReport) -> L
 }
 
 /// Opens the server, with the sessions of an earlier one.
-pub(super) async fn listen(port: &mut Port, config: &ServerConfig, sessions: Option<Sessions>) -> io::Result<Listener> {
+pub(super) async fn listen(
+    runtime: &Runtime,
+    port: &mut Port,
+    config: &ServerConfig,
+    sessions: Option<Sessions>,
+) -> io::Result<Listener> {
     // Another socket finds a port that can be had first.
     drop(port.listen(TcpListener::bind).await?);
-    let mut builder = Listener::builder(config.clone());
-    if let Some(sessions) = sessions {
-        builder = builder.sessions(sessions);
-    }
-    builder.bind(port.address()).await
+    runtime.bind(port.address().to_string(), config.clone(), sessions).await
+}
+
+/// The server, and what it takes to start it again.
+pub(super) struct Server {
+    pub(super) runtime: Runtime,
+    pub(super) port: Port,
+    pub(super) config: ServerConfig,
+    pub(super) listener: Listener,
 }
 
 /// The server and its application.
-pub(super) async fn serve(
-    stage: Arc<Stage>,
-    mut port: Port,
-    config: ServerConfig,
-    mut listener: Listener,
-    seed: u64,
-    mut restarts: mpsc::Receiver<Duration>,
-) {
+pub(super) async fn serve(stage: Arc<Stage>, mut server: Server, seed: u64, mut restarts: mpsc::Receiver<Duration>) {
     let mut talk = Talk { prng: Prng::new(!seed) };
     let devices: Vec<_> = (0..stage.links()).filter_map(|link| DeviceId::new(&name(link)).ok()).collect();
     let mut due: Vec<Timestamp> = devices.iter().map(|_| Clock::now().after(talk.pause())).collect();
@@ -191,29 +199,30 @@ pub(super) async fn serve(
     loop {
         let phase = *phases.borrow_and_update();
         if phase == Phase::Over {
-            for evidence in devices.iter().filter_map(|device| listener.evidence(device)) {
-                stage.watch().tally(&evidence);
+            for device in &devices {
+                if let Some(evidence) = server.listener.evidence(device).await {
+                    stage.watch().tally(&evidence);
+                }
             }
             return;
         }
         tokio::select! {
             biased;
             _ = phases.changed() => {}
-            event = listener.next_event() => match event {
+            event = server.listener.next_event() => match event {
                 Some(event) if *phases.borrow() < Phase::Over => on_server_event(&stage, event),
                 Some(_) => {}
                 None => return,
             },
-            Some(lasts) = restarts.recv() => match restart(&stage, &mut port, &config, listener, lasts).await {
-                Ok(following) => listener = following,
-                Err(error) => return stage.watch().broke(Clock::now(), 0, &format!("the server cannot come back: {error}")),
+            Some(lasts) = restarts.recv() => if let Err(error) = restart(&stage, &mut server, lasts).await {
+                return stage.watch().broke(Clock::now(), 0, &format!("the server cannot come back: {error}"));
             },
             _ = ticks.tick(), if phase == Phase::Playing => {
                 let now = Clock::now();
                 for (link, (device, due)) in devices.iter().zip(&mut due).enumerate() {
                     if *due <= now {
                         *due = now.after(talk.pause());
-                        say(&stage, &listener, link, device, talk.length());
+                        say(&stage, &server.listener, link, device, talk.length()).await;
                     }
                 }
             }
@@ -221,32 +230,28 @@ pub(super) async fn serve(
     }
 }
 
-fn say(stage: &Stage, listener: &Listener, link: usize, device: &DeviceId, length: usize) {
-    stage.ledger(link, Side::Server, |ledger| {
-        // Before its first connection a device has no session, and takes nothing.
-        if listener.try_send(device, ledger.next_message(link, length)).is_ok() {
-            ledger.accepted();
-        }
-    });
+async fn say(stage: &Stage, listener: &Listener, link: usize, device: &DeviceId, length: usize) {
+    // Before its first connection a device has no session, and takes nothing.
+    if let Some(message) = stage.ledger(link, Side::Server, |ledger| ledger.next_message(link, length))
+        && listener.try_send(device, message).await.is_err()
+    {
+        stage.ledger(link, Side::Server, Ledger::not_accepted);
+    }
 }
 
 /// The server goes without a word and comes back with its sessions.
-async fn restart(
-    stage: &Stage,
-    port: &mut Port,
-    config: &ServerConfig,
-    listener: Listener,
-    lasts: Duration,
-) -> io::Result<Listener> {
+async fn restart(stage: &Stage, server: &mut Server, lasts: Duration) -> io::Result<()> {
+    let Server { runtime, port, config, listener } = server;
     stage.watch().fault_begins(Clock::now(), None, Act::ServerRestart, lasts);
-    let sessions = listener.abort();
+    let sessions = listener.abort().await;
     // What had arrived, and was acknowledged, is still to be taken.
     while let Some(event) = listener.next_event().await {
         on_server_event(stage, event);
     }
     tokio::time::sleep(lasts).await;
     stage.watch().fault_ends(Clock::now(), None);
-    listen(port, config, Some(sessions)).await
+    *listener = listen(runtime, port, config, sessions).await?;
+    Ok(())
 }
 
 fn on_server_event(stage: &Stage, event: ServerEvent) {

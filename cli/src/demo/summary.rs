@@ -12,6 +12,7 @@ pub(super) struct Summary {
     pub(super) links: usize,
     pub(super) seconds: u64,
     pub(super) seed: u64,
+    pub(super) runtime: &'static str,
     pub(super) tls: bool,
     pub(super) counts: Counts,
     pub(super) totals: Totals,
@@ -95,6 +96,7 @@ impl Summary {
             "links": self.links,
             "seconds": self.seconds,
             "seed": self.seed,
+            "runtime": self.runtime,
             "tls": self.tls,
             "faults": faults,
             "detected": counts.detected,
@@ -133,7 +135,10 @@ impl Summary {
             .into_iter()
             .map(|kind| format!("{} {}", self.faults(kind), kind.name().replace('_', " ")))
             .collect();
-        let mut rows = vec![String::new(), format!("{} links, {} s, seed {}", self.links, self.seconds, self.seed)];
+        let mut rows = vec![
+            String::new(),
+            format!("{} links, {} s, seed {}, on {}", self.links, self.seconds, self.seed, self.runtime),
+        ];
         let mut row = |name: &str, value: String| rows.push(format!("  {name:<11}{value}"));
         row("faults", format!("{} in all: {}", counts.faults.values().sum::<u64>(), faults.join(", ")));
         row(
@@ -189,6 +194,7 @@ mod tests {
             links: 2,
             seconds: 20,
             seed: 7,
+            runtime: "tokio",
             tls: false,
             counts: Counts {
                 faults: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),

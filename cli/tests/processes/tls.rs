@@ -1,12 +1,8 @@
 //! TLS and proxies, between two processes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
-
-mod support;
-
+use crate::support::{Authority, Identity, Keepbeat, Proxy, command};
 use rcgen::date_time_ymd;
 use serde_json::Value;
-use support::{Authority, Identity, Keepbeat, Proxy, command};
 
 /// A server that speaks TLS, and its port.
 fn serve(port: u16, identity: &Identity, options: &[&str]) -> (Keepbeat, u16) {
