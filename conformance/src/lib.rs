@@ -71,10 +71,15 @@ pub const PATIENCE: Duration = Duration::from_secs(12);
 const MOST: usize = 200;
 
 /// The beat interval in the scenarios.
-const INTERVAL: Duration = Duration::from_millis(300);
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The reply timeout in the scenarios.
-const REPLY_TIMEOUT: Duration = Duration::from_millis(300);
+/// The reply timeout in the scenarios. Half of it is how late a driver may wake before the core takes it for a stall of our
+/// own, which has another trace.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Both, in milliseconds, where a scenario is about something else than silence, and nobody should be suspected even on a busy
+/// machine.
+const CALM: u32 = 2000;
 
 /// Held by everyone who relies on the clock, and alone by who lets it jump.
 static CLOCK: RwLock<()> = RwLock::new(());

@@ -9,7 +9,7 @@ use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
 use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Welcome};
 
 use crate::network::{Network, Order, Seen, encoded};
-use crate::{INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
+use crate::{CALM, INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
 
 /// A connection of the scripted side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +176,21 @@ impl Peers {
         }
     }
 
+    /// Waits until the other side has ended the connection. Where it has not read everything we said, it depends on time
+    /// whether that is an end of file or a reset.
+    #[track_caller]
+    pub(crate) fn gone(&mut self, line: Line) {
+        loop {
+            match self.network.seen(line.0, PATIENCE) {
+                Ok(Seen::EndOfFile | Seen::Reset) => break,
+                Ok(seen) if is_chatter(&seen) => {}
+                Ok(seen) => self.ledgers[line.0].lines.push(text(&seen)),
+                Err(_) => self.fail(&format!("waited in vain for the end of connection {}", line.0)),
+            }
+        }
+        self.ledgers[line.0].lines.push("gone".to_owned());
+    }
+
     /// Waits for this many beats.
     #[track_caller]
     pub(crate) fn beats(&mut self, line: Line, count: usize) {
@@ -274,6 +289,16 @@ pub(crate) fn welcome() -> Welcome {
         message_limit: MESSAGE_LIMIT_MAX as u64,
         received: 0,
     }
+}
+
+/// The same with calm terms, which have to be asked for.
+pub(crate) fn calm_welcome() -> Welcome {
+    Welcome { interval_ms: CALM, reply_timeout_ms: CALM, ..welcome() }
+}
+
+/// The same with calm terms.
+pub(crate) fn calm_hello(name: &str) -> Hello {
+    Hello { interval_ms: CALM, reply_timeout_ms: CALM, ..hello(name) }
 }
 
 /// The session goes on; the scripted server has this many of its messages.

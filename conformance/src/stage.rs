@@ -13,7 +13,7 @@ use keepbeat_core::session::{QueueLimits, SendError, Ticket};
 use crate::harness::{ClientUnderTest, Clients, ServerUnderTest, Servers, Suspends};
 use crate::network::large_messages;
 use crate::peers::{Line, Peers, matches};
-use crate::{INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
+use crate::{CALM, INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
 
 /// A stage for one link and the servers that the script plays.
 pub struct ClientStage<H: Clients> {
@@ -256,6 +256,12 @@ fn compare(trace: &[String], expected: &str) {
 
 pub(crate) const fn liveness() -> LivenessConfigBuilder {
     LivenessConfig::builder().interval(INTERVAL).reply_timeout(REPLY_TIMEOUT)
+}
+
+/// For scenarios that are not about silence.
+pub(crate) const fn calm() -> LivenessConfigBuilder {
+    let calm = Duration::from_millis(CALM as u64);
+    LivenessConfig::builder().interval(calm).reply_timeout(calm)
 }
 
 pub(crate) fn reconnect() -> ReconnectConfigBuilder {

@@ -31,7 +31,7 @@ found_out! {
     a_driver_that_writes_by_halves_is_found_out:
         client::slow_reader on ClientStage, Flaw::WritesByHalves, "ended before \"DATA 3\"";
     a_server_that_writes_by_halves_is_found_out:
-        server::slow_reader on ServerStage, Flaw::WritesByHalves, "waited in vain for \"DATA 3\"";
+        server::slow_reader on ServerStage, Flaw::WritesByHalves, "ended before \"DATA 3\"";
     a_driver_that_keeps_ends_to_itself_is_found_out:
         client::reset on ClientStage, Flaw::KeepsEndsToItself, "dead WriteStalled";
     a_server_that_keeps_ends_to_itself_is_found_out:

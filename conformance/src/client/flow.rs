@@ -7,8 +7,8 @@ use keepbeat_core::session::QueueLimits;
 use crate::REPLY_TIMEOUT;
 use crate::harness::Clients;
 use crate::network::{Order, encoded};
-use crate::peers::{ack, data, welcome};
-use crate::stage::{ClientStage, client, liveness};
+use crate::peers::{ack, calm_welcome, data, welcome};
+use crate::stage::{ClientStage, calm, client, liveness};
 use crate::words::load;
 
 /// The application takes no messages: when its inbox is full, no more is read, and yet the link lives.
@@ -53,8 +53,9 @@ pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
 
 /// The server does not read for a while. What waits leaves in order when it does, and nothing is lost or doubled.
 pub fn slow_reader<H: Clients>(stage: &mut ClientStage<H>) {
-    let address = stage.open(client());
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
+    let address = stage.open(client().liveness(config));
+    let (line, _) = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.order(line, Order::Read(false));
     for length in [LARGE, 1000, LARGE] {
@@ -129,7 +130,7 @@ pub fn frame_without_an_end<H: Clients>(stage: &mut ClientStage<H>) {
     stage.peer.mute(line);
     stage.peer.write(line, encoded(&data(1, load(PIECE)))[..100].to_vec());
     stage.peer.order(line, Order::Repeat(vec![7], Duration::from_millis(20)));
-    stage.peer.until(line, "end of file");
+    stage.peer.gone(line);
     stage.until("down");
     stage.expect(
         "
@@ -137,17 +138,18 @@ pub fn frame_without_an_end<H: Clients>(stage: &mut ClientStage<H>) {
         app: up, attempt 1, new session
         app: down: dead FrameTooSlow
         0: HELLO d, new session
-        0: end of file
+        0: gone
         ",
     );
 }
 
 /// Every byte comes by itself.
 pub fn one_byte_reads<H: Clients>(stage: &mut ClientStage<H>) {
-    let address = stage.open(client());
+    let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
+    let address = stage.open(client().liveness(config));
     let line = stage.peer.accept(address);
     stage.peer.hello(line);
-    stage.peer.write_one_by_one(line, &encoded(&keepbeat_core::wire::Frame::Welcome(Box::new(welcome()))));
+    stage.peer.write_one_by_one(line, &encoded(&keepbeat_core::wire::Frame::Welcome(Box::new(calm_welcome()))));
     stage.until("up");
     for (seq, payload) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
         stage.peer.write_one_by_one(line, &encoded(&data(seq, payload)));
@@ -178,11 +180,12 @@ pub fn one_byte_reads<H: Clients>(stage: &mut ClientStage<H>) {
 
 /// The server says more than anyone can read, all the time: our beats leave nevertheless, and our messages.
 pub fn flood<H: Clients>(stage: &mut ClientStage<H>) {
-    let address = stage.open(client());
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
+    let address = stage.open(client().liveness(config));
+    let (line, _) = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.order(line, Order::Repeat(encoded(&ack(0)).repeat(10_000), Duration::ZERO));
-    stage.peer.beats(line, 3);
+    stage.peer.beats(line, 2);
     stage.send("through");
     stage.peer.until(line, "DATA 1");
     stage.peer.order(line, Order::Quiet);
@@ -198,7 +201,6 @@ pub fn flood<H: Clients>(stage: &mut ClientStage<H>) {
         app: closed, 0 unacknowledged
         app: over
         0: HELLO d, new session
-        0: BEAT
         0: BEAT
         0: BEAT
         0: DATA 1: through

@@ -1,13 +1,15 @@
 //! Peers from which nothing is heard, or who hear nothing.
 
-use keepbeat_core::wire::Frame;
+use std::time::Duration;
 
+use keepbeat_core::wire::{Frame, Welcome};
+
+use crate::CALM;
 use crate::harness::Clients;
 use crate::network::{Order, encoded};
-use crate::peers::{OFTEN, ack, data, resumed, welcome};
-use crate::stage::{ClientStage, client, liveness};
+use crate::peers::{OFTEN, ack, calm_welcome, data, resumed, welcome};
+use crate::stage::{ClientStage, calm, client};
 use crate::words::load;
-use crate::{INTERVAL, REPLY_TIMEOUT};
 
 /// The server loses its power: what it had not acknowledged reaches the one that follows.
 pub fn half_open_peer<H: Clients>(stage: &mut ClientStage<H>) {
@@ -96,16 +98,17 @@ pub fn black_hole_towards_us<H: Clients>(stage: &mut ClientStage<H>) {
 
 /// What we say does not arrive, although the server is heard all the time: our bytes do not move.
 pub fn black_hole_away_from_us<H: Clients>(stage: &mut ClientStage<H>) {
-    let config = liveness().stall_limit(REPLY_TIMEOUT + INTERVAL).build().unwrap_or_else(|error| panic!("{error}"));
+    let config =
+        calm().write_stall(CALM_STALL).stall_limit(CALM_STALL).build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let (first, _) = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.order(first, Order::Read(false));
     stage.peer.order(first, Order::Repeat(encoded(&Frame::Beat { seq: 1 }), OFTEN));
     stage.send(load(LARGE));
     stage.until("down");
     stage.peer.order(first, Order::Quiet);
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let (second, _) = stage.peer.let_in(address, Welcome { resumed: true, ..calm_welcome() });
     stage.until("up");
     stage.peer.until(second, "DATA 1");
     stage.peer.say(second, &ack(1));
@@ -130,6 +133,9 @@ pub fn black_hole_away_from_us<H: Clients>(stage: &mut ClientStage<H>) {
         ",
     );
 }
+
+/// How long our bytes may stand still there.
+const CALM_STALL: Duration = Duration::from_millis(CALM as u64);
 
 /// More than an operating system holds for one connection.
 const LARGE: usize = 24 << 20;

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use keepbeat_core::wire::{Frame, Welcome};
+use keepbeat_core::wire::Frame;
 
 use crate::harness::{Clients, Suspends};
-use crate::peers::{resumed, welcome};
-use crate::stage::{ClientStage, client, liveness};
+use crate::peers::{calm_welcome, resumed, welcome};
+use crate::stage::{ClientStage, calm, client};
 
 /// Far longer than every timeout in the scenarios.
 const GAP: Duration = Duration::from_secs(3600);
-
-/// A longer interval and reply timeout, in milliseconds, so that nobody is suspected before the suspend.
-const CALM: u32 = 1000;
 
 /// The answer to our hello came while we were away. It counts: what can be read is read before anything is judged.
 pub fn suspend_in_the_handshake<H: Clients + Suspends>(stage: &mut ClientStage<H>) {
@@ -62,10 +59,9 @@ pub fn suspend_with_a_living_peer<H: Clients + Suspends>(stage: &mut ClientStage
 
 /// We were away, and the peer is gone: it gets one probe, and then the verdict, without a suspicion before.
 pub fn suspend_with_a_dead_peer<H: Clients + Suspends>(stage: &mut ClientStage<H>) {
-    let calm = Duration::from_millis(CALM.into());
-    let config = liveness().interval(calm).reply_timeout(calm).build().unwrap_or_else(|error| panic!("{error}"));
+    let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (first, _) = stage.peer.let_in(address, Welcome { interval_ms: CALM, reply_timeout_ms: CALM, ..welcome() });
+    let (first, _) = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.mute(first);
     stage.peer.until(first, "BEAT");

@@ -8,7 +8,7 @@ use keepbeat_core::wire::Frame;
 use crate::REPLY_TIMEOUT;
 use crate::harness::Servers;
 use crate::network::{Order, encoded};
-use crate::peers::{OFTEN, ack, data, hello};
+use crate::peers::{OFTEN, ack, calm_hello, data, hello};
 use crate::stage::{ServerStage, liveness, server};
 use crate::words::load;
 
@@ -53,7 +53,7 @@ pub fn slow_application<H: Servers>(stage: &mut ServerStage<H>) {
 /// The device does not read for a while. What waits leaves in order when it does, and nothing is lost or doubled.
 pub fn slow_reader<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
-    let (line, _) = stage.peer.get_in(address, hello("d"));
+    let (line, _) = stage.peer.get_in(address, calm_hello("d"));
     stage.until("online d");
     stage.peer.order(line, Order::Read(false));
     for length in [LARGE, 1000, LARGE] {
@@ -147,7 +147,7 @@ pub fn frame_without_an_end<H: Servers>(stage: &mut ServerStage<H>) {
 pub fn one_byte_reads<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
     let line = stage.peer.connect(address);
-    stage.peer.write_one_by_one(line, &encoded(&Frame::Hello(Box::new(hello("d")))));
+    stage.peer.write_one_by_one(line, &encoded(&Frame::Hello(Box::new(calm_hello("d")))));
     stage.peer.welcome(line);
     stage.until("online d");
     for (seq, payload) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
@@ -179,16 +179,16 @@ pub fn one_byte_reads<H: Servers>(stage: &mut ServerStage<H>) {
 /// is served.
 pub fn flood<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
-    let (loud, _) = stage.peer.get_in(address, hello("loud"));
+    let (loud, _) = stage.peer.get_in(address, calm_hello("loud"));
     stage.until("online loud");
-    let (silent, _) = stage.peer.get_in(address, hello("silent"));
+    let (silent, _) = stage.peer.get_in(address, calm_hello("silent"));
     stage.until("online silent");
     stage.peer.mute(silent);
     stage.peer.order(loud, Order::Repeat(encoded(&ack(0)).repeat(10_000), Duration::ZERO));
     stage.until("offline silent");
     stage.peer.until(silent, "GOODBYE");
     stage.peer.hang_up(silent);
-    let (other, _) = stage.peer.get_in(address, hello("other"));
+    let (other, _) = stage.peer.get_in(address, calm_hello("other"));
     stage.until("online other");
     stage.peer.say(other, &data(1, "through"));
     stage.until("message of other");

@@ -1,13 +1,15 @@
 //! Devices from which nothing is heard, or who hear nothing.
 
+use std::time::Duration;
+
 use keepbeat_core::wire::{Frame, Hello, Welcome};
 
+use crate::CALM;
 use crate::harness::Servers;
 use crate::network::{Order, encoded};
-use crate::peers::{OFTEN, ack, data, hello};
-use crate::stage::{ServerStage, liveness, server};
+use crate::peers::{OFTEN, ack, calm_hello, data, hello};
+use crate::stage::{ServerStage, calm, server};
 use crate::words::load;
-use crate::{INTERVAL, REPLY_TIMEOUT};
 
 /// The device loses its power. It comes back and gets what it had not acknowledged.
 pub fn half_open_peer<H: Servers>(stage: &mut ServerStage<H>) {
@@ -93,16 +95,17 @@ pub fn black_hole_towards_us<H: Servers>(stage: &mut ServerStage<H>) {
 
 /// What we say does not arrive, although the device is heard all the time: our bytes do not move.
 pub fn black_hole_away_from_us<H: Servers>(stage: &mut ServerStage<H>) {
-    let config = liveness().stall_limit(REPLY_TIMEOUT + INTERVAL).build().unwrap_or_else(|error| panic!("{error}"));
+    let config =
+        calm().write_stall(CALM_STALL).stall_limit(CALM_STALL).build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.serve(server().liveness(config));
-    let (first, welcome) = stage.peer.get_in(address, hello("d"));
+    let (first, welcome) = stage.peer.get_in(address, calm_hello("d"));
     stage.until("online d");
     stage.peer.order(first, Order::Read(false));
     stage.peer.order(first, Order::Repeat(encoded(&Frame::Beat { seq: 1 }), OFTEN));
     stage.send("d", load(LARGE));
     stage.until("offline d");
     stage.peer.order(first, Order::Quiet);
-    let (second, _) = stage.peer.get_in(address, returning(&welcome, 0));
+    let (second, _) = stage.peer.get_in(address, Hello { token: Some(welcome.token), ..calm_hello("d") });
     stage.until("online d");
     stage.peer.until(second, "DATA 1");
     stage.peer.say(second, &ack(1));
@@ -127,8 +130,11 @@ pub fn black_hole_away_from_us<H: Servers>(stage: &mut ServerStage<H>) {
 
 /// The hello of the device that was given this welcome, and has received so many messages.
 pub(super) fn returning(welcome: &Welcome, received: u64) -> Hello {
-    Hello { token: Some(welcome.token), received, ..hello("d") }
+    Hello { token: Some(welcome.token), received, ..calm_hello("d") }
 }
+
+/// How long our bytes may stand still there.
+const CALM_STALL: Duration = Duration::from_millis(CALM as u64);
 
 /// More than an operating system holds for one connection.
 const LARGE: usize = 24 << 20;

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use keepbeat_core::wire::{Frame, Hello};
+use keepbeat_core::wire::Frame;
 
 use super::silence::returning;
 use crate::harness::{Servers, Suspends};
-use crate::peers::{data, hello};
+use crate::peers::{calm_hello, data, hello};
 use crate::stage::{ServerStage, server};
 
 /// Far longer than every timeout in the scenarios, and shorter than a session lives.
 const GAP: Duration = Duration::from_secs(200);
-
-/// A longer interval and reply timeout, in milliseconds, so that nobody is suspected before the suspend.
-const CALM: u32 = 1000;
 
 /// The hello came while we were away. It counts: what can be read is read before anything is judged.
 pub fn suspend_in_the_handshake<H: Servers + Suspends>(stage: &mut ServerStage<H>) {
@@ -45,7 +42,7 @@ pub fn suspend_in_the_handshake<H: Servers + Suspends>(stage: &mut ServerStage<H
 /// We were away, and the device lives: it is asked once, and nobody is suspected.
 pub fn suspend_with_a_living_device<H: Servers + Suspends>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
-    let (line, _) = stage.peer.get_in(address, Hello { interval_ms: CALM, reply_timeout_ms: CALM, ..hello("d") });
+    let (line, _) = stage.peer.get_in(address, calm_hello("d"));
     stage.peer.say(line, &data(1, "before"));
     stage.until("message of d: before");
     stage.suspend(GAP, |_| {});
@@ -70,8 +67,7 @@ pub fn suspend_with_a_living_device<H: Servers + Suspends>(stage: &mut ServerSta
 /// We were away, and the device is gone: it gets one probe, and then the verdict, without a suspicion before.
 pub fn suspend_with_a_dead_device<H: Servers + Suspends>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
-    let (first, welcome) =
-        stage.peer.get_in(address, Hello { interval_ms: CALM, reply_timeout_ms: CALM, ..hello("d") });
+    let (first, welcome) = stage.peer.get_in(address, calm_hello("d"));
     stage.peer.say(first, &data(1, "before"));
     stage.until("message of d: before");
     stage.peer.mute(first);

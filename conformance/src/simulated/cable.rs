@@ -12,7 +12,7 @@ use crate::network::{Order, Seen, Speaker};
 const WINDOW: usize = 64 << 10;
 
 /// A script that floods does so once in this time.
-const FLOOD: Duration = Duration::from_millis(1);
+const FLOOD: Duration = Duration::from_millis(4);
 
 /// One direction.
 #[derive(Default)]
