@@ -61,11 +61,6 @@ pub use keepbeat_core::tunnel::tls::{TlsClient, TlsServer};
 pub use keepbeat_core::tunnel::{HostPort, Proxy};
 pub use keepbeat_core::wire::DeviceId;
 
-/// Compiles the example of the README with the doc tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
 /// Compiles the examples of the page about TLS.
 #[cfg(all(doctest, any(feature = "tls", feature = "tls-aws-lc")))]
 #[doc = include_str!("../../docs/tls-and-proxies.md")]

@@ -161,3 +161,8 @@ macro_rules! scenarios {
         }
     )* };
 }
+
+/// Compiles the examples of the README, which are for all adapters.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
