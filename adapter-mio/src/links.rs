@@ -240,7 +240,8 @@ impl Link {
         pump::read_link(&mut self.client, io.traffic, io.now, epoch, |buffer| socket.read(buffer)).more
     }
 
-    /// Rules 2 and 3: reads what the operating system has and the `Poll` may not have announced. The clock decides.
+    /// Rules 2 and 3: reads what the operating system has and the `Poll` may not have announced, and writes what it takes. The
+    /// clock decides.
     fn on_due(&mut self, io: &mut Io<'_>) {
         if self.client.poll_timeout().is_none_or(|due| due.at > io.now) {
             return;
@@ -248,6 +249,7 @@ impl Link {
         if let Some((epoch, socket)) = stream(self.stream, io.sockets) {
             pump::read_link(&mut self.client, io.traffic, io.now, epoch, |buffer| socket.read_now(buffer));
         }
+        self.on_writable(io);
         self.client.handle_timeout(io.now);
     }
 

@@ -180,6 +180,7 @@ impl Listener {
             if pump::read_connection(&mut self.server, io.traffic, io.now, id, read).any {
                 self.drain(io);
             }
+            self.on_writable(id, io);
         }
         self.server.handle_timeout(io.now);
         true

@@ -127,7 +127,7 @@ impl Socket {
         // 2. Input before timeouts.
         turn.on_readable(cx, &mut self.stream);
         // 3. The clock decides, not the alarm.
-        turn.on_due(&mut self.stream);
+        turn.on_due(cx, &mut self.stream);
         // 4. and 5. What came of it.
         let mut again = false;
         loop {

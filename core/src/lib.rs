@@ -27,8 +27,8 @@
 //!
 //! 1. Read the clock once per turn, from a clock that counts suspend (`CLOCK_BOOTTIME` on Linux), and pass that one `now`
 //!    to every call of the turn.
-//! 2. In a turn, hand over the input that is already readable *before* calling `handle_timeout`. If `wants_read` says no,
-//!    do not read.
+//! 2. In a turn, hand over the input that is already readable, and try to write what waits, *before* calling
+//!    `handle_timeout`: nobody is to be judged by what our own delay kept back. If `wants_read` says no, do not read.
 //! 3. Call `handle_timeout` when `now` has reached the deadline. The runtime's timer is only an alarm clock: its firing
 //!    decides nothing. Early, late and repeated calls are safe.
 //! 4. Drain `poll_action` to `None` and let the application take its events. Then arm one alarm from `poll_timeout`, or

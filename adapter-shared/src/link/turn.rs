@@ -112,9 +112,9 @@ impl Turn<'_> {
         }
     }
 
-    /// Rules 2 and 3: if a deadline has come, reads what the operating system has and the runtime may not know of, and
-    /// does what is due. The clock decides, not the alarm.
-    pub fn on_due(&mut self, stream: &mut Option<(Epoch, impl Stream)>) {
+    /// Rules 2 and 3: if a deadline has come, reads what the operating system has and the runtime may not know of, writes
+    /// what it takes, and does what is due. The clock decides, not the alarm.
+    pub fn on_due(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) {
         let State { client, traffic, .. } = &mut *self.state;
         if client.poll_timeout().is_none_or(|due| due.at > self.now) {
             return;
@@ -123,7 +123,8 @@ impl Turn<'_> {
         if let Some((epoch, stream)) = stream {
             pump::read_link(client, traffic, self.now, *epoch, |buffer| stream.read_now(buffer));
         }
-        client.handle_timeout(self.now);
+        self.on_writable(cx, stream);
+        self.state.client.handle_timeout(self.now);
     }
 
     /// Rule 4: what the link wants done, until it wants nothing.

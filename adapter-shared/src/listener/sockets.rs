@@ -141,7 +141,7 @@ impl<L, S: Stream> Sockets<L, S> {
         any
     }
 
-    /// Reads each connection whose verdict may be due, and then does what is due. Returns whether anything was.
+    /// Reads and writes each connection whose verdict may be due, and then does what is due. Returns whether anything was.
     pub(super) fn on_due(&mut self, machine: &mut Machine<'_>) -> bool {
         if machine.server.poll_timeout().is_none_or(|due| due.at > machine.now) {
             return false;
@@ -153,6 +153,7 @@ impl<L, S: Stream> Sockets<L, S> {
             if pump::read_connection(server, traffic, *now, id, |buffer| stream.read_now(buffer)).any {
                 self.drain(machine);
             }
+            self.on_writable(id, machine);
         }
         machine.server.handle_timeout(machine.now);
         true

@@ -21,6 +21,7 @@ impl Driver {
     pub(crate) fn turn(&mut self) {
         let now = self.now(); // Rule 1.
         self.read(now); // Rule 2.
+        self.write(now);
         self.client.handle_timeout(now); // Rule 3: safe if it is early.
         self.drain(now); // Rule 4.
     }
