@@ -102,7 +102,9 @@ class Peer:
         def listens():
             check(self.process.poll() is None, f"{self.name}: ended before it listened on port {port}")
             with open("/proc/net/tcp", encoding="ascii") as table:
-                return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in list(table)[1:])
+                sockets = [line.split() for line in table][1:]
+            # 0A is LISTEN.
+            return any(entry[1].endswith(f":{port:04X}") and entry[3] == "0A" for entry in sockets)
         eventually(listens, f"{self.name}: port {port} is open")
         return self
 
