@@ -130,7 +130,10 @@ fn in_full(cause: &DownCause, endpoint: &Endpoint) -> String {
             format!("{cause}; if the server speaks TLS, write {}", endpoint.with_tls())
         }
         DownCause::Tls(_) | DownCause::Proxy(_) => in_options(&cause.to_string()),
-        DownCause::ProxyTimeout => format!("{cause}; check --proxy"),
+        DownCause::ProxyTimeout => format!("{cause}; check host, port and scheme of --proxy"),
+        DownCause::TlsTimeout => format!(
+            "{cause}; see that the server speaks TLS there, else write beat://, and check the way (--proxy) if there is one"
+        ),
         _ => format!(
             "{cause}; see that the server runs there, check --id and --token, and the way (--proxy) if there is one"
         ),

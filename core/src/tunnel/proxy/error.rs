@@ -16,9 +16,9 @@ const LEAST_SPREAD: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The proxy asks for a login and the configuration has none: HTTP 407; SOCKS5 without an acceptable method.
+    /// The proxy asks for a login and the configuration has none: HTTP 407 and 401; SOCKS5 without an acceptable method.
     LoginMissing,
-    /// The proxy did not accept our login: HTTP 407, RFC 1929 with a status other than 0.
+    /// The proxy did not accept our login: HTTP 407 and 401, RFC 1929 with a status other than 0.
     LoginRefused,
     /// The SOCKS5 proxy takes neither our user name and password nor no login at all (RFC 1928, section 3: 0xFF).
     LoginMethod,
@@ -28,7 +28,7 @@ pub enum ProxyError {
     Unsupported(ProxyReply),
     /// The proxy could not reach the server: HTTP 502 and 504, SOCKS5 replies 3 to 6.
     Unreachable(ProxyReply),
-    /// The proxy has no room for us now: HTTP 429 and 503.
+    /// The proxy has no room for us now: HTTP 429 and 503. squid also says 503 of a server that it does not reach.
     Busy {
         /// What it said.
         reply: ProxyReply,
@@ -101,7 +101,10 @@ impl fmt::Display for ProxyError {
             Self::Busy { reply, retry_after: Some(after) } => {
                 write!(f, "the proxy has no room now ({reply}) and asks to wait for {} s", after.as_secs())
             }
-            Self::Busy { reply, retry_after: None } => write!(f, "the proxy has no room now ({reply}); wait"),
+            Self::Busy { reply, retry_after: None } => write!(
+                f,
+                "the proxy has no room now, or does not reach the server ({reply}); wait, and check the server's address"
+            ),
             Self::Failed(reply) => {
                 write!(f, "the proxy did not open the tunnel ({reply}); if it stays so, look into the proxy's log")
             }

@@ -81,8 +81,10 @@ impl Answer {
         let reason = reason.chars().filter(|c| !c.is_control()).take(REASON_LIMIT).collect();
         let reply = ProxyReply::Http { status, reason };
         match status {
-            407 if self.logged_in => ProxyError::LoginRefused,
-            407 => ProxyError::LoginMissing,
+            // 401 is for servers (RFC 9110, section 15.5.2), but none can answer before there is a tunnel: tinyproxy says so
+            // of a wrong login.
+            401 | 407 if self.logged_in => ProxyError::LoginRefused,
+            401 | 407 => ProxyError::LoginMissing,
             403 => ProxyError::NotAllowed(reply),
             502 | 504 => ProxyError::Unreachable(reply),
             429 | 503 => ProxyError::Busy { reply, retry_after: retry_after(headers) },

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use rustls::{AlertDescription, Error, InvalidMessage};
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 
 use super::verify::Refusal;
 use crate::reconnect::Retry;
@@ -66,7 +66,7 @@ impl TlsError {
                 why: format!("it showed no certificate: give the {peer} one that our roots have signed"),
             },
             (Error::AlertReceived(alert), _) => Self::alert(alert, peer),
-            (Error::PeerIncompatible(why), _) => Self::Incompatible { why: format!("{why:?}") },
+            (Error::PeerIncompatible(why), _) => Self::Incompatible { why: incompatible(&why) },
             (Error::InvalidMessage(what), _) if first && no_record(what) => Self::NotTls,
             (other, _) => Self::Other(other.to_string()),
         }
@@ -104,6 +104,28 @@ impl TlsError {
             }
             _ => Self::Alert(name),
         }
+    }
+}
+
+/// What there is nothing in common of, in the words that also stand for the peer's alerts.
+fn incompatible(why: &PeerIncompatible) -> String {
+    use PeerIncompatible as P;
+    match why {
+        P::Tls12NotOffered
+        | P::Tls12NotOfferedOrEnabled
+        | P::ServerDoesNotSupportTls12Or13
+        | P::ServerTlsVersionIsDisabledByOurConfig
+        | P::SupportedVersionsExtensionRequired => "no version of TLS".to_owned(),
+        // A client sends them since TLS 1.2 (RFC 5246 section 7.4.1.4.1). rustls looks at them before the version.
+        P::SignatureAlgorithmsExtensionRequired => {
+            "no version of TLS; its hello has no signature algorithms, as before TLS 1.2".to_owned()
+        }
+        P::NoCipherSuitesInCommon => "no cipher suite".to_owned(),
+        P::NoKxGroupsInCommon => "no group for the key exchange".to_owned(),
+        P::NoSignatureSchemesInCommon | P::NoCertificateRequestSignatureSchemesInCommon => {
+            "no signature algorithm that suits the certificate".to_owned()
+        }
+        other => format!("{other:?}"),
     }
 }
 

@@ -78,7 +78,7 @@ fn every_status_has_its_error_and_its_retry() {
     for status in (0..100).chain(300..1000) {
         let reply = said(status, "No");
         let (error, retry) = match status {
-            407 => (ProxyError::LoginMissing, Retry::Fatal),
+            401 | 407 => (ProxyError::LoginMissing, Retry::Fatal),
             403 => (ProxyError::NotAllowed(reply), Retry::Fatal),
             502 | 504 => (ProxyError::Unreachable(reply), Retry::BACKOFF),
             429 | 503 => (ProxyError::Busy { reply, retry_after: None }, Retry::BACKOFF),
@@ -92,8 +92,14 @@ fn every_status_has_its_error_and_its_retry() {
 
 #[test]
 fn a_login_that_was_sent_is_refused_not_missing() {
-    let head = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n";
-    assert_eq!(verdict("http://u:p@proxy:1", "server:80", head), Err(ProxyError::LoginRefused));
+    // The second one is tinyproxy's.
+    for head in [
+        "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n",
+        "HTTP/1.0 401 Unauthorized\r\nServer: tinyproxy/1.11.1\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n",
+    ] {
+        let got = verdict("http://u:p@proxy:1", "server:80", head.as_bytes());
+        assert_eq!(got, Err(ProxyError::LoginRefused), "{head}");
+    }
     assert_eq!(ProxyError::LoginRefused.retry(), Retry::Fatal);
 }
 

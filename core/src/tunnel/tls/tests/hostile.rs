@@ -34,10 +34,21 @@ fn no_version_in_common_is_incompatible_and_may_be_tried_again() {
     for (client, server) in [(&TLS12, &TLS13), (&TLS13, &TLS12)] {
         let pair = Pair::met(&client_of(client, &authority, None), &server_of(server, &identity), NAME);
         for error in [pair.client.error.unwrap(), pair.server.error.unwrap()] {
-            assert!(matches!(error, TlsError::Incompatible { .. }), "{error:?}");
-            assert_eq!(error.retry(), Retry::BACKOFF);
+            let TlsError::Incompatible { why } = &error else { panic!("{error:?}") };
+            assert_eq!((why.as_str(), error.retry()), ("no version of TLS", Retry::BACKOFF));
         }
     }
+}
+
+#[test]
+fn a_client_from_before_tls_1_2_is_told_as_such() {
+    let mut tls = Tls::server(&server(&Authority::new("Test CA").identity(NAME))).unwrap();
+    // Version, random, no session, one cipher suite, no compression; no extensions (RFC 4346 section 7.4.1.2).
+    let body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0xC0, 9, 1, 0]].concat();
+    let length = body.len() as u8;
+    let hello = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat();
+    let TlsError::Incompatible { why } = tls.receive(&hello, &mut Vec::new()).unwrap_err() else { panic!() };
+    assert!(why.contains("before TLS 1.2"), "{why}");
 }
 
 #[test]
