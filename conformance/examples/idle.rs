@@ -3,7 +3,8 @@
 //! `cargo run --release -p keepbeat-conformance --example idle -- --runtime tokio --links 1000 --interval 25 --seconds 60`
 //!
 //! An idle link wakes to send a beat and to take its answer: two wake-ups for each interval. Everything above twice the
-//! interval's rate and 10 % fails. The server is another process, so that only the links are counted.
+//! interval's rate and 10 % fails. The server is another process, so that only the links are counted. They run on one thread;
+//! with `--threads yes` on the runtime's usual ones, which wake each other, so that only the turns of links are judged.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement may fail loudly")]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let mut address = String::new();
     BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
     let runtime = options.get("runtime").map_or("tokio", String::as_str);
+    let threads = options.contains_key("threads");
     let plan = Plan {
         address: address.trim().to_owned(),
         links: usize::try_from(links).unwrap(),
@@ -44,14 +46,14 @@ fn main() -> ExitCode {
         measured: Duration::from_secs(seconds),
     };
     let seen = match runtime {
-        "tokio" => on_tokio(&plan),
-        "smol" => on_smol(&plan),
-        "mio" => on_mio(&plan),
+        "tokio" => on_tokio(&plan, threads),
+        "smol" => on_smol(&plan, threads),
+        "mio" if !threads => on_mio(&plan),
         other => panic!("{other} is no runtime; give tokio, smol or mio"),
     };
     drop(server.stdin.take());
     server.wait().unwrap();
-    if plan.judge(runtime, &seen) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if plan.judge(runtime, threads, &seen) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn options() -> HashMap<String, String> {
@@ -87,7 +89,7 @@ impl Plan {
         self.interval + Duration::from_secs(1)
     }
 
-    fn judge(&self, runtime: &str, seen: &Seen) -> bool {
+    fn judge(&self, runtime: &str, threads: bool, seen: &Seen) -> bool {
         let Seen { elapsed, wake_ups, turns, beats, still_up } = *seen;
         let rate = |count: u64| count as f64 / elapsed.as_secs_f64() / self.links as f64;
         let limit = 2.0 / self.interval.as_secs_f64() * MARGIN;
@@ -103,7 +105,7 @@ impl Plan {
             rate(wake_ups),
             turns.map_or_else(String::new, |turns| format!(", {:.4} turns", rate(turns)))
         );
-        let fine = rate(wake_ups) <= limit && turns.is_none_or(|turns| rate(turns) <= limit);
+        let fine = (threads || rate(wake_ups) <= limit) && turns.is_none_or(|turns| rate(turns) <= limit);
         println!("{runtime}: {still_up} of {} links still up: {}", self.links, if fine { "ok" } else { "TOO MUCH" });
         fine && still_up == self.links
     }
@@ -143,51 +145,67 @@ const fn is_up(state: LinkState) -> bool {
     matches!(state, LinkState::Up { suspect: false })
 }
 
-fn on_tokio(plan: &Plan) -> Seen {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+fn on_tokio(plan: &Plan, threads: bool) -> Seen {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    if threads {
+        builder = tokio::runtime::Builder::new_multi_thread();
+    }
+    builder.enable_all().build().unwrap().block_on(async {
         let open = |link| keepbeat_tokio::Link::open(plan.address.clone(), plan.config(link)).into();
         let links: Vec<_> = (0..plan.links).map(open).collect();
         watch(plan, &links, tokio::time::sleep).await
     })
 }
 
-fn on_smol(plan: &Plan) -> Seen {
-    smol::block_on(async {
-        let open = |link| keepbeat_smol::Link::open(plan.address.clone(), plan.config(link)).into();
-        let links: Vec<_> = (0..plan.links).map(open).collect();
-        watch(plan, &links, async |time| {
-            smol::Timer::after(time).await;
-        })
-        .await
-    })
+fn on_smol(plan: &Plan, threads: bool) -> Seen {
+    let executor = smol::LocalExecutor::new();
+    let open = |link| {
+        let builder = keepbeat_smol::Link::builder(plan.address.clone(), plan.config(link));
+        if threads {
+            return builder.open().unwrap().into();
+        }
+        let (link, driver) = builder.build().unwrap();
+        executor.spawn(driver).detach();
+        link.into()
+    };
+    let links: Vec<_> = (0..plan.links).map(open).collect();
+    let sleep = async |time| {
+        smol::Timer::after(time).await;
+    };
+    smol::block_on(executor.run(watch(plan, &links, sleep)))
 }
 
 fn on_mio(plan: &Plan) -> Seen {
     let mut event_loop = keepbeat_mio::EventLoop::new().unwrap();
     let links: Vec<_> =
         (0..plan.links).map(|link| event_loop.driver().open(plan.address.clone(), plan.config(link))).collect();
-    let mut turn = |until: Option<Instant>| {
+    let turn = |event_loop: &mut keepbeat_mio::EventLoop, until: Option<Instant>| {
         event_loop.turn(until.map(|until| until.saturating_duration_since(Instant::now()))).unwrap();
         while event_loop.driver().next_event().is_some() {}
+    };
+    let up = |event_loop: &mut keepbeat_mio::EventLoop| {
         links.iter().filter(|link| is_up(event_loop.driver().link(**link).unwrap().state())).count()
     };
-    while turn(None) < plan.links {}
+    while up(&mut event_loop) < plan.links {
+        turn(&mut event_loop, None);
+    }
     let settled = Instant::now() + plan.settle();
     while Instant::now() < settled {
-        turn(Some(settled));
+        turn(&mut event_loop, Some(settled));
     }
-    let (begin, before) = (Instant::now(), voluntary_switches());
+    let (begin, before, beaten) = (Instant::now(), voluntary_switches(), beats(event_loop.driver(), &links));
     let end = begin + plan.measured;
     while Instant::now() < end {
-        turn(Some(end));
+        turn(&mut event_loop, Some(end));
     }
-    let still_up = turn(Some(Instant::now()));
+    let still_up = up(&mut event_loop);
     let (elapsed, wake_ups) = (begin.elapsed(), voluntary_switches() - before);
-    let driver = event_loop.driver();
-    let evidence = links.iter().filter_map(|link| driver.link(*link)?.evidence());
-    let beats = evidence.map(|evidence| u64::from(evidence.beats_sent)).sum();
+    let beats = beats(event_loop.driver(), &links) - beaten;
     Seen { elapsed, wake_ups, turns: None, beats, still_up }
+}
+
+fn beats(driver: &mut keepbeat_mio::Driver, links: &[keepbeat_mio::LinkId]) -> u64 {
+    links.iter().filter_map(|link| Some(u64::from(driver.link(*link)?.evidence()?.beats_sent))).sum()
 }
 
 /// Answers beats until its stdin ends.
