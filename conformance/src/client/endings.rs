@@ -116,7 +116,7 @@ pub fn refused<H: Clients>(stage: &mut ClientStage<H>) {
     );
 }
 
-/// A server that takes connections and drops them without a word, before or after the hello.
+/// A server that takes connections and drops them without a word, properly or by a reset.
 pub fn accept_then_close<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
     for _ in 0..2 {
@@ -126,6 +126,7 @@ pub fn accept_then_close<H: Clients>(stage: &mut ClientStage<H>) {
         stage.until("failed");
     }
     let line = stage.peer.accept(address);
+    stage.peer.hello(line);
     stage.peer.order(line, Order::Reset);
     stage.until("failed");
     let (line, _) = stage.peer.let_in(address, welcome());
@@ -147,6 +148,7 @@ pub fn accept_then_close<H: Clients>(stage: &mut ClientStage<H>) {
         0: end of file
         1: HELLO d, new session
         1: end of file
+        2: HELLO d, new session
         3: HELLO d, new session
         3: GOODBYE Closed
         3: end of file
