@@ -2,10 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use keepbeat_core::time::Timestamp;
 use smol::Timer;
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A reused timer of the runtime.
 pub(crate) struct Alarm {
@@ -34,7 +38,7 @@ impl Alarm {
         }
         // Another deadline; or it rang for a moment that has come and was dealt with.
         self.due = due;
-        self.timer.set_after(at.since(now));
+        self.timer.set_at(rounded_up(at.since(now)));
         if self.poll(cx).is_ready() {
             // It was so near that it has come meanwhile. The next turn reads the clock.
             cx.waker().wake_by_ref();
@@ -51,10 +55,21 @@ impl Alarm {
     }
 }
 
+/// When `wait` is over, up to a whole millisecond of this process: smol's timers are exact to the nanosecond, and those of
+/// links that are due together would wake one after the other.
+#[expect(clippy::disallowed_methods, reason = "the runtime's timers go by this clock")]
+fn rounded_up(wait: Duration) -> Instant {
+    static ANCHOR: OnceLock<Instant> = OnceLock::new();
+    let anchor = *ANCHOR.get_or_init(Instant::now);
+    let millis = anchor.elapsed().saturating_add(wait).as_nanos().div_ceil(1_000_000);
+    let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+    // Too far away to be told: an alarm in a century is as good.
+    anchor.checked_add(Duration::from_millis(millis)).unwrap_or(anchor + CENTURY)
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Duration;
 
     use keepbeat_adapter::clock::Clock;
 

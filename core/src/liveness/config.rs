@@ -135,6 +135,11 @@ impl LivenessConfig {
         if self.probes == 0 { Duration::ZERO } else { reply_timeout }
     }
 
+    /// Where jitter allows, beats leave on multiples of this: a hundredth of the interval.
+    pub(crate) const fn tick(&self, interval: Duration) -> Duration {
+        if self.jitter_percent == 0 { Duration::ZERO } else { Duration::from_nanos(interval.as_nanos() as u64 / 100) }
+    }
+
     /// The shortest time between two beats, with jitter.
     pub(crate) const fn shortest_gap(&self, interval: Duration) -> Duration {
         percent_of(interval, 100 - self.jitter_percent as u32)
@@ -175,7 +180,8 @@ impl LivenessConfigBuilder {
         self
     }
 
-    /// By how much each interval is shortened at random, in percent: 0 to 50. Default 10.
+    /// By how much each interval is shortened at random, in percent: 0 to 50. Default 10. Within this, beats are brought down
+    /// to multiples of a hundredth of the interval, so that the links of one machine share wake-ups; with 0 they are not.
     pub const fn jitter_percent(mut self, percent: u8) -> Self {
         self.config.jitter_percent = percent;
         self

@@ -122,12 +122,14 @@ impl Liveness {
     ) -> Self {
         let interval_ms = wire_millis(interval).max(SHORTEST_MS);
         let mut prng = Prng::new(seed);
-        let first = prng.span(millis(interval_ms) / 2, millis(interval_ms));
+        let interval = millis(interval_ms);
+        let first = now.after(prng.span(interval / 2, interval));
+        let first = due::on_tick(first, now.after(interval / 2), config.tick(interval));
         Self {
             config,
             interval_ms,
             reply_timeout_ms: wire_millis(reply_timeout).clamp(SHORTEST_MS, interval_ms),
-            next_beat: matches!(judgement, Judgement::RoundTrip).then(|| now.after(first)),
+            next_beat: matches!(judgement, Judgement::RoundTrip).then_some(first),
             last_received: now,
             patience_from: now,
             asked: None,
@@ -334,7 +336,7 @@ impl Liveness {
             self.verdict = None;
             self.pending |= pending::RECOVERED;
             self.next_beat = match self.judgement {
-                Judgement::RoundTrip => Some(now.after(self.jittered_interval())),
+                Judgement::RoundTrip => Some(self.regular_beat(now)),
                 Judgement::OneWay => None,
             };
         }

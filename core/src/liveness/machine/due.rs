@@ -77,7 +77,7 @@ impl Liveness {
             DeadlineCause::Beat => {
                 self.send_beat(now);
                 self.next_beat = match self.judgement {
-                    Judgement::RoundTrip => Some(now.after(self.jittered_interval())),
+                    Judgement::RoundTrip => Some(self.regular_beat(now)),
                     Judgement::OneWay => None,
                 };
             }
@@ -140,10 +140,11 @@ impl Liveness {
     }
 
     /// Each interval is shortened at random, never lengthened: the peer may rely on the one agreed on.
-    pub(super) fn jittered_interval(&self) -> Duration {
+    pub(super) fn regular_beat(&self, now: Timestamp) -> Timestamp {
         let mut prng = Prng::new(u64::from(self.seed) << 32 | u64::from(self.seq));
-        let interval = self.interval();
-        prng.span(self.config.shortest_gap(interval), interval)
+        let (shortest, interval) = (self.config.shortest_gap(self.interval()), self.interval());
+        let at = now.after(prng.span(shortest, interval));
+        on_tick(at, now.after(shortest), self.config.tick(interval))
     }
 
     /// The round-trip estimate, such that all probes fit into the suspect's last chance and none is a burst.
@@ -177,4 +178,11 @@ impl Liveness {
         self.death = Some(cause);
         self.pending = pending::DEAD;
     }
+}
+
+/// Brings a moment down to its tick, so that the beats of many links share a wake-up; not below `earliest`.
+pub(super) fn on_tick(at: Timestamp, earliest: Timestamp, tick: Duration) -> Timestamp {
+    let tick = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let nanos = at.as_nanos();
+    Timestamp::from_nanos(nanos - nanos % tick).max(earliest.min(at))
 }
