@@ -3,6 +3,7 @@
 //! The timers of a runtime stand still while the machine is suspended; a deadline that passed meanwhile would be noticed
 //! late by as much. One thread for the whole process looks at the clocks every 15 s, so that no link need wake for it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,7 +68,10 @@ fn look() {
         if now.suspended_since(&before) {
             let sleepers: Vec<_> = watch.sleepers.iter().filter_map(Weak::upgrade).collect();
             drop(watch);
-            sleepers.iter().for_each(|sleeper| sleeper.wake_up());
+            for sleeper in &sleepers {
+                // It runs the executor's own code. One that panics does not take the others' suspends along.
+                drop(catch_unwind(AssertUnwindSafe(|| sleeper.wake_up())));
+            }
             drop(sleepers);
             watch = lock();
         }
@@ -105,10 +109,14 @@ impl Reading {
 }
 
 #[cfg(all(test, feature = "test-clock"))]
+#[allow(clippy::panic, reason = "tests may fail loudly")]
 mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    /// There is one clock for the process: one test at a time moves it.
+    static ALONE: Mutex<()> = Mutex::new(());
 
     struct Bell(mpsc::Sender<()>);
 
@@ -118,8 +126,34 @@ mod tests {
         }
     }
 
+    struct Broken;
+
+    impl Sleeper for Broken {
+        fn wake_up(&self) {
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn one_that_panics_does_not_keep_the_others_asleep() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sender, rings) = mpsc::channel();
+        let (broken, bell) = (Arc::new(Broken), Arc::new(Bell(sender)));
+        watch(&broken);
+        watch(&bell);
+        for _ in 0..2 {
+            // The thread hears of a skip only while it waits, so more than one may be needed.
+            let woken = (0..14).any(|_| {
+                Clock::skip(Duration::from_secs(60));
+                rings.recv_timeout(Duration::from_secs(1)).is_ok()
+            });
+            assert!(woken, "it was not woken");
+        }
+    }
+
     #[test]
     fn whoever_lives_is_woken_after_a_suspend_and_not_without_one() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (sender, rings) = mpsc::channel();
         let bell = Arc::new(Bell(sender.clone()));
         let gone = Arc::new(Bell(sender));
