@@ -1,7 +1,7 @@
 //! tokio's sockets, as the shared loops want them.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +10,7 @@ use keepbeat_adapter::{pump, socket};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// One connection.
 pub(crate) struct Stream(pub(crate) TcpStream);
@@ -52,10 +53,62 @@ pub(crate) fn open(address: SocketAddr) -> BoxFuture<io::Result<Stream>> {
 
 /// Looks a host and port up.
 pub(crate) fn resolve(address: String) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
-    Box::pin(async move { Ok(tokio::net::lookup_host(address).await?.collect()) })
+    Box::pin(async move {
+        match address.parse() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => unblock(move || Ok(address.to_socket_addrs()?.collect())).await,
+        }
+    })
+}
+
+/// Has `work` done by a thread that may wait. If nobody waits for it any more before it has begun, it is not done: where
+/// names take long and links are many, look-ups that were given up would stand before those that are wanted.
+async fn unblock<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let mut task = Wanted(spawn_blocking(work));
+    (&mut task.0).await?
+}
+
+struct Wanted<T>(JoinHandle<T>);
+
+impl<T> Drop for Wanted<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Runs a driver in the background.
 pub(crate) fn spawn(driver: BoxFuture<()>) {
     drop(tokio::spawn(driver));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may fail loudly")]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, mpsc};
+
+    use futures_lite::future::poll_once;
+
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_was_given_up_before_it_began_is_not_done() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (free, blocked) = mpsc::channel();
+            let busy = spawn_blocking(move || blocked.recv().unwrap());
+            let begun = Arc::new(AtomicBool::new(false));
+            let tell = begun.clone();
+            let given_up = Box::pin(unblock(move || {
+                tell.store(true, Ordering::SeqCst);
+                Ok(())
+            }));
+            assert!(poll_once(given_up).await.is_none());
+            free.send(()).unwrap();
+            busy.await.unwrap();
+            // The only thread comes to this one after it.
+            assert_eq!(unblock(|| Ok(7)).await.unwrap(), 7);
+            assert!(!begun.load(Ordering::SeqCst));
+        });
+    }
 }
