@@ -1,8 +1,9 @@
 //! Messages arrive in order and exactly once, and wait when there is no room.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -152,6 +153,40 @@ fn a_sender_waits_for_room_and_goes_on() {
         for number in 0..5 {
             assert_eq!(server_message(&listener).await, number);
         }
+    });
+}
+
+#[test]
+fn room_wakes_the_sender_whose_turn_it_is_not_all_who_wait() {
+    const SENDERS: usize = 200;
+    block_on(async {
+        let listener = Arc::new(listen(server()).await);
+        let config = client("a").outbox(QueueLimits::new(1, 1 << 20).unwrap());
+        let link = Arc::new(link(&listener, config));
+        up(&link).await;
+        let polls = Arc::new(AtomicUsize::new(0));
+        let senders: Vec<_> = (0..SENDERS as u32)
+            .map(|number| {
+                let (link, polls) = (link.clone(), polls.clone());
+                spawn(async move {
+                    let mut sending = pin!(link.send(number.to_be_bytes().to_vec()));
+                    let counted = poll_fn(|cx| {
+                        polls.fetch_add(1, Ordering::SeqCst);
+                        sending.as_mut().poll(cx)
+                    });
+                    counted.await.unwrap()
+                })
+            })
+            .collect();
+        for _ in 0..SENDERS {
+            server_message(&listener).await;
+        }
+        for sender in senders {
+            within(sender).await;
+        }
+        // The first look, the turn that comes, the room, and some for turns without room.
+        let polls = polls.load(Ordering::SeqCst);
+        assert!(polls <= 8 * SENDERS, "{polls} looks of {SENDERS} senders");
     });
 }
 

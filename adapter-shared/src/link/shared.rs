@@ -19,8 +19,6 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// There may be an event, or there will be none any more.
     pub(super) events: Event,
-    /// There may be room in the outbox, or there will be none any more.
-    pub(super) room: Event,
     /// The link may be closed.
     pub(super) over: Event,
 }
@@ -38,8 +36,8 @@ pub(super) struct State {
     pub(super) orphaned: bool,
     /// How often the driver saw the link closed after it had been open.
     pub(super) closings: u64,
-    /// Those who wait for room, in the order in which they came.
-    senders: VecDeque<u64>,
+    /// Those who wait for room, in the order in which they came. Only the first can use it, so only that one is woken.
+    senders: VecDeque<Arc<Event>>,
     pub(super) traffic: Traffic,
 }
 
@@ -58,7 +56,6 @@ impl Shared {
                 traffic: Traffic::default(),
             }),
             events: Event::new(),
-            room: Event::new(),
             over: Event::new(),
         }
     }
@@ -102,8 +99,11 @@ impl Shared {
 
     pub(super) fn notify_all(&self) {
         self.events.notify(usize::MAX);
-        self.room.notify(usize::MAX);
         self.over.notify(usize::MAX);
+        let first = self.lock().first_sender();
+        if let Some(first) = first {
+            first.notify(1);
+        }
     }
 }
 
@@ -130,46 +130,55 @@ impl State {
     pub(super) fn is_over(&self) -> bool {
         self.orphaned || self.client.state().is_over()
     }
+
+    /// The sender whose turn it is: there may be room, or there will be none any more.
+    pub(super) fn first_sender(&self) -> Option<Arc<Event>> {
+        self.senders.front().cloned()
+    }
 }
 
 /// A sender's place in the queue of those who wait for room. Dropping it passes the turn on.
 pub(super) struct Place<'a> {
     shared: &'a Shared,
-    number: u64,
-    room: Option<EventListener>,
+    turn: Arc<Event>,
+    woken: Option<EventListener>,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>) -> Self {
-        let senders = &mut shared.lock().senders;
-        let number = senders.back().map_or(0, |last| last.wrapping_add(1));
-        senders.push_back(number);
-        Self { shared, number, room: None }
+        let turn = Arc::new(Event::new());
+        shared.lock().senders.push_back(turn.clone());
+        Self { shared, turn, woken: None }
     }
 
     /// Whether it is this sender's turn. What happens from now on is not missed by [`Place::wait`].
     pub(super) fn is_first(&mut self) -> bool {
-        self.room = Some(self.shared.room.listen());
-        self.shared.lock().senders.front() == Some(&self.number)
+        self.woken = Some(self.turn.listen());
+        self.shared.lock().first_sender().is_some_and(|first| Arc::ptr_eq(&first, &self.turn))
     }
 
     /// Until there may be room, or the turn may have passed on.
     pub(super) async fn wait(&mut self) {
-        if let Some(room) = self.room.take() {
-            room.await;
+        if let Some(woken) = self.woken.take() {
+            woken.await;
         }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let others = {
-            let senders = &mut self.shared.lock().senders;
-            senders.retain(|number| *number != self.number);
-            !senders.is_empty()
+        let next = {
+            let mut state = self.shared.lock();
+            if state.senders.front().is_some_and(|first| Arc::ptr_eq(first, &self.turn)) {
+                state.senders.pop_front();
+                state.first_sender()
+            } else {
+                state.senders.retain(|other| !Arc::ptr_eq(other, &self.turn));
+                None
+            }
         };
-        if others {
-            self.shared.room.notify(usize::MAX);
+        if let Some(next) = next {
+            next.notify(1);
         }
     }
 }

@@ -167,6 +167,7 @@ impl Turn<'_> {
         let over = closed && busy;
         let room = asked || over || state.client.unacknowledged() < waiting;
         let events = over || state.client.has_event();
+        let first_sender = if room { state.first_sender() } else { None };
         let next = if closed && state.dropped { Next::Done } else { Next::Wait };
         state.closings += u64::from(over);
         state.traffic.wakes += 1;
@@ -175,8 +176,8 @@ impl Turn<'_> {
         if events {
             shared.events.notify(usize::MAX);
         }
-        if room {
-            shared.room.notify(usize::MAX);
+        if let Some(first) = first_sender {
+            first.notify(1);
         }
         if over {
             shared.over.notify(usize::MAX);
