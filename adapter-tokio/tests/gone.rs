@@ -6,6 +6,7 @@ mod runtime;
 #[path = "../../adapter-shared/tests-on-a-runtime/support.rs"]
 mod support;
 
+use runtime::adapter::{LinkState, SendError};
 use runtime::block_on;
 use support::*;
 
@@ -21,5 +22,8 @@ fn a_link_whose_runtime_is_gone_ends() {
         while within(link.next_event()).await.is_some() {}
         while within(listener.next_event()).await.is_some() {}
         within(link.closed()).await;
+        assert_eq!(link.state(), LinkState::Closed);
+        assert!(matches!(link.try_send("never sent"), Err(SendError::Closed { .. })));
+        assert!(matches!(within(link.send("never sent")).await, Err(SendError::Closed { .. })));
     });
 }

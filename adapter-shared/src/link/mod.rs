@@ -91,9 +91,6 @@ impl Link {
         loop {
             if place.is_first() {
                 match self.try_send(payload) {
-                    Err(SendError::Full { payload: back, .. }) if self.shared.lock().orphaned => {
-                        return Err(SendError::Closed { payload: back });
-                    }
                     Err(SendError::Full { payload: back, .. }) => payload = back,
                     done => return done,
                 }
@@ -135,10 +132,11 @@ impl Link {
         self.shared.tell(Client::retry_now);
     }
 
-    /// Where the link stands.
+    /// Where the link stands. If the runtime is gone, it is closed for good.
     #[must_use]
     pub fn state(&self) -> LinkState {
-        self.shared.lock().client.state()
+        let state = self.shared.lock();
+        if state.orphaned && !state.client.state().is_over() { LinkState::Closed } else { state.client.state() }
     }
 
     /// How long it is until the next attempt, if one is waited for.

@@ -66,6 +66,9 @@ impl Shared {
 
     pub(super) fn try_send(&self, payload: Bytes) -> Result<Ticket, SendError> {
         let mut state = self.lock();
+        if state.orphaned {
+            return Err(SendError::Closed { payload });
+        }
         let result = state.client.send(Clock::now(), payload);
         // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
         if result.is_ok() {
