@@ -11,9 +11,10 @@ use futures_lite::future;
 
 use crate::runtime::adapter::core::DownCause;
 use crate::runtime::adapter::core::reconnect::GiveUpCause;
+use crate::runtime::adapter::core::session::QueueLimits;
 use crate::runtime::adapter::core::wire::{Goodbye, Reason};
-use crate::runtime::adapter::{Admission, Event, Link, LinkState, OpenError, ServerEvent};
-use crate::runtime::{block_on, unblock};
+use crate::runtime::adapter::{Admission, Event, Link, LinkState, OpenError, SendError, ServerEvent};
+use crate::runtime::{block_on, spawn, unblock};
 use crate::support::*;
 
 #[test]
@@ -69,6 +70,28 @@ fn a_drained_listener_sends_everybody_away_to_come_back() {
             assert!(wait > Duration::from_secs(55) && wait <= Duration::from_secs(65), "{wait:?}");
         }
         while within(listener.next_event()).await.is_some() {}
+    });
+}
+
+#[test]
+fn whoever_waits_for_room_hears_that_the_listener_is_drained() {
+    block_on(async {
+        let listener = Arc::new(listen(server().outbox(QueueLimits::new(1, 1 << 20).unwrap())).await);
+        let relay = Relay::to(listener.local_addr(), 0);
+        let link = Link::open(relay.address.to_string(), client("a").build().unwrap());
+        up(&link).await;
+        relay.swallow_everything();
+        listener.try_send(&device("a"), "fills the outbox").unwrap();
+        let sender = listener.clone();
+        let waiting = spawn(async move { sender.send(&device("a"), "waits").await });
+        // The sender waits before the drain begins.
+        future::yield_now().await;
+        within(listener.drain(millis(1000), millis(0))).await;
+        assert!(matches!(within(waiting).await, Err(SendError::Closed { .. })));
+        let after = within(listener.send(&device("a"), "comes too late")).await;
+        assert!(matches!(after, Err(SendError::Closed { .. })));
+        // What was accepted before is not lost.
+        assert_eq!(listener.unacknowledged(&device("a")), 1);
     });
 }
 

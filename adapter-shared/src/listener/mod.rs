@@ -67,12 +67,16 @@ impl Listener {
     /// dropped before it is done, the message was not accepted.
     ///
     /// # Errors
-    /// The message is handed back: it is too large for ever, the device has no session, or the listener is closed.
+    /// The message is handed back: it is too large for ever, the device has no session, or the listener is closed. Or it is
+    /// drained, and there is no room: none will come.
     pub async fn send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
         let mut payload = payload.into();
         loop {
             let room = self.shared.room.listen();
             match self.try_send(device, payload) {
+                Err(SendError::Full { payload: back, .. }) if self.shared.lock().is_over() => {
+                    return Err(SendError::Closed { payload: back });
+                }
                 Err(SendError::Full { payload: back, .. }) => payload = back,
                 done => return done,
             }
