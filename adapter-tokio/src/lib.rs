@@ -33,6 +33,9 @@
 //!
 //! The methods of both take `&self` and may be called from any task or thread. Every `async` method may be dropped before
 //! it is done; nothing is lost then.
+//!
+//! What is due is decided by a clock that counts suspend ([`clock::Clock`]), not by tokio's: under a paused clock
+//! (`start_paused`) timers ring again and again until real time has passed.
 
 #![forbid(unsafe_code)]
 

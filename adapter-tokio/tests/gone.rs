@@ -21,6 +21,7 @@ fn a_link_whose_runtime_is_gone_ends() {
     block_on(async {
         while within(link.next_event()).await.is_some() {}
         while within(listener.next_event()).await.is_some() {}
+        assert!(!listener.is_connected(&device("a")) && listener.connections() == 0);
         within(link.closed()).await;
         assert_eq!(link.state(), LinkState::Closed);
         assert!(matches!(link.try_send("never sent"), Err(SendError::Closed { .. })));

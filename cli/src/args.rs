@@ -105,8 +105,8 @@ pub(crate) struct ConnectArgs {
     pub(crate) endpoint: Endpoint,
     #[command(flatten)]
     pub(crate) tls: ClientTlsArgs,
-    /// Go through this proxy: http://[USER:PASSWORD@]HOST:PORT, or socks5:// alike. Other users of this machine can read
-    /// arguments: prefer the environment for a password
+    /// Go through this proxy: http:// or socks5://, then USER:PASSWORD@ if it asks for a login, then HOST:PORT. Other users of
+    /// this machine can read arguments: prefer the environment for a password
     // As text: clap would print a URL that it cannot read, with the password.
     #[arg(long, value_name = "URL", env = "KEEPBEAT_PROXY", hide_env_values = true)]
     pub(crate) proxy: Option<String>,

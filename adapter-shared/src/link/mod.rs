@@ -60,6 +60,11 @@ impl Link {
     /// Waits until the link is closed or has given up.
     pub async fn closed(&self) {
         let before = self.shared.lock().closings;
+        self.closed_since(before).await;
+    }
+
+    /// Waits until the link is over, or was since it had been closed `before` times.
+    async fn closed_since(&self, before: u64) {
         loop {
             let over = self.shared.over.listen();
             {
@@ -75,13 +80,15 @@ impl Link {
     /// Accepts no more messages, waits until the server has acknowledged all, at most `timeout`, and closes the link.
     /// Returns how many messages were not acknowledged. If this is dropped, the link goes on draining.
     pub async fn drain(&self, timeout: Duration) -> usize {
+        let before = self.shared.lock().closings;
         self.shared.tell(|client, now| client.drain(now, timeout));
-        self.closed().await;
+        self.closed_since(before).await;
         self.unacknowledged()
     }
 
     /// Accepts a message; waits for room in the outbox. Those who wait are served in the order in which they came. If this
-    /// is dropped before it is done, the message was not accepted.
+    /// is dropped before it is done, the message was not accepted. Await it or drop it: one that is kept without being
+    /// polled holds up those behind it.
     ///
     /// # Errors
     /// The message is handed back: it is too large for ever, or the link is closed.
@@ -99,7 +106,7 @@ impl Link {
         }
     }
 
-    /// Accepts a message if there is room in the outbox.
+    /// Accepts a message if there is room in the outbox, before those who wait for room in [`Link::send`].
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.

@@ -133,13 +133,15 @@ impl Listener {
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.lock().server.connections()
+        let state = self.shared.lock();
+        if state.aborted { 0 } else { state.server.connections() }
     }
 
     /// Whether a device is connected.
     #[must_use]
     pub fn is_connected(&self, device: &DeviceId) -> bool {
-        self.shared.lock().server.is_connected(device)
+        let state = self.shared.lock();
+        !state.aborted && state.server.is_connected(device)
     }
 
     /// What was seen of a device on its current connection.

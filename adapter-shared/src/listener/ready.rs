@@ -39,7 +39,7 @@ impl Ready {
     pub(super) fn next(&self) -> Option<ConnectionId> {
         let flag = self.with(|inner| inner.woken.pop_front())?;
         // Before the connection is looked at, so that what happens meanwhile is not missed.
-        flag.queued.store(false, Ordering::Release);
+        flag.queued.swap(false, Ordering::AcqRel);
         Some(flag.id)
     }
 
