@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 pub mod clock;
 pub mod link;
 pub mod listener;
@@ -26,6 +27,7 @@ pub mod socket;
 mod stream;
 pub mod suspend;
 
+pub use alarm::Alarm;
 pub use link::Link;
 pub use listener::Listener;
 pub use stream::Stream;

@@ -3,6 +3,8 @@
 use std::io;
 use std::task::Context;
 
+use crate::socket::SocketOptions;
+
 /// A connected socket that does not block. [`io::ErrorKind::WouldBlock`] means: nothing now, and `cx` will be woken when
 /// there is.
 pub trait Stream: Send + 'static {
@@ -17,6 +19,9 @@ pub trait Stream: Send + 'static {
     /// # Errors
     /// The operating system's.
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Sets the options of a link's sockets.
+    fn apply(&self, options: &SocketOptions);
 
     /// Reads what the operating system has, whatever the runtime knows; wakes nobody.
     ///

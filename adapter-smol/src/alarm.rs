@@ -24,10 +24,9 @@ impl Default for Alarm {
     }
 }
 
-impl Alarm {
-    /// Makes sure that the task wakes at `due`; disarms at `None`. Never early: the wait counts from a moment after `now`.
-    /// Not while the machine is suspended; who notices that disarms first.
-    pub(crate) fn arm(&mut self, cx: &mut Context<'_>, now: Timestamp, due: Option<Timestamp>) {
+impl keepbeat_adapter::Alarm for Alarm {
+    /// The wait counts from a moment after `now`, and is rounded up.
+    fn arm(&mut self, cx: &mut Context<'_>, now: Timestamp, due: Option<Timestamp>) {
         let Some(at) = due else { return self.disarm() };
         if at <= now {
             cx.waker().wake_by_ref();
@@ -45,11 +44,13 @@ impl Alarm {
         }
     }
 
-    pub(crate) fn disarm(&mut self) {
+    fn disarm(&mut self) {
         self.timer.clear();
         self.due = None;
     }
+}
 
+impl Alarm {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.timer).poll(cx).map(drop)
     }
@@ -71,6 +72,7 @@ fn rounded_up(wait: Duration) -> Instant {
 mod tests {
     use std::future::poll_fn;
 
+    use keepbeat_adapter::Alarm as _;
     use keepbeat_adapter::clock::Clock;
 
     use super::*;

@@ -1,14 +1,11 @@
-//! Very many devices of a server, and the task behind them. The numbers are those of the driver contract in the docs of
-//! [`keepbeat_core`].
+//! Very many devices of a server.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::TcpListener;
 use std::ops::Deref;
-use std::task::{Context, Poll};
 
 use keepbeat_adapter::link::BoxFuture;
-use keepbeat_adapter::listener::{Adopted, ListenerDriver, ListenerRuntime, ListenerTurn, NewListener};
+use keepbeat_adapter::listener::{self, Adopted, ListenerRuntime, NewListener};
 use keepbeat_core::server::ServerConfig;
 use smol::Async;
 
@@ -24,7 +21,7 @@ use crate::stream::{Stream, accept, resolve, spawn};
 pub struct Listener(keepbeat_adapter::Listener);
 
 /// Binds a [`Listener`] with more options. Made by [`Listener::builder`].
-pub type ListenerBuilder = keepbeat_adapter::listener::ListenerBuilder<Listener>;
+pub type ListenerBuilder = listener::ListenerBuilder<Listener>;
 
 impl Listener {
     /// Listens on `address`, a host and port, and lets devices in. See [`Listener::builder`] for more options.
@@ -64,39 +61,11 @@ impl Deref for Listener {
     }
 }
 
-struct Driver {
-    listener: ListenerDriver<Async<TcpListener>, Stream>,
-    alarm: Alarm,
-}
-
 fn adopt(socket: TcpListener) -> io::Result<Adopted> {
     let socket = Async::new_nonblocking(socket)?;
     Ok(Box::new(|new: NewListener| {
         let (handle, listener) = new.with(socket);
-        let mut driver = Driver { listener, alarm: Alarm::default() };
-        (handle, Box::pin(poll_fn(move |cx| driver.poll(cx))) as BoxFuture<()>)
+        let driver = listener::drive::<Async<TcpListener>, Stream, Alarm>(listener, accept);
+        (handle, Box::pin(driver) as BoxFuture<()>)
     }))
-}
-
-impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut turn = self.listener.begin(cx);
-        Self::turn(cx, &mut turn);
-        if turn.resumed() {
-            self.alarm.disarm();
-        }
-        self.alarm.arm(cx, turn.now(), turn.deadline());
-        turn.finish()
-    }
-
-    fn turn(cx: &mut Context<'_>, turn: &mut ListenerTurn<'_, Async<TcpListener>, Stream>) {
-        // 2. Input before timeouts.
-        turn.accept(cx, accept);
-        turn.on_woken(cx);
-        turn.drain();
-        // 3. The clock decides, not the alarm.
-        turn.on_due();
-        // 4. and 5. What came of it.
-        turn.drain();
-    }
 }

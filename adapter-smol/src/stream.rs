@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::task::{Context, Poll};
 
 use keepbeat_adapter::link::BoxFuture;
+use keepbeat_adapter::socket::SocketOptions;
 use keepbeat_adapter::{pump, socket};
 use smol::Async;
-use socket2::SockRef;
 
 /// One connection.
 pub(crate) struct Stream {
@@ -44,14 +44,12 @@ impl keepbeat_adapter::Stream for Stream {
         }
     }
 
+    fn apply(&self, options: &SocketOptions) {
+        options.apply(self.socket.get_ref());
+    }
+
     fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         pump::read_now(self.socket.get_ref(), buffer)
-    }
-}
-
-impl<'s> From<&'s Stream> for SockRef<'s> {
-    fn from(stream: &'s Stream) -> Self {
-        SockRef::from(stream.socket.get_ref())
     }
 }
 

@@ -14,10 +14,9 @@ pub(crate) struct Alarm {
     due: Option<Timestamp>,
 }
 
-impl Alarm {
-    /// Makes sure that the task wakes at `due`; disarms at `None`. Never early: the runtime rounds up. Not while the machine
-    /// is suspended; who notices that disarms first.
-    pub(crate) fn arm(&mut self, cx: &mut Context<'_>, now: Timestamp, due: Option<Timestamp>) {
+impl keepbeat_adapter::Alarm for Alarm {
+    /// The runtime rounds up.
+    fn arm(&mut self, cx: &mut Context<'_>, now: Timestamp, due: Option<Timestamp>) {
         let Some(at) = due else { return self.disarm() };
         if at <= now {
             cx.waker().wake_by_ref();
@@ -37,10 +36,12 @@ impl Alarm {
         }
     }
 
-    pub(crate) fn disarm(&mut self) {
+    fn disarm(&mut self) {
         (self.sleep, self.due) = (None, None);
     }
+}
 
+impl Alarm {
     fn set(&mut self, wait: std::time::Duration) {
         let target = Instant::now() + wait;
         match &mut self.sleep {

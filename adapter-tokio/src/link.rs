@@ -1,14 +1,9 @@
-//! One device's link to a server, and the task behind it. The numbers are those of the driver contract in the docs of
-//! [`keepbeat_core`].
+//! One device's link to a server.
 
-use std::future::poll_fn;
 use std::ops::Deref;
-use std::task::{Context, Poll};
 
-use keepbeat_adapter::clock::Clock;
-use keepbeat_adapter::link::{Attempt, BoxFuture, LinkDriver, Next, Outcome, Parts, Provider, Runtime, Turn};
-use keepbeat_adapter::socket::SocketOptions;
-use keepbeat_core::client::{Action, ClientConfig, Epoch};
+use keepbeat_adapter::link::{self, BoxFuture, Connector, Parts, Runtime};
+use keepbeat_core::client::ClientConfig;
 
 use crate::alarm::Alarm;
 use crate::stream::{Stream, open, resolve, spawn};
@@ -21,7 +16,7 @@ use crate::stream::{Stream, open, resolve, spawn};
 pub struct Link(keepbeat_adapter::Link);
 
 /// Opens a [`Link`] with more options. Made by [`Link::builder`].
-pub type LinkBuilder = keepbeat_adapter::link::LinkBuilder<Link>;
+pub type LinkBuilder = link::LinkBuilder<Link>;
 
 impl Link {
     /// Opens a link to `address`, a host and port such as `"gateway.example:7411"`. The first attempt begins at once.
@@ -61,113 +56,8 @@ impl Deref for Link {
     }
 }
 
-struct Driver {
-    link: LinkDriver,
-    socket: Socket,
-}
-
-/// What the driver holds alone.
-struct Socket {
-    address: String,
-    options: SocketOptions,
-    provider: Option<Provider>,
-    attempt: Option<Attempt<Stream>>,
-    stream: Option<(Epoch, Stream)>,
-    /// Given up; dropped outside of the lock, because it holds what the application wrote.
-    discarded: Option<Attempt<Stream>>,
-    alarm: Alarm,
-}
-
 fn drive(parts: Parts) -> BoxFuture<()> {
-    let Parts { link, address, options, provider } = parts;
-    let socket =
-        Socket { address, options, provider, attempt: None, stream: None, discarded: None, alarm: Alarm::default() };
-    let mut driver = Driver { link, socket };
+    let driver = link::drive::<Stream, Alarm>(parts, Connector { resolve, open });
     // Every turn bounds its own work, so the runtime need not.
-    Box::pin(async move { tokio::task::unconstrained(poll_fn(|cx| driver.poll(cx))).await })
-}
-
-impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            // Without the lock: a provider may use the link.
-            let outcome = self.socket.poll_attempt(cx);
-            let mut turn = self.link.begin(cx);
-            let again = self.socket.turn(cx, &mut turn, outcome);
-            let next = turn.finish();
-            self.socket.discarded = None;
-            match next {
-                Next::Done => return Poll::Ready(()),
-                Next::Wait if !again => return Poll::Pending,
-                Next::Wait => {}
-            }
-        }
-    }
-}
-
-impl Socket {
-    fn poll_attempt(&mut self, cx: &mut Context<'_>) -> Option<(Epoch, Outcome<Stream>)> {
-        match self.attempt.as_mut()?.poll(cx, Clock::now()) {
-            Poll::Ready(outcome) => {
-                self.attempt = None;
-                Some(outcome)
-            }
-            Poll::Pending => None,
-        }
-    }
-
-    /// Returns whether an attempt began, which must be polled once.
-    fn turn(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>, outcome: Option<(Epoch, Outcome<Stream>)>) -> bool {
-        if let Some((epoch, outcome)) = outcome
-            && let Some((epoch, stream)) = turn.on_attempt(epoch, outcome)
-        {
-            self.options.apply(&stream);
-            self.stream = Some((epoch, stream));
-        }
-        // 2. Input before timeouts.
-        turn.on_readable(cx, &mut self.stream);
-        // 3. The clock decides, not the alarm.
-        turn.on_due(cx, &mut self.stream);
-        // 4. and 5. What came of it.
-        let mut again = false;
-        loop {
-            again |= self.drain(turn);
-            if !turn.on_writable(cx, &mut self.stream) {
-                break;
-            }
-        }
-        self.arm(cx, turn);
-        again
-    }
-
-    fn drain(&mut self, turn: &mut Turn<'_>) -> bool {
-        let mut begun = false;
-        while let Some(action) = turn.poll_action() {
-            match action {
-                Action::FetchCredentials { epoch, refresh } => {
-                    self.attempt = Some(Attempt::fetch(epoch, self.provider.clone(), refresh));
-                    begun = true;
-                }
-                Action::Connect { epoch } => {
-                    self.attempt = Some(Attempt::connect(epoch, resolve(self.address.clone()), Box::new(open)));
-                    begun = true;
-                }
-                // The writing that follows every drain does it.
-                Action::Transmit { .. } => {}
-                Action::Disconnect { .. } => {
-                    self.stream = None;
-                    self.discarded = self.attempt.take();
-                }
-            }
-        }
-        begun
-    }
-
-    fn arm(&mut self, cx: &mut Context<'_>, turn: &Turn<'_>) {
-        let race = self.attempt.as_ref().and_then(Attempt::poll_timeout);
-        if turn.resumed() {
-            self.alarm.disarm();
-        }
-        self.alarm.arm(cx, turn.now(), turn.deadline().into_iter().chain(race).min());
-    }
+    Box::pin(tokio::task::unconstrained(driver))
 }

@@ -1,18 +1,15 @@
-//! Very many devices of a server, and the task behind them. The numbers are those of the driver contract in the docs of
-//! [`keepbeat_core`].
+//! Very many devices of a server.
 
-use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::ops::Deref;
-use std::task::{Context, Poll};
 
 use keepbeat_adapter::link::BoxFuture;
-use keepbeat_adapter::listener::{Adopted, ListenerDriver, ListenerRuntime, ListenerTurn, NewListener};
+use keepbeat_adapter::listener::{self, Adopted, ListenerRuntime, NewListener};
 use keepbeat_core::server::ServerConfig;
 use tokio::net::TcpListener;
 
 use crate::alarm::Alarm;
-use crate::stream::{Stream, resolve, spawn};
+use crate::stream::{Stream, accept, resolve, spawn};
 
 /// A listening socket and all devices that came through it.
 ///
@@ -23,7 +20,7 @@ use crate::stream::{Stream, resolve, spawn};
 pub struct Listener(keepbeat_adapter::Listener);
 
 /// Binds a [`Listener`] with more options. Made by [`Listener::builder`].
-pub type ListenerBuilder = keepbeat_adapter::listener::ListenerBuilder<Listener>;
+pub type ListenerBuilder = listener::ListenerBuilder<Listener>;
 
 impl Listener {
     /// Listens on `address`, a host and port, and lets devices in. See [`Listener::builder`] for more options.
@@ -63,44 +60,12 @@ impl Deref for Listener {
     }
 }
 
-struct Driver {
-    listener: ListenerDriver<TcpListener, Stream>,
-    alarm: Alarm,
-}
-
 fn adopt(socket: std::net::TcpListener) -> io::Result<Adopted> {
     let socket = TcpListener::from_std(socket)?;
     Ok(Box::new(|new: NewListener| {
         let (handle, listener) = new.with(socket);
-        let mut driver = Driver { listener, alarm: Alarm::default() };
+        let driver = listener::drive::<TcpListener, Stream, Alarm>(listener, accept);
         // Every turn bounds its own work, so the runtime need not.
-        let run = async move { tokio::task::unconstrained(poll_fn(|cx| driver.poll(cx))).await };
-        (handle, Box::pin(run) as BoxFuture<()>)
+        (handle, Box::pin(tokio::task::unconstrained(driver)) as BoxFuture<()>)
     }))
-}
-
-impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut turn = self.listener.begin(cx);
-        Self::turn(cx, &mut turn);
-        if turn.resumed() {
-            self.alarm.disarm();
-        }
-        self.alarm.arm(cx, turn.now(), turn.deadline());
-        turn.finish()
-    }
-
-    fn turn(cx: &mut Context<'_>, turn: &mut ListenerTurn<'_, TcpListener, Stream>) {
-        // 2. Input before timeouts.
-        turn.accept(cx, |cx, listener| match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => accepted.map(|(stream, address)| (Stream(stream), address)),
-            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
-        });
-        turn.on_woken(cx);
-        turn.drain();
-        // 3. The clock decides, not the alarm.
-        turn.on_due();
-        // 4. and 5. What came of it.
-        turn.drain();
-    }
 }

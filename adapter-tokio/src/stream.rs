@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use keepbeat_adapter::link::BoxFuture;
+use keepbeat_adapter::socket::SocketOptions;
 use keepbeat_adapter::{pump, socket};
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// One connection.
@@ -31,14 +31,20 @@ impl keepbeat_adapter::Stream for Stream {
         }
     }
 
+    fn apply(&self, options: &SocketOptions) {
+        options.apply(&self.0);
+    }
+
     fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         pump::read_now(&self.0, buffer)
     }
 }
 
-impl<'s> From<&'s Stream> for SockRef<'s> {
-    fn from(stream: &'s Stream) -> Self {
-        SockRef::from(&stream.0)
+/// Accepts a connection that waits.
+pub(crate) fn accept(cx: &mut Context<'_>, listener: &TcpListener) -> io::Result<(Stream, SocketAddr)> {
+    match listener.poll_accept(cx) {
+        Poll::Ready(accepted) => accepted.map(|(stream, address)| (Stream(stream), address)),
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
     }
 }
 

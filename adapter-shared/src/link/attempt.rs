@@ -14,13 +14,13 @@ use super::{BoxFuture, Provider};
 use crate::socket::failure;
 
 /// The part of an attempt that takes time: credentials, or look-up and connection. Dropping it gives it up.
-pub struct Attempt<S> {
+pub(super) struct Attempt<S> {
     epoch: Epoch,
     work: Work<S>,
 }
 
 /// How it went.
-pub enum Outcome<S> {
+pub(super) enum Outcome<S> {
     /// What the provider gave.
     Credentials(Option<Bytes>),
     /// A connection is open.
@@ -30,7 +30,7 @@ pub enum Outcome<S> {
 }
 
 /// Opens a connection to one address, as the runtime does it.
-pub type Open<S> = Box<dyn FnMut(SocketAddr) -> BoxFuture<io::Result<S>> + Send>;
+pub(super) type Open<S> = fn(SocketAddr) -> BoxFuture<io::Result<S>>;
 
 enum Work<S> {
     Fetch(BoxFuture<Option<Bytes>>),
@@ -40,7 +40,7 @@ enum Work<S> {
 
 impl<S> Attempt<S> {
     /// Asks for credentials. The provider runs when this is polled, not before.
-    pub fn fetch(epoch: Epoch, provider: Option<Provider>, refresh: bool) -> Self {
+    pub(super) fn fetch(epoch: Epoch, provider: Option<Provider>, refresh: bool) -> Self {
         let work = Box::pin(async move {
             match provider {
                 Some(provider) => provider(refresh).await,
@@ -51,17 +51,17 @@ impl<S> Attempt<S> {
     }
 
     /// Waits for the `addresses` of a name, and opens a connection to the first of them that answers.
-    pub fn connect(epoch: Epoch, addresses: BoxFuture<io::Result<Vec<SocketAddr>>>, open: Open<S>) -> Self {
+    pub(super) fn connect(epoch: Epoch, addresses: BoxFuture<io::Result<Vec<SocketAddr>>>, open: Open<S>) -> Self {
         Self { epoch, work: Work::LookUp { addresses, open } }
     }
 
     /// Goes on as far as it can at `now`. Poll again when woken, and at [`Attempt::poll_timeout`].
-    pub fn poll(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Poll<(Epoch, Outcome<S>)> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Poll<(Epoch, Outcome<S>)> {
         let epoch = self.epoch;
         loop {
             let outcome = match &mut self.work {
                 Work::Fetch(work) => work.as_mut().poll(cx).map(Outcome::Credentials),
-                Work::Race { race, open, running } => poll_race(race, open, running, cx, now),
+                Work::Race { race, open, running } => poll_race(race, *open, running, cx, now),
                 Work::LookUp { addresses, .. } => match addresses.as_mut().poll(cx) {
                     Poll::Ready(found) => match Race::new(now, found.unwrap_or_default()) {
                         Some(race) => {
@@ -79,7 +79,7 @@ impl<S> Attempt<S> {
 
     /// When to poll again at the latest, whoever else wakes.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.work {
             Work::Race { race, .. } => race.poll_timeout().map(|due| due.at),
             _ => None,
@@ -96,7 +96,7 @@ impl<S> Attempt<S> {
 
 fn poll_race<S>(
     race: &mut Race<Failure>,
-    open: &mut Open<S>,
+    open: Open<S>,
     running: &mut Vec<(usize, BoxFuture<io::Result<S>>)>,
     cx: &mut Context<'_>,
     now: Timestamp,

@@ -2,12 +2,13 @@
 
 mod attempt;
 mod builder;
+mod driver;
 mod shared;
 mod turn;
 
-pub use attempt::{Attempt, Open, Outcome};
 pub use builder::{LinkBuilder, OpenError, Parts, Runtime};
-pub use turn::{LinkDriver, Next, Turn};
+pub use driver::{Connector, drive};
+pub use turn::LinkDriver;
 
 use std::fmt;
 use std::future::Future;

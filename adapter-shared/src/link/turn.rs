@@ -8,7 +8,7 @@ use keepbeat_core::client::{Action, Epoch, Input};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::Credentials;
 
-use super::Outcome;
+use super::attempt::Outcome;
 use super::shared::{Shared, State};
 use crate::clock::Clock;
 use crate::pump;
@@ -20,7 +20,7 @@ pub struct LinkDriver {
 }
 
 /// One turn: input, then timers, then output. Holds the link's lock; begin it anew each time.
-pub struct Turn<'a> {
+pub(super) struct Turn<'a> {
     shared: &'a Shared,
     state: MutexGuard<'a, State>,
     now: Timestamp,
@@ -34,8 +34,7 @@ pub struct Turn<'a> {
 
 /// What follows a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Next {
+pub(super) enum Next {
     /// Wait until woken.
     Wait,
     /// The link is closed and its application has dropped it: the driver's work is done for good.
@@ -48,7 +47,7 @@ impl LinkDriver {
     }
 
     /// Begins a turn: reads the clock, once, and has the application wake `cx` from now on.
-    pub fn begin(&self, cx: &Context<'_>) -> Turn<'_> {
+    pub(super) fn begin(&self, cx: &Context<'_>) -> Turn<'_> {
         let mut state = self.shared.lock();
         let now = Clock::now();
         match &mut state.driver {
@@ -71,19 +70,17 @@ impl Drop for LinkDriver {
 
 impl Turn<'_> {
     /// The moment of this turn.
-    #[must_use]
-    pub const fn now(&self) -> Timestamp {
+    pub(super) const fn now(&self) -> Timestamp {
         self.now
     }
 
     /// Whether the machine was suspended since the last turn: timers that were set before are late by as much.
-    #[must_use]
-    pub const fn resumed(&self) -> bool {
+    pub(super) const fn resumed(&self) -> bool {
         self.resumed
     }
 
     /// Reports how an attempt went. Returns the stream if there is one now.
-    pub fn on_attempt<S>(&mut self, epoch: Epoch, outcome: Outcome<S>) -> Option<(Epoch, S)> {
+    pub(super) fn on_attempt<S>(&mut self, epoch: Epoch, outcome: Outcome<S>) -> Option<(Epoch, S)> {
         self.busy = true;
         let mut opened = None;
         let input = match outcome {
@@ -102,7 +99,7 @@ impl Turn<'_> {
     }
 
     /// Rule 2: reads while there is something to read and the link wants it.
-    pub fn on_readable(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) {
+    pub(super) fn on_readable(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) {
         let Some((epoch, stream)) = stream else { return };
         let State { client, traffic, .. } = &mut *self.state;
         let moved = pump::read_link(client, traffic, self.now, *epoch, |buffer| stream.read(cx, buffer));
@@ -114,7 +111,7 @@ impl Turn<'_> {
 
     /// Rules 2 and 3: if a deadline has come, reads what the operating system has and the runtime may not know of, writes
     /// what it takes, and does what is due. The clock decides, not the alarm.
-    pub fn on_due(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) {
+    pub(super) fn on_due(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) {
         let State { client, traffic, .. } = &mut *self.state;
         if client.poll_timeout().is_none_or(|due| due.at > self.now) {
             return;
@@ -128,14 +125,14 @@ impl Turn<'_> {
     }
 
     /// Rule 4: what the link wants done, until it wants nothing.
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
         let action = self.state.client.poll_action()?;
         self.busy = true;
         Some(action)
     }
 
     /// Rule 5: writes what waits, as far as the socket takes it. Returns whether there may be actions again.
-    pub fn on_writable(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) -> bool {
+    pub(super) fn on_writable(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) -> bool {
         let Some((epoch, stream)) = stream else { return false };
         let State { client, traffic, .. } = &mut *self.state;
         let stream = RefCell::new(stream);
@@ -155,13 +152,12 @@ impl Turn<'_> {
     }
 
     /// When the next turn comes at the latest.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.state.client.poll_timeout().map(|due| due.at)
     }
 
     /// Ends the turn and tells the application what concerns it.
-    pub fn finish(self) -> Next {
+    pub(super) fn finish(self) -> Next {
         let Self { shared, mut state, waiting, asked, busy, .. } = self;
         let closed = state.client.state().is_over();
         let over = closed && busy;

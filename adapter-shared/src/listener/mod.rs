@@ -1,13 +1,15 @@
 //! Very many devices of a server.
 
 mod builder;
+mod driver;
 mod ready;
 mod shared;
 mod sockets;
 mod turn;
 
 pub use builder::{Adopted, ListenerBuilder, ListenerRuntime, NewListener};
-pub use turn::{ListenerDriver, ListenerTurn};
+pub use driver::{Accept, drive};
+pub use turn::ListenerDriver;
 
 use std::fmt;
 use std::net::SocketAddr;

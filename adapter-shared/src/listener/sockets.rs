@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use keepbeat_core::server::{ConnectionId, Server, ServerAction};
 use keepbeat_core::time::Timestamp;
-use socket2::SockRef;
 
 use super::ready::Ready;
 use crate::pump::{self, Traffic};
@@ -82,10 +81,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<L, S: Stream> Sockets<L, S>
-where
-    for<'s> SockRef<'s>: From<&'s S>,
-{
+impl<L, S: Stream> Sockets<L, S> {
     /// Takes the connections that wait, with the runtime's `accept`. Returns whether any did.
     pub(super) fn accept(
         &mut self,
@@ -102,7 +98,7 @@ where
                 Ok((stream, address)) => {
                     // A connection that is not taken is closed by its drop.
                     if let Ok(id) = machine.server.accept(machine.now, Some(address.ip())) {
-                        self.options.apply(&stream);
+                        stream.apply(&self.options);
                         let waker = Waker::from(self.ready.flag(id));
                         waker.wake_by_ref();
                         self.open.insert(id, Socket { stream, waker, resting: false });

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use keepbeat_core::time::Timestamp;
-use socket2::SockRef;
 
 use super::shared::{Shared, State};
 use super::sockets::{Machine, Sockets, lock};
@@ -20,7 +19,7 @@ pub struct ListenerDriver<L, S: Stream> {
 }
 
 /// One turn: input, then timers, then output. Holds the listener's locks; begin it anew each time.
-pub struct ListenerTurn<'a, L, S> {
+pub(super) struct ListenerTurn<'a, L, S> {
     shared: &'a Shared,
     state: MutexGuard<'a, State>,
     sockets: MutexGuard<'a, Sockets<L, S>>,
@@ -36,7 +35,7 @@ impl<L, S: Stream> ListenerDriver<L, S> {
     }
 
     /// Begins a turn: reads the clock, once, and has the application and all sockets wake `cx` from now on.
-    pub fn begin(&self, cx: &Context<'_>) -> ListenerTurn<'_, L, S> {
+    pub(super) fn begin(&self, cx: &Context<'_>) -> ListenerTurn<'_, L, S> {
         let mut state = self.shared.lock();
         let sockets = lock(&self.sockets);
         match &mut state.driver {
@@ -61,12 +60,9 @@ impl<L, S: Stream> Drop for ListenerDriver<L, S> {
     }
 }
 
-impl<L, S: Stream> ListenerTurn<'_, L, S>
-where
-    for<'s> SockRef<'s>: From<&'s S>,
-{
+impl<L, S: Stream> ListenerTurn<'_, L, S> {
     /// Rule 2: takes the connections that wait, with the runtime's `accept`.
-    pub fn accept(
+    pub(super) fn accept(
         &mut self,
         cx: &mut Context<'_>,
         accept: impl FnMut(&mut Context<'_>, &L) -> io::Result<(S, SocketAddr)>,
@@ -78,31 +74,29 @@ where
 
 impl<L, S: Stream> ListenerTurn<'_, L, S> {
     /// The moment of this turn.
-    #[must_use]
-    pub const fn now(&self) -> Timestamp {
+    pub(super) const fn now(&self) -> Timestamp {
         self.now
     }
 
     /// Whether the machine was suspended since the last turn: timers that were set before are late by as much.
-    #[must_use]
-    pub const fn resumed(&self) -> bool {
+    pub(super) const fn resumed(&self) -> bool {
         self.resumed
     }
 
     /// Rules 2 and 5: reads and writes the connections that the runtime woke.
-    pub fn on_woken(&mut self, cx: &Context<'_>) {
+    pub(super) fn on_woken(&mut self, cx: &Context<'_>) {
         let State { server, traffic, .. } = &mut *self.state;
         self.busy |= self.sockets.on_woken(cx, &mut Machine { now: self.now, server, traffic });
     }
 
     /// Rules 2 and 3: reads whatever may be due, then does what is due. The clock decides, not the alarm.
-    pub fn on_due(&mut self) {
+    pub(super) fn on_due(&mut self) {
         let State { server, traffic, .. } = &mut *self.state;
         self.busy |= self.sockets.on_due(&mut Machine { now: self.now, server, traffic });
     }
 
     /// Rule 4: does what the server wants, until it wants nothing.
-    pub fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let State { server, traffic, actions, .. } = &mut *self.state;
         let machine = &mut Machine { now: self.now, server, traffic };
         for action in std::mem::take(actions) {
@@ -112,14 +106,13 @@ impl<L, S: Stream> ListenerTurn<'_, L, S> {
     }
 
     /// When the next turn comes at the latest.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
         let due = self.state.server.poll_timeout().map(|due| due.at);
         due.into_iter().chain(self.sockets.paused).min()
     }
 
     /// Ends the turn and tells the application what concerns it. Ready when the driver's work is done for good.
-    pub fn finish(self) -> Poll<()> {
+    pub(super) fn finish(self) -> Poll<()> {
         let Self { shared, mut state, sockets, busy, .. } = self;
         state.traffic.wakes += 1;
         state.traffic.empty_turns += u64::from(!busy);
