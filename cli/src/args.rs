@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::demo::DemoArgs;
 use crate::endpoint::Endpoint;
@@ -126,7 +126,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "TIME..TIME", default_value = "500ms..30s")]
     pub(crate) backoff: Backoff,
     /// Give up when this many attempts in a row have failed [default: never]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = attempts)]
     pub(crate) max_attempts: Option<NonZeroU32>,
     /// After the end of stdin, when everything is acknowledged, close once no message has come for this long
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
@@ -250,6 +250,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| format!("it is longer than 500 years; {example}"))
 }
 
+/// Reads how many attempts there may be.
+fn attempts(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("it is not a number from 1 to {}; leave it away to try for ever", u32::MAX))
+}
+
 /// What clap says, in one line.
 pub(crate) fn in_one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
@@ -267,10 +272,17 @@ pub(crate) fn in_one_line(error: &clap::Error) -> String {
     line
 }
 
+/// What prints the options: those of the command that `first`, the first argument, names, if it names one.
+pub(crate) fn help_for(first: Option<&str>) -> String {
+    match first {
+        Some(name) if Cli::command().find_subcommand(name).is_some() => format!("keepbeat {name} --help"),
+        _ => "keepbeat --help".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -323,6 +335,23 @@ mod tests {
         ] {
             let line = in_one_line(&Cli::try_parse_from(arguments).unwrap_err());
             assert!(!line.contains('\n') && line.len() > 10, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_a_command_leads_to_its_own_help() {
+        assert_eq!(help_for(Some("connect")), "keepbeat connect --help");
+        for first in [None, Some("conect"), Some("--json")] {
+            assert_eq!(help_for(first), "keepbeat --help");
+        }
+    }
+
+    #[test]
+    fn attempts_are_a_number_above_zero() {
+        assert_eq!(attempts("1").map(NonZeroU32::get), Ok(1));
+        assert_eq!(attempts("4294967295").map(NonZeroU32::get), Ok(u32::MAX));
+        for text in ["", "0", "-1", "4294967296", "two"] {
+            assert!(attempts(text).unwrap_err().contains("from 1 to 4294967295"), "{text}");
         }
     }
 }

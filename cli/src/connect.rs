@@ -63,8 +63,10 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
     let code = match ended {
         Ended::Closed { flawed } => ExitCode::from(if flawed { USAGE } else { 0 }),
         Ended::GaveUp { cause, last } => {
-            let last =
-                last.as_ref().map_or_else(|| "no attempt was made".to_owned(), |cause| in_full(cause, &args.endpoint));
+            let via = proxy(&args).is_some();
+            let last = last
+                .as_ref()
+                .map_or_else(|| "no attempt was made".to_owned(), |cause| in_full(cause, &args.endpoint, via));
             fail(1, &format!("connect: gave up on {}: {cause} ({last})", args.endpoint))
         }
         Ended::Gone => ExitCode::SUCCESS,
@@ -123,14 +125,18 @@ async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
     }
 }
 
-/// Why a link ended, and what to do about it. What is about TLS and proxies says so itself.
-fn in_full(cause: &DownCause, endpoint: &Endpoint) -> String {
+/// Why a link ended, and what to do about it. What is about TLS and proxies says so itself. With a proxy, what could not be
+/// connected to is the proxy: `via` says so.
+fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
     match cause {
         DownCause::Protocol(_) if !endpoint.is_tls() => {
             format!("{cause}; if the server speaks TLS, write {}", endpoint.with_tls())
         }
         DownCause::Tls(_) | DownCause::Proxy(_) => in_options(&cause.to_string()),
         DownCause::ProxyTimeout => format!("{cause}; check host, port and scheme of --proxy"),
+        DownCause::ConnectFailed(_) | DownCause::ConnectTimeout if via => {
+            format!("{cause}: this is about the proxy; check host and port of --proxy (or KEEPBEAT_PROXY)")
+        }
         DownCause::TlsTimeout => format!(
             "{cause}; see that the server speaks TLS there, else write beat://, and check the way (--proxy) if there is one"
         ),
@@ -231,12 +237,16 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
     if let Some(tls) = security::client(&args.endpoint, &args.tls)? {
         config = config.tls(tls);
     }
-    // An empty one is none: so the environment can be overruled.
-    if let Some(url) = args.proxy.as_ref().filter(|url| !url.is_empty()) {
+    if let Some(url) = proxy(args) {
         let proxy: Proxy = url.parse().map_err(|error| format!("--proxy (or KEEPBEAT_PROXY): {error}"))?;
         config = config.proxy(proxy);
     }
     config.build().map_err(|error| error.to_string())
+}
+
+/// The proxy's URL. An empty one is none: so the environment can be overruled.
+fn proxy(args: &ConnectArgs) -> Option<&str> {
+    args.proxy.as_deref().filter(|url| !url.is_empty())
 }
 
 /// The first retry after a loss comes within two steps, at most 1.1 s and at most the longest step.
@@ -311,6 +321,14 @@ mod tests {
         for range in ["500ms..30s", "1ms..1ms", "50ms..60ms", "10s..10s", "1m..1h", "1us..24h"] {
             assert!(reconnect(&args(&["--backoff", range])).is_ok(), "{range}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_connected_to_is_the_proxy_if_there_is_one() {
+        let (args, cause) = (args(&["--proxy", "http://127.0.0.1:9"]), DownCause::ConnectTimeout);
+        assert!(in_full(&cause, &args.endpoint, proxy(&args).is_some()).contains("about the proxy"));
+        let args = self::args(&["--proxy", ""]);
+        assert!(in_full(&cause, &args.endpoint, proxy(&args).is_some()).contains("the server runs there"));
     }
 
     #[test]

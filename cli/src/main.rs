@@ -28,7 +28,10 @@ fn main() -> ExitCode {
             drop(asked.print());
             return ExitCode::SUCCESS;
         }
-        Err(error) => return fail(USAGE, &format!("{}; see keepbeat --help", args::in_one_line(&error))),
+        Err(error) => {
+            let first = std::env::args().nth(1);
+            return fail(USAGE, &format!("{}; see {}", args::in_one_line(&error), args::help_for(first.as_deref())));
+        }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

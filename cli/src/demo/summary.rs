@@ -144,12 +144,14 @@ impl Summary {
         row(
             "detection",
             format!(
-                "{} silences found out: half within {:.0} ms, 99 % within {:.0} ms, all within {:.0} ms (bound {:.0} ms)",
+                "{} silences found out: half within {:.0} ms, 99 % within {:.0} ms, all within {:.0} ms (bound {:.0} ms, \
+                 and {:.0} ms for the machine)",
                 counts.detected,
                 detection.p50,
                 detection.p99,
                 detection.max,
-                millis(counts.bound)
+                millis(counts.bound),
+                millis(MARGIN)
             ),
         );
         row("", format!("{} late, {} false deaths, {} suspicions", counts.late, counts.false_deaths, counts.suspects));

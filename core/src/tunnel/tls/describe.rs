@@ -82,12 +82,29 @@ pub(super) fn describe_reason(
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             format!("it is not made for a {whose} (extended key usage)")
         }
+        CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            let setter = setter(whose);
+            format!(
+                "its signature does not fit the key of what is trusted or sent under its issuer's name: add the root that \
+                 really signed it with {setter}, or have it signed with a key that is supported"
+            )
+        }
+        // Not among the variants of rustls, which quotes webpki here.
+        CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => format!(
+            "it is made for an authority (basicConstraints CA:TRUE), not for a {whose}: make it with CA:FALSE, or let it \
+             sign one that is"
+        ),
         other => clip(&other.to_string()),
     }
 }
 
+/// The method that says which roots to trust for the certificates of `whose`.
+fn setter(whose: &str) -> &'static str {
+    if whose == "client" { "client_roots_pem()" } else { "roots_pem()" }
+}
+
 fn unknown_issuer(whose: &str, chain: &[&CertificateDer<'_>]) -> String {
-    let setter = if whose == "client" { "client_roots_pem()" } else { "roots_pem()" };
+    let setter = setter(whose);
     // The chain breaks at its end: what signed the last certificate is neither sent nor trusted.
     match chain.last().and_then(|last| Certificate::from_der(last).ok()) {
         Some(own) if chain.len() == 1 && own.tbs_certificate().issuer() == own.tbs_certificate().subject() => {

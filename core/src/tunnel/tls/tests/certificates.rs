@@ -2,7 +2,7 @@
 
 use std::string::{String, ToString};
 
-use rcgen::{DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ED25519, date_time_ymd};
 use rustls::version::{TLS12, TLS13};
 
 use super::super::{TlsClient, TlsError, TlsServer};
@@ -92,6 +92,29 @@ fn a_certificate_that_signed_itself_is_refused_unless_it_is_a_root() {
 
     let trusting = TlsClient::builder().roots_pem(own.chain.as_bytes()).build().unwrap();
     Pair::met(&trusting, &server(&own), NAME).assert_open();
+}
+
+#[test]
+fn an_authority_that_serves_under_its_own_certificate_is_told_to_sign_another() {
+    let mut own = params(NAME);
+    own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let own = Identity { chain: own.self_signed(&key).unwrap().pem(), key: key.serialize_pem() };
+    let trusting = TlsClient::builder().roots_pem(own.chain.as_bytes()).build().unwrap();
+    let (text, _) = refused(&trusting, &server(&own), NAME);
+    assert_has(&text, &["not accepted: it is made for an authority (basicConstraints CA:TRUE)", "CA:FALSE"]);
+}
+
+#[test]
+fn a_root_of_the_same_name_with_another_kind_of_key_does_not_count_as_the_issuer() {
+    let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate_for(&PKCS_ED25519).unwrap());
+    let own = Identity { chain: params(NAME).self_signed(&key).unwrap().pem(), key: key.serialize_pem() };
+    let namesake = params(NAME).self_signed(&other).unwrap().pem();
+    let trusting = TlsClient::builder().roots_pem(namesake.as_bytes()).build().unwrap();
+    // The server hears an alert that is not about certificates.
+    let error = Pair::met(&trusting, &server(&own), NAME).client.error.unwrap();
+    assert_eq!(error.retry(), Retry::Fatal);
+    assert_has(&error.to_string(), &["its signature does not fit the key", "roots_pem()"]);
 }
 
 #[test]
