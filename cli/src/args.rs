@@ -252,7 +252,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads how many attempts there may be.
 fn attempts(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| format!("it is not a number from 1 to {}; leave it away to try for ever", u32::MAX))
+    text.parse().map_err(|_| format!("it is not a number from 1 to {}; leave it out to try for ever", u32::MAX))
 }
 
 /// What clap says, in one line.

@@ -50,7 +50,7 @@ fn bad_usage_exits_with_2_and_says_what_and_where() {
         (&["connect", SERVER, "--interval", "0s"], ["--interval", "too short"]),
         (&["connect", SERVER, "--reply-timeout", "10s", "--interval", "5s"], ["--reply-timeout", "raise the interval"]),
         (&["connect", SERVER, "--backoff", "30s..1s"], ["--backoff", "exchange them"]),
-        (&["connect", SERVER, "--max-attempts", "0"], ["--max-attempts", "zero"]),
+        (&["connect", SERVER, "--max-attempts", "0"], ["--max-attempts", "from 1 to"]),
         (&["connect", SERVER, "--id", ""], ["--id", "1 to 128 bytes"]),
         (&["serve", SERVER, "--auth", "/nowhere/devices"], ["--auth", "/nowhere/devices"]),
         (&["serve", SERVER, "--min-interval", "1h"], ["--min-interval", "exchange them"]),
