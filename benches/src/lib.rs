@@ -1,0 +1,1 @@
+//! What keepbeat costs, beside what a user would otherwise pick: work and peers that the benches share.
