@@ -53,7 +53,7 @@ pub struct Client<W: Wire = Beat> {
     connect: Option<Action>,
     transmit: bool,
     disconnect: Option<Epoch>,
-    events: EventQueue<Event>,
+    events: EventQueue<Event, EVENT_LIMIT>,
     rtt_is_new: bool,
     /// The server refused the credentials since they were last accepted; fresh ones were asked for.
     refreshed: bool,
@@ -110,7 +110,7 @@ impl<W: Wire> Client<W> {
             connect: None,
             transmit: false,
             disconnect: None,
-            events: EventQueue::new(EVENT_LIMIT),
+            events: EventQueue::new(),
             rtt_is_new: false,
             refreshed: false,
             down_since: Timestamp::ZERO,

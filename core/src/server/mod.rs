@@ -55,7 +55,7 @@ pub struct Server<W: Wire = Beat> {
     devices: BTreeMap<DeviceId, Device>,
     timers: Timers<Key>,
     actions: VecDeque<ServerAction>,
-    events: EventQueue<ServerEvent>,
+    events: EventQueue<ServerEvent, EVENT_LIMIT>,
     draining: bool,
     now: Timestamp,
     /// Tickets are the server's, not a session's, so that none comes twice.
@@ -110,7 +110,7 @@ impl<W: Wire> Server<W> {
             devices: BTreeMap::new(),
             timers: Timers::new(),
             actions: VecDeque::new(),
-            events: EventQueue::new(EVENT_LIMIT),
+            events: EventQueue::new(),
             draining: false,
             now: Timestamp::ZERO,
             next_ticket: Ticket(1),
