@@ -63,7 +63,8 @@ where
 }
 
 impl<W: Wire> ClientConfig<W> {
-    /// The device that this link speaks for.
+    /// The device that a link of this configuration speaks for, unless it is told another one
+    /// ([`Client::for_device`](super::Client::for_device)).
     #[must_use]
     pub const fn device(&self) -> &DeviceId {
         &self.device
@@ -90,6 +91,11 @@ impl<W: Wire> ClientConfig<W> {
             return true;
         }
         self.way.proxy.is_some()
+    }
+
+    /// The largest message that the protocol lets us send and accept, in bytes.
+    pub(super) fn message_limit(&self) -> usize {
+        W::new(&self.wire).message_limit()
     }
 
     /// The longest time from the peer's death to the verdict, at the terms that this link asks for; see
