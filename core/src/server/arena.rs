@@ -121,6 +121,15 @@ impl<W> Arena<W> {
         self.slots.get_mut(id.index).filter(|accepted| accepted.generation == id.generation)
     }
 
+    /// The name of the connection that has this number now.
+    pub(super) fn id_at(&self, index: u32) -> Option<ConnectionId> {
+        self.slots.get(index).map(|accepted| ConnectionId { index, generation: accepted.generation })
+    }
+
+    pub(super) fn at_mut(&mut self, index: u32) -> Option<&mut Accepted<W>> {
+        self.slots.get_mut(index)
+    }
+
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Accepted<W>> {
         self.get(id)?;
         self.slots.remove(id.index)

@@ -54,14 +54,14 @@ impl<W: Wire> Server<W> {
             self.actions.push_back(ServerAction::Transmit(id));
         }
         let due = accepted.connection.poll_timeout().map(|due| due.at);
-        self.timers.file(Key::Connection(id), &mut accepted.filed, due);
+        self.timers.file(Key::Connection(id.index), &mut accepted.filed, due);
     }
 
     /// Brings the earliest filed moments up to date, until the first one is real.
     pub(super) fn refile(&mut self) {
         while let Some((at, key)) = self.timers.first().copied() {
             let (filed, due) = match key {
-                Key::Connection(id) => match self.connections.get_mut(id) {
+                Key::Connection(index) => match self.connections.at_mut(index) {
                     Some(accepted) => (&mut accepted.filed, accepted.connection.poll_timeout().map(|due| due.at)),
                     None => return,
                 },

@@ -90,9 +90,11 @@ impl Stage {
     }
 }
 
+/// What is filed for a moment, until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Connection(ConnectionId),
+    /// The connection with this number.
+    Connection(u32),
     Device(DeviceKey),
 }
 
@@ -222,7 +224,10 @@ impl<W: Wire> Server<W> {
             && at <= now
         {
             match key {
-                Key::Connection(id) => self.connection_due(now, id),
+                Key::Connection(index) => match self.connections.id_at(index) {
+                    Some(id) => self.connection_due(now, id),
+                    None => return,
+                },
                 Key::Device(device) => self.device_due(now, device),
             }
         }
@@ -232,9 +237,10 @@ impl<W: Wire> Server<W> {
     /// about their readiness.
     pub fn due(&self, now: Timestamp) -> impl Iterator<Item = ConnectionId> + '_ {
         self.timers.until(now).filter_map(move |key| match key {
-            Key::Connection(id) => {
-                let due = self.connections.get(*id)?.connection.poll_timeout()?;
-                (due.at <= now).then_some(*id)
+            Key::Connection(index) => {
+                let id = self.connections.id_at(*index)?;
+                let due = self.connections.get(id)?.connection.poll_timeout()?;
+                (due.at <= now).then_some(id)
             }
             Key::Device(_) => None,
         })
@@ -257,7 +263,9 @@ impl<W: Wire> Server<W> {
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let (at, key) = self.timers.first()?;
         let cause = match key {
-            Key::Connection(id) => self.connections.get(*id)?.connection.poll_timeout()?.cause,
+            Key::Connection(index) => {
+                self.connections.get(self.connections.id_at(*index)?)?.connection.poll_timeout()?.cause
+            }
             Key::Device(device) => self.devices.get(*device)?.deadline(&self.config)?.cause,
         };
         Some(Deadline::new(*at, cause))

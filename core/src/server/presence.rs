@@ -89,8 +89,9 @@ pub(super) struct Device {
     pub(super) session: Session,
     /// Whether the device has been heard in this session, and so knows its token.
     pub(super) confirmed: bool,
-    /// The instance and attempt of the latest hello that was let in.
-    latest: (u64, u32),
+    /// Of the latest hello that was let in.
+    instance: u64,
+    attempt: u32,
     presence: Presence,
     pub(super) filed: Option<Filed>,
 }
@@ -165,7 +166,7 @@ impl<W: Wire> Server<W> {
             let goodbye = Goodbye::new(Reason::Busy, "no room for another device");
             return self.refuse(now, id, goodbye, hello);
         }
-        if let Some(Device { latest: (instance, attempt), .. }) = known
+        if let Some(Device { instance, attempt, .. }) = known
             && hello.instance == *instance
             && hello.instance != 0
             && hello.attempt <= *attempt
@@ -190,7 +191,7 @@ impl<W: Wire> Server<W> {
         );
         let (interval, reply_timeout) = (liveness.interval(), liveness.reply_timeout());
         if let Some(device) = self.devices.get_mut(key) {
-            device.latest = (hello.instance, hello.attempt);
+            (device.instance, device.attempt) = (hello.instance, hello.attempt);
         }
         self.enter_stage(id, Stage::Device(key));
         let (Some(accepted), Some(device)) = (self.connections.get_mut(id), self.devices.get(key)) else {
@@ -270,7 +271,8 @@ impl<W: Wire> Server<W> {
             token: Some(fresh_token(&mut *self.entropy)),
             session: Session::new(self.config.outbox.clone(), self.config.inbox.clone()),
             confirmed: false,
-            latest: (0, 0),
+            instance: 0,
+            attempt: 0,
             presence: Presence::Here(connection),
             filed: None,
         }
