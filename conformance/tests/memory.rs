@@ -7,8 +7,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use keepbeat_adapter::clock::Clock;
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::server::{ServerConfig, ServerEvent};
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
@@ -213,9 +214,9 @@ fn on_smol(future: impl AsyncFnOnce(&smol::LocalExecutor<'_>) -> isize) -> isize
 
 /// Turns until as many events have come as there are links.
 fn mio_until(event_loop: &mut EventLoop, is_it: impl Fn(&DriverEvent) -> bool) {
-    let (mut came, end) = (0, Instant::now() + GUARD);
+    let (mut came, end) = (0, Clock::now().after(GUARD));
     while came < LINKS {
-        assert!(Instant::now() < end, "{came} of {LINKS} within {GUARD:?}");
+        assert!(Clock::now() < end, "{came} of {LINKS} within {GUARD:?}");
         event_loop.turn(Some(Duration::from_secs(1))).unwrap();
         while let Some(event) = event_loop.driver().next_event() {
             came += usize::from(is_it(&event));
