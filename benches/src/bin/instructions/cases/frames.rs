@@ -1,0 +1,48 @@
+//! Streams of frames, per frame: ours beside other parsers. `keepbeat_benches::frames` says what the work is.
+
+use keepbeat_benches::frames::{Feed, Load, Stream};
+use keepbeat_benches::peers::{ByHand, CopyOnly, Delimited, Ours, Parser, run};
+
+use super::{Case, counted_operation};
+
+const WORK: [(Load, Feed); 8] = [
+    (Load::Beats, Feed::Pieces),
+    (Load::Beats, Feed::Random(1)),
+    (Load::Small, Feed::Pieces),
+    (Load::Medium, Feed::Pieces),
+    (Load::Large, Feed::Whole),
+    (Load::Large, Feed::Pieces),
+    (Load::Mixed, Feed::Pieces),
+    (Load::Mixed, Feed::Random(1)),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    WORK.into_iter()
+        .flat_map(|(load, feed)| {
+            [
+                case::<Ours>(load, feed),
+                case::<CopyOnly>(load, feed),
+                case::<ByHand>(load, feed),
+                case::<Delimited>(load, feed),
+            ]
+        })
+        .collect()
+}
+
+fn case<P: Parser>(load: Load, feed: Feed) -> Case {
+    let name = format!("frames/{}/{}/{}", load.name(), feed.name(), P::NAME);
+    Case::new(name, load.frames(), 2, move |times| parse::<P>(load, feed, times))
+}
+
+fn parse<P: Parser>(load: Load, feed: Feed, times: u32) -> Result<(), String> {
+    let stream = Stream::new(load);
+    let pieces = stream.pieces(P::FORMAT, feed);
+    let mut parser = P::new();
+    for _ in 0..times {
+        let found = counted_operation(|| run(&mut parser, &pieces));
+        if found.faults > 0 {
+            return Err(format!("{} faults in the stream", found.faults));
+        }
+    }
+    Ok(())
+}

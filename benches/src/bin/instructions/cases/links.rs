@@ -1,0 +1,249 @@
+//! Established links: what a driver calls, without sockets.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
+use keepbeat_core::entropy::Prng;
+use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
+use keepbeat_core::sim::{Setup, Sim, Traffic};
+use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::DeviceId;
+
+use super::{Case, counted_operation};
+
+const MANY: usize = 10_000;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("client/echo received", 1, 200, echo_received),
+        Case::new("client/beat sent", 1, 200, beat_sent),
+        Case::new("client/idle timeout", 1, 1000, client_idle),
+        Case::new("sim/second of three links", 1, 5, simulated_second),
+    ];
+    for (links, name) in [(1, "one link"), (MANY, "10,000 links")] {
+        let times = if links == 1 { 200 } else { MANY as u32 };
+        cases.push(Case::new(format!("server/{name}/beat received and answered"), 1, times, move |times| {
+            beat_answered(links, times)
+        }));
+        cases.push(Case::new(format!("server/{name}/idle timeout"), 1, 1000, move |times| server_idle(links, times)));
+    }
+    for (bytes, name) in [(64, "64B"), (1 << 10, "1KiB")] {
+        cases.push(Case::new(format!("message/{name} to the server and back its ACK"), 1, 200, move |times| {
+            message(bytes, times)
+        }));
+    }
+    cases
+}
+
+/// The answer to a beat: parsed, judged, and nothing to do.
+fn echo_received(times: u32) -> Result<(), String> {
+    let mut town = Town::new(1)?;
+    for _ in 0..times {
+        town.until_the_client_beats();
+        town.carry_up();
+        let Town { now, clients, server, buffer, .. } = &mut town;
+        let (client, epoch, id) = &mut clients[0];
+        let echo = take(server.transmit(*id), buffer);
+        server.handle_input(*now, *id, ServerInput::Written(echo.len()));
+        let action = counted_operation(|| {
+            client.handle_input(*now, Input::Received { epoch: *epoch, bytes: echo });
+            client.poll_action()
+        });
+        expect(action.is_none() && !echo.is_empty(), "an echo and nothing to do")?;
+        let _rtt = client.poll_event(*now);
+    }
+    Ok(())
+}
+
+/// A beat is due, is handed to the driver, and leaves.
+fn beat_sent(times: u32) -> Result<(), String> {
+    let mut town = Town::new(1)?;
+    for _ in 0..times {
+        town.now = town.clients[0].0.poll_timeout().map_or(town.now, |due| due.at);
+        let (client, epoch, id) = &mut town.clients[0];
+        let (now, epoch) = (town.now, *epoch);
+        let mut beat = [0; 16];
+        let mut length = 0;
+        counted_operation(|| {
+            client.handle_timeout(now);
+            while client.poll_action().is_some() {}
+            length = take(client.transmit(), &mut beat).len();
+            client.handle_input(now, Input::Written { epoch, count: length });
+            while client.poll_action().is_some() {}
+            client.poll_timeout()
+        });
+        expect(length > 0, "a beat")?;
+        town.server.handle_input(now, *id, ServerInput::Received(&beat[..length]));
+        town.carry_down();
+    }
+    Ok(())
+}
+
+fn client_idle(times: u32) -> Result<(), String> {
+    let mut town = Town::new(1)?;
+    let now = town.now;
+    let client = &mut town.clients[0].0;
+    counted_operation(|| {
+        for _ in 0..times {
+            client.handle_timeout(black_box(now));
+            black_box(client.poll_timeout());
+        }
+    });
+    expect(client.poll_action().is_none(), "nothing to do")
+}
+
+fn server_idle(links: usize, times: u32) -> Result<(), String> {
+    let mut town = Town::new(links)?;
+    let (now, server) = (town.now, &mut town.server);
+    counted_operation(|| {
+        for _ in 0..times {
+            server.handle_timeout(black_box(now));
+            black_box(server.poll_timeout());
+        }
+    });
+    expect(server.poll_action().is_none(), "nothing to do")
+}
+
+/// Links that beat in turn, each once in 25 s: a beat comes, its echo is handed to the driver, and leaves.
+fn beat_answered(links: usize, times: u32) -> Result<(), String> {
+    let mut town = Town::new(links)?;
+    for turn in 0..times as usize {
+        town.now = town.now.after(Duration::from_secs(25) / links as u32);
+        let (now, id) = (town.now, town.clients[turn % links].2);
+        let server = &mut town.server;
+        let beat = [0x10, 1, (turn / links % 128) as u8];
+        let mut length = 0;
+        counted_operation(|| {
+            server.handle_input(now, id, ServerInput::Received(&beat));
+            while server.poll_action().is_some() {}
+            length = black_box(server.transmit(id)).len();
+            server.handle_input(now, id, ServerInput::Written(length));
+            while server.poll_action().is_some() {}
+            server.poll_timeout()
+        });
+        expect(length == 3, "an echo")?;
+    }
+    Ok(())
+}
+
+/// A message is sent, carried, delivered and acknowledged; both applications hear of it.
+fn message(bytes: usize, times: u32) -> Result<(), String> {
+    let mut town = Town::new(1)?;
+    let payload = Bytes::from(vec![7; bytes]);
+    for _ in 0..times {
+        let (sent, delivered, acknowledged) = counted_operation(|| {
+            let sent = town.clients[0].0.send(town.now, payload.clone());
+            town.carry_up();
+            let delivered = town.server.poll_event(town.now);
+            town.carry_down();
+            (sent, delivered, town.clients[0].0.poll_event(town.now))
+        });
+        let delivered = matches!(delivered, Some(ServerEvent::Message { payload: got, .. }) if got == payload);
+        let acknowledged = matches!(acknowledged, Some(Event::Acknowledged { .. }));
+        expect(sent.is_ok() && delivered && acknowledged, "a message that arrives")?;
+    }
+    Ok(())
+}
+
+/// One second of the whole simulator: three links that beat every second, with small messages in both directions.
+fn simulated_second(times: u32) -> Result<(), String> {
+    let mut setup = Setup::quick(1, 3);
+    (setup.up, setup.down) = (Traffic::small(100_000), Traffic::small(100_000));
+    let mut sim = Sim::new(setup);
+    sim.run_for(Duration::from_secs(2));
+    for _ in 0..times {
+        counted_operation(|| sim.run_for(Duration::from_secs(1)));
+    }
+    expect((0..3).all(|link| sim.is_up(link)), "links that stay up")
+}
+
+/// Clients and a server, all links up, and no network between them.
+struct Town {
+    now: Timestamp,
+    clients: Vec<(Client, Epoch, ConnectionId)>,
+    server: Server,
+    buffer: Vec<u8>,
+}
+
+impl Town {
+    fn new(links: usize) -> Result<Self, String> {
+        let config = ServerConfig::builder().max_connections(links).max_sessions(links).max_handshakes(1);
+        let config = Arc::new(config.build().map_err(|error| error.to_string())?);
+        let server = Server::new(config, Box::new(Prng::new(2)), 3);
+        let mut town =
+            Self { now: Timestamp::from_millis(1000), clients: Vec::new(), server, buffer: vec![0; 128 << 10] };
+        for index in 0..links {
+            town.open(index)?;
+        }
+        while town.server.poll_event(town.now).is_some() {}
+        Ok(town)
+    }
+
+    fn open(&mut self, index: usize) -> Result<(), String> {
+        let device = DeviceId::new(&format!("device-{index:05}")).map_err(|error| error.to_string())?;
+        let config = ClientConfig::builder(device).build().map_err(|error| error.to_string())?;
+        let mut client = Client::new(Arc::new(config), index as u64);
+        client.open(self.now);
+        let Some(Action::Connect { epoch }) = client.poll_action() else { return Err("no attempt".to_owned()) };
+        client.handle_input(self.now, Input::Opened { epoch });
+        let id = self.server.accept(self.now, None).map_err(|error| format!("{error:?}"))?;
+        self.clients.push((client, epoch, id));
+        // Here HELLO, then WELCOME, then the ACK of it: carried by the last client.
+        self.clients.swap(0, index);
+        self.carry_up();
+        self.carry_down();
+        self.carry_up();
+        let client = &mut self.clients[0].0;
+        while client.poll_event(self.now).is_some() {}
+        let up = client.evidence(self.now).is_some();
+        self.clients.swap(0, index);
+        expect(up, "a link that is up")
+    }
+
+    fn until_the_client_beats(&mut self) {
+        let client = &mut self.clients[0].0;
+        self.now = client.poll_timeout().map_or(self.now, |due| due.at);
+        client.handle_timeout(self.now);
+    }
+
+    /// Carries all that the first client has to say.
+    fn carry_up(&mut self) {
+        let Self { now, clients, server, buffer } = self;
+        let (client, epoch, id) = &mut clients[0];
+        while client.poll_action().is_some() {}
+        while !client.transmit().is_empty() {
+            let bytes = take(client.transmit(), buffer);
+            client.handle_input(*now, Input::Written { epoch: *epoch, count: bytes.len() });
+            server.handle_input(*now, *id, ServerInput::Received(bytes));
+        }
+        while let Some(action) = server.poll_action() {
+            black_box::<ServerAction>(action);
+        }
+    }
+
+    /// Carries all that the server has to say to the first client.
+    fn carry_down(&mut self) {
+        let Self { now, clients, server, buffer } = self;
+        let (client, epoch, id) = &mut clients[0];
+        while !server.transmit(*id).is_empty() {
+            let bytes = take(server.transmit(*id), buffer);
+            server.handle_input(*now, *id, ServerInput::Written(bytes.len()));
+            client.handle_input(*now, Input::Received { epoch: *epoch, bytes });
+        }
+        while client.poll_action().is_some() {}
+    }
+}
+
+/// Copies what is to be written, as the operating system does.
+fn take<'a>(bytes: &[u8], buffer: &'a mut [u8]) -> &'a [u8] {
+    let count = bytes.len().min(buffer.len());
+    buffer[..count].copy_from_slice(&bytes[..count]);
+    &buffer[..count]
+}
+
+fn expect(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("{what} was expected")) }
+}
