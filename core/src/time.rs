@@ -50,7 +50,13 @@ impl Timestamp {
     /// This moment plus `span`, at most [`Timestamp::MAX`].
     #[must_use]
     pub const fn after(self, span: Duration) -> Self {
-        Self::from_nanos(self.as_nanos().saturating_add(nanos(span)))
+        self.after_nanos(nanos(span))
+    }
+
+    /// This moment plus a span in nanoseconds, at most [`Timestamp::MAX`].
+    #[inline]
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
     }
 
     /// This moment minus `span`, at least [`Timestamp::ZERO`].
@@ -62,7 +68,7 @@ impl Timestamp {
     /// How long ago `earlier` was; zero if it is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.as_nanos().saturating_sub(earlier.as_nanos()))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
@@ -74,10 +80,14 @@ impl fmt::Debug for Timestamp {
 }
 
 /// Nanoseconds of `span`, at most `u64::MAX` (about 584 years).
+#[inline]
 #[must_use]
 pub(crate) const fn nanos(span: Duration) -> u64 {
-    let nanos = span.as_nanos();
-    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+    // By hand, because `Duration::as_nanos` counts in 128 bits.
+    match span.as_secs().checked_mul(1_000_000_000) {
+        Some(nanos) => nanos.saturating_add(span.subsec_nanos() as u64),
+        None => u64::MAX,
+    }
 }
 
 /// Milliseconds of `span`, rounded up, at most `u32::MAX`: how wires carry time.
@@ -102,6 +112,7 @@ impl Deadline {
     }
 
     /// The earlier of the two; the first on a tie.
+    #[inline]
     pub(crate) fn earlier(first: Option<Self>, second: Option<Self>) -> Option<Self> {
         match (first, second) {
             (Some(a), Some(b)) if b.at < a.at => Some(b),
@@ -159,6 +170,11 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+        assert_eq!(nanos(Duration::from_nanos(u64::MAX)), u64::MAX);
+        assert_eq!(nanos(Duration::from_nanos(u64::MAX) + Duration::from_nanos(1)), u64::MAX);
+        assert_eq!(nanos(Duration::from_nanos(u64::MAX - 1)), u64::MAX - 1);
+        assert_eq!(Timestamp::from_nanos(u64::MAX - 3).after(Duration::from_nanos(1)).as_nanos(), u64::MAX - 2);
         assert_eq!(Timestamp::MAX.after(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::ZERO.after(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::ZERO.since(Timestamp::MAX), Duration::ZERO);

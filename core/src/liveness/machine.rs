@@ -192,6 +192,7 @@ impl Liveness {
     }
 
     /// Bytes arrived, whatever they are. Time never runs backwards: an earlier `now` than before changes nothing.
+    #[inline]
     pub fn received(&mut self, now: Timestamp) {
         self.last_received = self.last_received.max(now);
         if self.config.proof == Proof::AnyBytes {
@@ -200,6 +201,7 @@ impl Liveness {
     }
 
     /// The answer to our beat `seq` arrived. An answer to an unknown beat, or a second one, changes nothing.
+    #[inline]
     pub fn echo_received(&mut self, now: Timestamp, seq: u32) {
         if seq <= self.last_echo || seq > self.seq || self.death.is_some() {
             return;
@@ -226,6 +228,7 @@ impl Liveness {
     }
 
     /// The last byte of the beat that was asked for has left.
+    #[inline]
     pub fn beat_written(&mut self, now: Timestamp) {
         if !self.unwritten {
             return;
@@ -236,11 +239,13 @@ impl Liveness {
     }
 
     /// Bytes wait to be written. Repeating it changes nothing.
+    #[inline]
     pub fn write_pending(&mut self, now: Timestamp) {
         self.stalled.get_or_insert(now);
     }
 
     /// Some of the waiting bytes left; `all` if none wait any more.
+    #[inline]
     pub fn write_progressed(&mut self, now: Timestamp, all: bool) {
         self.stalled = if all { None } else { Some(now) };
     }
@@ -255,6 +260,7 @@ impl Liveness {
     }
 
     /// The bytes received so far end with a frame.
+    #[inline]
     pub fn frame_finished(&mut self) {
         self.frame_begun = None;
     }
@@ -294,44 +300,49 @@ impl Liveness {
     /// Does what is due. Early, late or repeated calls are safe; a late one is taken for a stall of our own.
     ///
     /// Hand over everything that can be read before calling this.
+    #[inline]
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        let Some(first) = self.poll_timeout() else { return };
-        if now < first.at {
-            return;
-        }
-        if now.since(first.at) > (self.reply_timeout() / 2).max(PUNCTUAL) && self.forgiven < MOST_FORGIVEN {
-            self.forgive(now);
-        }
-        while let Some(due) = self.poll_timeout()
-            && due.at <= now
+        if let Some(first) = self.poll_timeout()
+            && first.at <= now
         {
-            self.fire(now, due);
+            self.act(now, first);
         }
     }
 
     /// The next thing to do, until there is none.
     #[must_use]
+    #[inline]
     pub fn poll_action(&mut self) -> Option<LivenessAction> {
-        if self.pending == 0 {
-            return None;
-        }
+        if self.pending == 0 { None } else { Some(self.next_action()) }
+    }
+
+    #[inline(never)]
+    fn next_action(&mut self) -> LivenessAction {
         let bit = 1 << self.pending.trailing_zeros();
         self.pending &= !bit;
-        Some(match bit {
+        match bit {
             pending::BEAT => LivenessAction::SendBeat { seq: self.seq },
             pending::SUSPECT => LivenessAction::Suspect { silent_for: self.silence_at_suspicion() },
             pending::RECOVERED => LivenessAction::Recovered,
             pending::SHOW_LIFE => LivenessAction::ShowLife,
             pending::MEASURED => LivenessAction::Measured,
             _ => LivenessAction::DeclareDead(self.report()),
-        })
+        }
     }
 
+    #[inline]
     fn prove_alive(&mut self, now: Timestamp) {
         self.patience_from = self.patience_from.max(now);
         self.asked = if self.unwritten { self.asked } else { None };
         self.awaiting = None;
         self.forgiven = 0;
+        if self.verdict.is_some() {
+            self.recover(now);
+        }
+    }
+
+    #[inline(never)]
+    fn recover(&mut self, now: Timestamp) {
         if self.is_suspect() {
             self.verdict = None;
             self.pending |= pending::RECOVERED;
@@ -343,7 +354,7 @@ impl Liveness {
     }
 
     fn silence_at_suspicion(&self) -> Duration {
-        let late_at = self.reply_deadline().map_or(self.last_received, |due| due.at);
+        let late_at = self.reply_due().unwrap_or(self.last_received);
         late_at.since(self.last_received)
     }
 

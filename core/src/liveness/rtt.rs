@@ -22,6 +22,7 @@ impl Rtt {
     }
 
     /// Takes a further sample into account.
+    #[inline]
     pub fn update(&mut self, sample: Duration) {
         let sample = u64::from(micros(sample));
         let smoothed = u64::from(self.smoothed_us.get());

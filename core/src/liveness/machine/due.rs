@@ -2,56 +2,78 @@
 
 use core::time::Duration;
 
-use super::{Judgement, Liveness, pending};
+use super::{Judgement, Liveness, MOST_FORGIVEN, PUNCTUAL, pending};
 use crate::entropy::Prng;
 use crate::liveness::DeathCause;
-use crate::time::{Deadline, DeadlineCause, Timestamp};
+use crate::time::{Deadline, DeadlineCause, Timestamp, nanos};
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 impl Liveness {
     /// When [`Liveness::handle_timeout`] has something to do, and what. `None` once the peer is dead.
+    #[inline]
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        if self.death.is_some() {
-            return None;
+        let mut first = First::NONE;
+        if self.is_untroubled() {
+            first.offer(self.next_beat, DeadlineCause::Beat);
+            first.offer(self.reply_due(), DeadlineCause::Reply);
+        } else {
+            first = self.first_in_trouble();
         }
-        let (beat, judged) = match self.verdict {
-            Some(at) => (DeadlineCause::Probe, Some(Deadline::new(at, DeadlineCause::Verdict))),
-            None => (DeadlineCause::Beat, self.reply_deadline()),
-        };
-        let mut due = self.next_beat.map(|at| Deadline::new(at, beat));
+        first.deadline()
+    }
+
+    /// Nothing is unusual: the peer is no suspect, and nothing waits in either direction.
+    #[inline]
+    const fn is_untroubled(&self) -> bool {
+        // The dead have a verdict.
+        self.verdict.is_none()
+            && self.read_paused.is_none()
+            && self.frame_begun.is_none()
+            && self.stalled.is_none()
+            && !self.unwritten
+    }
+
+    // Out of line, so that what every call takes is small.
+    #[inline(never)]
+    fn first_in_trouble(&self) -> First {
+        let mut first = First::NONE;
+        if self.death.is_some() {
+            return first;
+        }
+        let suspect = self.verdict.is_some();
+        first.offer(self.next_beat, if suspect { DeadlineCause::Probe } else { DeadlineCause::Beat });
         match self.read_paused {
-            Some(since) => {
-                let limit = Deadline::new(since.after(self.config.stall_limit), DeadlineCause::ReadPause);
-                due = Deadline::earlier(due, Some(limit));
-            }
+            Some(since) => first.offer(Some(since.after(self.config.stall_limit)), DeadlineCause::ReadPause),
             None => {
-                due = Deadline::earlier(due, judged);
-                if let Some(begun) = self.frame_begun {
-                    let limit = Deadline::new(begun.after(self.config.frame_time), DeadlineCause::FrameTime);
-                    due = Deadline::earlier(due, Some(limit));
+                first.offer(self.verdict, DeadlineCause::Verdict);
+                if !suspect {
+                    first.offer(self.reply_due(), DeadlineCause::Reply);
                 }
+                let begun = self.frame_begun;
+                first.offer(begun.map(|begun| begun.after(self.config.frame_time)), DeadlineCause::FrameTime);
             }
         }
         if self.stalled.is_some() || self.unwritten {
-            due = Deadline::earlier(due, self.stall_deadline());
+            first.offer(self.stall_due(), DeadlineCause::WriteStall);
         }
-        // What saturated never comes.
-        due.filter(|due| due.at < Timestamp::MAX)
+        first
     }
 
     /// When the peer is late.
-    pub(super) fn reply_deadline(&self) -> Option<Deadline> {
-        let at = if self.judgement == Judgement::OneWay && !self.on_probation() {
-            self.patience_from.after(self.interval().saturating_add(self.reply_timeout()))
-        } else {
-            self.awaiting?.after(self.reply_timeout())
-        };
-        Some(Deadline::new(at, DeadlineCause::Reply))
+    #[inline]
+    pub(super) fn reply_due(&self) -> Option<Timestamp> {
+        if self.judgement == Judgement::OneWay && !self.on_probation() {
+            let patience_ms = u64::from(self.interval_ms) + u64::from(self.reply_timeout_ms);
+            return Some(self.patience_from.after_nanos(NANOS_PER_MILLI * patience_ms));
+        }
+        Some(self.awaiting?.after_nanos(NANOS_PER_MILLI * u64::from(self.reply_timeout_ms)))
     }
 
     /// When our bytes have waited for too long. Meanwhile a peer that is heard is only slow, up to a limit; and while
     /// we do not read, only that limit counts. A beat has to leave in time even if other bytes trickle out before it.
-    pub(super) fn stall_deadline(&self) -> Option<Deadline> {
+    fn stall_due(&self) -> Option<Timestamp> {
         let mut at = self.stalled.map(|since| since.after(self.config.stall_limit));
         if self.read_paused.is_none() {
             // If an earlier beat has left and is unanswered, its reply deadline decides.
@@ -65,7 +87,23 @@ impl Liveness {
                 at = Some(at.map_or(limit, |at| at.min(limit)));
             }
         }
-        Some(Deadline::new(at?, DeadlineCause::WriteStall))
+        at
+    }
+
+    /// Does what is due, beginning with `first`.
+    #[inline(never)]
+    pub(super) fn act(&mut self, now: Timestamp, first: Deadline) {
+        let late = now.since(first.at) > (self.reply_timeout() / 2).max(PUNCTUAL);
+        let mut due = if late && self.forgiven < MOST_FORGIVEN {
+            self.forgive(now);
+            self.poll_timeout()
+        } else {
+            Some(first)
+        };
+        while let Some(next) = due.filter(|due| due.at <= now) {
+            self.fire(now, next);
+            due = self.poll_timeout();
+        }
     }
 
     pub(super) fn fire(&mut self, now: Timestamp, due: Deadline) {
@@ -180,9 +218,31 @@ impl Liveness {
     }
 }
 
+/// The first of several moments, and what happens then.
+struct First(Deadline);
+
+impl First {
+    const NONE: Self = Self(Deadline::new(Timestamp::MAX, DeadlineCause::Beat));
+
+    /// Of two at the same time, the one that was offered first counts.
+    #[inline]
+    fn offer(&mut self, at: Option<Timestamp>, cause: DeadlineCause) {
+        if let Some(at) = at
+            && at < self.0.at
+        {
+            self.0 = Deadline::new(at, cause);
+        }
+    }
+
+    /// `None` if nothing was offered. What saturated never comes.
+    #[inline]
+    fn deadline(self) -> Option<Deadline> {
+        (self.0.at < Timestamp::MAX).then_some(self.0)
+    }
+}
+
 /// Brings a moment down to its tick, so that the beats of many links share a wake-up; not below `earliest`.
 pub(super) fn on_tick(at: Timestamp, earliest: Timestamp, tick: Duration) -> Timestamp {
-    let tick = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
-    let nanos = at.as_nanos();
-    Timestamp::from_nanos(nanos - nanos % tick).max(earliest.min(at))
+    let (at_nanos, tick) = (at.as_nanos(), nanos(tick).max(1));
+    Timestamp::from_nanos(at_nanos - at_nanos % tick).max(earliest.min(at))
 }
