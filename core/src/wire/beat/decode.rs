@@ -8,7 +8,8 @@ use nom::Err;
 use nom::Parser;
 use nom::bytes::streaming::take;
 
-use super::varint::{Fault, Parsed, exact, varint};
+use super::config::LONGEST_BODY;
+use super::varint::{Fault, Parsed, short, varint};
 use super::{MAGIC, kind};
 use crate::wire::{Credentials, DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello};
 use crate::wire::{Reason, Token, Welcome, WireError};
@@ -34,12 +35,17 @@ pub(super) fn header(input: &[u8]) -> Result<Option<(Header, &[u8])>, WireError>
     }
 }
 
-/// Reads a whole BEAT, ECHO or ACK of the usual form; `None` for everything else, right or wrong.
+/// Reads a whole BEAT, ECHO or ACK whose number takes one to three bytes; `None` for everything else, right or wrong.
 #[inline]
 pub(super) fn usual(input: &[u8]) -> Option<(Frame, &[u8])> {
-    let [kind, length @ 1..=4, rest @ ..] = input else { return None };
-    let (body, rest) = rest.split_at_checked(usize::from(*length))?;
-    let seq = exact(body)?;
+    let (kind, seq, rest) = match input {
+        [kind, 1, a @ ..=0x7F, rest @ ..] => (kind, u32::from(*a), rest),
+        [kind, 2, a @ 0x80..=0xFF, b @ 1..=0x7F, rest @ ..] => (kind, u32::from(a & 0x7F) | u32::from(*b) << 7, rest),
+        [kind, 3, a @ 0x80..=0xFF, b @ 0x80..=0xFF, c @ 1..=0x7F, rest @ ..] => {
+            (kind, u32::from(a & 0x7F) | u32::from(b & 0x7F) << 7 | u32::from(*c) << 14, rest)
+        }
+        _ => return None,
+    };
     let frame = match *kind {
         kind::BEAT => Frame::Beat { seq },
         kind::ECHO => Frame::Echo { seq },
@@ -47,6 +53,20 @@ pub(super) fn usual(input: &[u8]) -> Option<(Frame, &[u8])> {
         _ => return None,
     };
     Some((frame, rest))
+}
+
+/// Reads a whole DATA with a message of at most `limit` bytes: its number, the message, and what is behind it. `None` for
+/// everything else, right or wrong.
+#[inline]
+pub(super) fn usual_data(input: &[u8], limit: usize) -> Option<(u64, &[u8], &[u8])> {
+    let [kind::DATA, rest @ ..] = input else { return None };
+    let (length, rest) = short(rest)?;
+    if length > u64::from(LONGEST_BODY) {
+        return None;
+    }
+    let (body, rest) = rest.split_at_checked(length as usize)?;
+    let (seq, payload) = short(body)?;
+    (seq > 0 && payload.len() <= limit).then_some((seq, payload, rest))
 }
 
 /// Reads the body of a frame of any known type but DATA.
@@ -239,19 +259,57 @@ mod tests {
         assert!(matches!(data(&[0]), Err(WireError::Malformed { frame: "DATA", .. })));
     }
 
-    #[test]
-    fn the_usual_form_agrees_with_the_general_one() {
-        for kind in [kind::BEAT, kind::ECHO, kind::ACK] {
-            for body in [&[0][..], &[0x7F], &[0x80, 1], &[0xFF, 0xFF, 0x7F], &[0xFF, 0xFF, 0xFF, 0x7F]] {
-                let input = [&[kind, body.len() as u8], body, &[0xEE]].concat();
-                assert_eq!(usual(&input), control(kind, body).ok().map(|frame| (frame, &[0xEE][..])));
-            }
-            for odd in
-                [&[0][..], &[1], &[2, 1, 1], &[2, 0x80, 0], &[2, 0x80], &[1, 0x80], &[5, 0x80, 0x80, 0x80, 0x80, 1]]
-            {
-                assert_eq!(usual(&[&[kind], odd].concat()), None);
+    /// What the general functions make of a whole frame.
+    fn general(input: &[u8]) -> Option<(Frame, &[u8])> {
+        let (Header { kind, length }, rest) = header(input).ok()??;
+        let (body, rest) = rest.split_at_checked(length as usize)?;
+        if kind == kind::DATA {
+            let (seq, payload) = data(body).ok()?;
+            return Some((Frame::Data { seq, payload: Bytes::copy_from_slice(payload) }, rest));
+        }
+        Some((control(kind, body).ok()?, rest))
+    }
+
+    /// All inputs of up to `most` bytes that stand at a border, behind `front`.
+    fn at_borders(front: &[u8], most: usize, check: &mut impl FnMut(&[u8])) {
+        check(front);
+        if most > 0 {
+            for byte in [0, 1, 2, 3, 4, 0x7F, 0x80, 0xFF] {
+                at_borders(&[front, &[byte]].concat(), most - 1, check);
             }
         }
-        assert_eq!(usual(&[kind::DATA, 1, 1]), None);
+    }
+
+    #[test]
+    fn the_usual_form_agrees_with_the_general_one() {
+        for kind in [kind::BEAT, kind::ECHO, kind::ACK, kind::DATA, kind::HELLO, 0x7F] {
+            let (mut usually, mut otherwise) = (0, 0);
+            at_borders(&[kind], 5, &mut |input| {
+                let known = matches!(kind, kind::BEAT | kind::ECHO | kind::ACK);
+                // Behind its number, such a frame may have fields of a later version.
+                let fills =
+                    |length: u8| varint(64, &input[2..2 + usize::from(length)]).is_ok_and(|(rest, _)| rest.is_empty());
+                let expected = general(input).filter(|_| known && (1..=3).contains(&input[1]) && fills(input[1]));
+                *if expected.is_some() { &mut usually } else { &mut otherwise } += 1;
+                assert_eq!(usual(input), expected, "{input:?}");
+            });
+            assert!(otherwise > 0 && (usually > 0) == matches!(kind, kind::BEAT | kind::ECHO | kind::ACK));
+        }
+    }
+
+    #[test]
+    fn a_usual_message_agrees_with_the_general_one() {
+        let mut messages = 0;
+        at_borders(&[kind::DATA], 5, &mut |input| {
+            let found = usual_data(input, 2);
+            let found = found.map(|(seq, payload, rest)| (Frame::Data { seq, payload: payload.to_vec().into() }, rest));
+            let small = |frame: &Frame| matches!(frame, Frame::Data { payload, .. } if payload.len() <= 2);
+            let expected = general(input).filter(|(frame, _)| small(frame));
+            messages += usize::from(expected.is_some());
+            assert_eq!(found, expected, "{input:?}");
+        });
+        assert!(messages > 100);
+        assert_eq!(usual_data(&[kind::BEAT, 1, 1], 2), None);
+        assert_eq!(usual_data(&[kind::DATA, 3, 1, b'a', b'b'], 1), None);
     }
 }

@@ -136,6 +136,13 @@ impl Beat {
     // Kept out of line, so that the path of a beat is small enough to be inlined.
     #[inline(never)]
     fn decode_any(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        if self.established
+            && matches!(self.state, State::Idle)
+            && let Some((seq, payload, rest)) = decode::usual_data(input, self.config.message_limit())
+        {
+            *input = rest;
+            return Ok(Some(Frame::Data { seq, payload: Bytes::copy_from_slice(payload) }));
+        }
         let decoded = self.advance(input);
         if let Err(error) = decoded {
             self.state = State::Failed(Box::new(error));
@@ -288,12 +295,14 @@ impl Wire for Beat {
     /// Decodes the next frame. See [`Wire::decode`]; every call after an error returns that error again.
     #[inline]
     fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
-        if self.established
-            && matches!(self.state, State::Idle)
-            && let Some((frame, rest)) = decode::usual(input)
-        {
-            *input = rest;
-            return Ok(Some(frame));
+        if self.established && matches!(self.state, State::Idle) {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some((frame, rest)) = decode::usual(input) {
+                *input = rest;
+                return Ok(Some(frame));
+            }
         }
         self.decode_any(input)
     }

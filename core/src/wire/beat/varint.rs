@@ -48,21 +48,18 @@ pub(super) fn varint(bits: u32, input: &[u8]) -> Parsed<'_, u64> {
     Err(Err::Incomplete(Needed::new(1)))
 }
 
-/// Reads a number of one to four bytes that fills `bytes`; `None` for everything else, right or wrong.
+/// Reads a number of at most 63 bits, nine bytes: the number and what is behind it. `None` for everything else, right or
+/// wrong.
 #[inline]
-pub(super) fn exact(bytes: &[u8]) -> Option<u32> {
-    let (&last, front) = bytes.split_last()?;
-    if last >= CONTINUES || front.len() > 3 || (last == 0 && !front.is_empty()) {
-        return None;
+pub(super) fn short(input: &[u8]) -> Option<(u64, &[u8])> {
+    let (&(mut byte), mut rest) = input.split_first()?;
+    let (mut value, mut shift) = (u64::from(byte & !CONTINUES), 0);
+    while byte >= CONTINUES && shift < 56 {
+        (byte, rest) = rest.split_first().map(|(&byte, rest)| (byte, rest))?;
+        shift += 7;
+        value |= u64::from(byte & !CONTINUES) << shift;
     }
-    let mut value = u32::from(last);
-    for &byte in front.iter().rev() {
-        if byte < CONTINUES {
-            return None;
-        }
-        value = value << 7 | u32::from(byte & !CONTINUES);
-    }
-    Some(value)
+    (byte < CONTINUES && (byte != 0 || shift == 0)).then_some((value, rest))
 }
 
 /// The bytes of `value` and how many of them count.
@@ -138,14 +135,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_agrees_with_the_long_way(bytes: [u8; 5], count in 0_usize..=5, continued: bool) {
+        fn the_short_way_agrees_with_the_long_way(bytes: [u8; 12], continued in 0_usize..12, count in 0_usize..=12) {
             let mut bytes = bytes;
-            for byte in &mut bytes[..count.saturating_sub(1)] {
-                *byte |= if continued { CONTINUES } else { 0 };
+            for byte in &mut bytes[..continued] {
+                *byte |= CONTINUES;
             }
-            let bytes = &bytes[..count];
-            let long = varint(28, bytes).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, value)| value as u32);
-            prop_assert_eq!(exact(bytes), long);
+            let long = varint(64, &bytes[..count]).ok().filter(|(rest, _)| count - rest.len() < LONGEST);
+            prop_assert_eq!(short(&bytes[..count]), long.map(|(rest, value)| (value, rest)));
         }
     }
 }
