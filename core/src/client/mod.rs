@@ -258,6 +258,16 @@ impl<W: Wire> Client<W> {
     /// Takes what the driver saw.
     pub fn handle_input(&mut self, now: Timestamp, input: Input<'_>) {
         let now = self.tick(now);
+        match (input, &self.state) {
+            (Input::Received { epoch, bytes }, State::Connected { ending: None, .. }) if epoch == self.epoch => {
+                self.receive(now, bytes);
+            }
+            (input, _) => self.handle_other_input(now, input),
+        }
+    }
+
+    #[inline(never)]
+    fn handle_other_input(&mut self, now: Timestamp, input: Input<'_>) {
         let (Input::Credentials { epoch, .. }
         | Input::CredentialsFailed { epoch }
         | Input::Opened { epoch }
@@ -281,7 +291,6 @@ impl<W: Wire> Client<W> {
             (Input::OpenFailed { failure, .. }, State::Connecting { .. }) => {
                 self.lose(now, DownCause::ConnectFailed(failure));
             }
-            (Input::Received { bytes, .. }, State::Connected { ending: None, .. }) => self.receive(now, bytes),
             (Input::Written { count, .. }, State::Connected { connection, .. }) => connection.written(now, count),
             (Input::Ended { .. }, State::Connected { ending: Some(_), .. }) => self.finish(now),
             (Input::Ended { failure, .. }, State::Connected { .. }) => self.lose(now, DownCause::Network(failure)),
@@ -362,6 +371,7 @@ impl<W: Wire> Client<W> {
     // The inside.
 
     /// Time never runs backwards in here.
+    #[inline]
     fn tick(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now
@@ -411,6 +421,7 @@ impl<W: Wire> Client<W> {
         }
     }
 
+    #[inline]
     fn next_deadline(&self) -> Option<Deadline> {
         let state = match &self.state {
             State::Down => None,

@@ -6,7 +6,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::{Client, Event, FASTEST, State};
-use crate::connection::{Connection, DownCause, Heard};
+use crate::connection::{Connection, DownCause, Heard, Meaning};
 use crate::liveness::{Judgement, Liveness, LivenessConfig};
 use crate::reconnect::ReconnectState;
 use crate::session::Ticket;
@@ -37,37 +37,74 @@ impl<W: Wire> Client<W> {
         self.state = State::Connected { connection, ending: None };
     }
 
+    /// Bytes arrived.
+    #[inline]
     pub(super) fn receive(&mut self, now: Timestamp, bytes: &[u8]) {
+        let State::Connected { connection, ending: None } = &mut self.state else { return };
+        connection.received(now);
+        if connection.has_layers() {
+            self.receive_through_layers(now, bytes);
+            return self.settle(now);
+        }
+        let mut heard = Heard::nothing_of(bytes);
+        let decoded = connection.decode(now, &mut heard);
+        if heard.take_beats() {
+            self.reconnect.proof_of_life();
+        }
+        if !matches!(decoded, Ok(None)) {
+            self.hear(now, decoded, heard);
+            return self.settle(now);
+        }
+        connection.decoded(now, &heard);
+        self.rtt_is_new |= connection.liveness_mut().is_some_and(Liveness::take_measured);
+        if connection.is_at_rest() {
+            // What an idle link hears moves its deadline, and nothing else.
+            self.due = self.next_deadline();
+        } else {
+            self.settle(now);
+        }
+    }
+
+    #[inline(never)]
+    fn receive_through_layers(&mut self, now: Timestamp, bytes: &[u8]) {
         let Some(connection) = self.connection_mut() else { return };
-        let (plain, end) = connection.received(now, bytes);
-        self.hear(now, &plain);
+        let (plain, end) = connection.through_layers(bytes);
+        let mut heard = Heard::nothing_of(&plain);
+        let decoded = connection.decode(now, &mut heard);
+        self.hear(now, decoded, heard);
         if let (Some(cause), State::Connected { ending: None, .. }) = (end, &self.state) {
             self.part(now, cause);
         }
     }
 
-    fn hear(&mut self, now: Timestamp, bytes: &[u8]) {
-        let (mut input, mut frames) = (bytes, 0);
-        while let State::Connected { connection, ending: None } = &mut self.state {
-            let heard = match connection.decode(&mut input) {
-                Ok(None) => return connection.decoded(now, frames),
+    /// Acts on what was decoded last, and on all that follows it.
+    #[inline(never)]
+    fn hear(&mut self, now: Timestamp, mut decoded: Result<Option<Frame>, DownCause>, mut heard: Heard<'_>) {
+        loop {
+            if heard.take_beats() {
+                self.reconnect.proof_of_life();
+            }
+            let State::Connected { connection, .. } = &mut self.state else { return };
+            let meaning = match decoded {
+                Ok(None) => return connection.decoded(now, &heard),
                 Ok(Some(frame)) if connection.is_established() => {
-                    let heard = connection.heard(now, frame, &mut self.session);
-                    if heard.is_ok() {
+                    let meaning = connection.act_on(frame, &mut self.session);
+                    if meaning.is_ok() {
                         self.reconnect.proof_of_life();
                     }
-                    heard
+                    meaning
                 }
-                Ok(Some(frame)) => self.be_answered(now, frame).map(|()| Heard::Nothing),
-                Err(error) => Err(DownCause::Protocol(error)),
+                Ok(Some(frame)) => self.be_answered(now, frame).map(|()| Meaning::Nothing),
+                Err(cause) => Err(cause),
             };
-            frames += 1;
-            match heard {
-                Ok(Heard::Nothing) => {}
-                Ok(Heard::Message(payload)) => self.deliver(now, payload),
-                Ok(Heard::Acknowledged(through)) => self.acknowledged(through),
+            match meaning {
+                Ok(Meaning::Nothing) => {}
+                Ok(Meaning::Message(payload)) => self.deliver(now, payload),
+                Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
                 Err(cause) => self.part(now, cause),
             }
+            let State::Connected { connection, ending: None } = &mut self.state else { return };
+            decoded = connection.decode(now, &mut heard);
         }
     }
 

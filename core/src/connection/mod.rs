@@ -9,9 +9,9 @@ mod events;
 pub use cause::{DownCause, DownReport, Failure};
 pub(crate) use events::{EventQueue, Outdated};
 
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 use core::num::NonZeroU64;
 use core::time::Duration;
 
@@ -54,8 +54,28 @@ enum Phase {
     Closing { until: Timestamp },
 }
 
+/// One input, as far as it was decoded.
+pub(crate) struct Heard<'a> {
+    rest: &'a [u8],
+    /// A frame ended in it.
+    frames: bool,
+    /// [`Connection::decode`] has acted on a beat or on the answer to one.
+    beats: bool,
+}
+
+impl<'a> Heard<'a> {
+    pub(crate) const fn nothing_of(input: &'a [u8]) -> Self {
+        Self { rest: input, frames: false, beats: false }
+    }
+
+    /// Whether beats or answers were acted on since this was last asked.
+    pub(crate) const fn take_beats(&mut self) -> bool {
+        mem::replace(&mut self.beats, false)
+    }
+}
+
 /// What a frame of an established connection meant.
-pub(crate) enum Heard {
+pub(crate) enum Meaning {
     /// Nothing for the owner.
     Nothing,
     /// A message to deliver.
@@ -124,13 +144,23 @@ impl<W: Wire> Connection<W> {
         self.liveness().map(|liveness| liveness.evidence(now))
     }
 
-    /// Bytes arrived. What is behind the layers is to be decoded next; then comes the end, if there was one.
-    pub(crate) fn received<'a>(&mut self, now: Timestamp, bytes: &'a [u8]) -> (Cow<'a, [u8]>, Option<DownCause>) {
+    /// Bytes arrived. They are to be decoded next; if there are layers, what [`Connection::through_layers`] makes of them.
+    #[inline]
+    pub(crate) fn received(&mut self, now: Timestamp) {
         if let Phase::Established(liveness) = &mut self.phase {
             liveness.received(now);
         }
-        let Some(layers) = &mut self.layers else { return (Cow::Borrowed(bytes), None) };
+    }
+
+    #[inline]
+    pub(crate) const fn has_layers(&self) -> bool {
+        self.layers.is_some()
+    }
+
+    /// What arrived behind the layers. When it is decoded comes the end, if there was one.
+    pub(crate) fn through_layers(&mut self, bytes: &[u8]) -> (Vec<u8>, Option<DownCause>) {
         let mut plain = Vec::new();
+        let Some(layers) = &mut self.layers else { return (plain, None) };
         let end = match layers.receive(bytes, &mut plain) {
             Err(error) => Some(error.into()),
             Ok(()) if layers.peer_closed() => Some(DownCause::Network(Failure::Eof)),
@@ -139,7 +169,7 @@ impl<W: Wire> Connection<W> {
         if layers.is_none() {
             self.layers = None;
         }
-        (Cow::Owned(plain), end)
+        (plain, end)
     }
 
     /// Bytes arrived that nobody is interested in any more. But a farewell cannot leave before the layers are open.
@@ -152,47 +182,56 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
-        self.wire.decode(input)
+    /// Decodes the next frame that is more than a beat or the answer to one, and acts on those before it.
+    #[inline]
+    pub(crate) fn decode(&mut self, now: Timestamp, heard: &mut Heard<'_>) -> Result<Option<Frame>, DownCause> {
+        loop {
+            let decoded = self.wire.decode(&mut heard.rest);
+            heard.frames |= matches!(decoded, Ok(Some(_)));
+            match (&decoded, &mut self.phase) {
+                (Ok(Some(Frame::Echo { seq })), Phase::Established(liveness)) => liveness.echo_received(now, *seq),
+                (Ok(Some(Frame::Beat { seq })), Phase::Established(liveness)) => {
+                    let interval = liveness.interval();
+                    (self.echo_seq, self.echo_due) = (*seq, true);
+                    self.charge_beat(now, interval)?;
+                }
+                _ => return decoded.map_err(DownCause::Protocol),
+            }
+            heard.beats = true;
+            // There is nothing in it to drop, and to find that out takes as long as to decode it.
+            mem::forget(decoded);
+        }
     }
 
-    /// All frames of one input were decoded, `frames` in number.
-    pub(crate) fn decoded(&mut self, now: Timestamp, frames: usize) {
+    /// All of one input was decoded.
+    #[inline]
+    pub(crate) fn decoded(&mut self, now: Timestamp, heard: &Heard<'_>) {
         let unfinished = self.wire.mid_frame() || self.layers.as_ref().is_some_and(|layers| layers.mid_record());
         let Phase::Established(liveness) = &mut self.phase else { return };
         if !unfinished {
             return liveness.frame_finished();
         }
-        liveness.frame_unfinished(now, frames > 0);
+        liveness.frame_unfinished(now, heard.frames);
         // The sender of a long frame hears nothing else from us until it has arrived.
         if now.since(self.last_feedback) >= liveness.reply_timeout() / 4 {
             self.ack_due = true;
         }
     }
 
-    /// Acts on a frame of an established connection.
-    pub(crate) fn heard(&mut self, now: Timestamp, frame: Frame, session: &mut Session) -> Result<Heard, DownCause> {
+    /// Acts on a frame of an established connection that [`Connection::decode`] left over.
+    pub(crate) fn act_on(&mut self, frame: Frame, session: &mut Session) -> Result<Meaning, DownCause> {
         match frame {
-            Frame::Beat { seq } => {
-                self.charge_beat(now)?;
-                (self.echo_seq, self.echo_due) = (seq, true);
-            }
-            Frame::Echo { seq } => {
-                if let Phase::Established(liveness) = &mut self.phase {
-                    liveness.echo_received(now, seq);
-                }
-            }
             Frame::Data { seq, payload } => {
                 self.ack_due = true;
                 let new = session.inbox.offer(seq, payload.len()).map_err(|error| out_of_sequence("DATA", error))?;
                 if new {
-                    return Ok(Heard::Message(payload));
+                    return Ok(Meaning::Message(payload));
                 }
             }
             Frame::Ack { seq } => {
                 let settled = session.outbox.acknowledge(seq).map_err(|error| out_of_sequence("ACK", error))?;
                 if let Some(ticket) = settled {
-                    return Ok(Heard::Acknowledged(ticket));
+                    return Ok(Meaning::Acknowledged(ticket));
                 }
             }
             Frame::Goodbye(goodbye) => return Err(DownCause::Goodbye(*goodbye)),
@@ -202,14 +241,14 @@ impl<W: Wire> Connection<W> {
                     expected: "a frame of an established connection",
                 }));
             }
-            Frame::Unknown => {}
+            // [`Connection::decode`] has acted on beats.
+            Frame::Beat { .. } | Frame::Echo { .. } | Frame::Unknown => {}
         }
-        Ok(Heard::Nothing)
+        Ok(Meaning::Nothing)
     }
 
-    fn charge_beat(&mut self, now: Timestamp) -> Result<(), DownCause> {
-        let Phase::Established(liveness) = &self.phase else { return Ok(()) };
-        let price = liveness.interval() / BEATS_PER_INTERVAL;
+    fn charge_beat(&mut self, now: Timestamp, interval: Duration) -> Result<(), DownCause> {
+        let price = interval / BEATS_PER_INTERVAL;
         let paid_until = self.beats_paid_until.max(now).after(price);
         if paid_until.since(now) > price * BEAT_BURST {
             return Err(DownCause::Flood);
@@ -238,11 +277,12 @@ impl<W: Wire> Connection<W> {
         self.note_writes(now);
     }
 
+    #[inline]
     fn answer(&mut self, now: Timestamp, received: u64) {
-        if core::mem::take(&mut self.echo_due) {
+        if mem::take(&mut self.echo_due) {
             self.wire.encode(&Frame::Echo { seq: self.echo_seq }, &mut self.tx);
         }
-        if core::mem::take(&mut self.ack_due) {
+        if mem::take(&mut self.ack_due) {
             self.last_feedback = now;
             self.wire.encode(&Frame::Ack { seq: received }, &mut self.tx);
         }
@@ -359,8 +399,26 @@ impl<W: Wire> Connection<W> {
         None
     }
 
+    /// Whether the last input leaves nothing to do: no verdict to hear, and nothing to say to the peer.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.echo_due && !self.ack_due && self.is_established() && !self.has_action()
+    }
+
+    /// Whether [`Connection::poll_verdict`] has something to do.
+    #[inline]
+    pub(crate) fn has_action(&self) -> bool {
+        self.liveness().is_some_and(Liveness::has_action)
+    }
+
     /// Sends the beats that liveness asks for, and hands on the rest.
+    #[inline]
     pub(crate) fn poll_verdict(&mut self, now: Timestamp) -> Option<Verdict> {
+        if self.has_action() { self.next_verdict(now) } else { None }
+    }
+
+    #[inline(never)]
+    fn next_verdict(&mut self, now: Timestamp) -> Option<Verdict> {
         loop {
             return Some(match self.liveness_mut()?.poll_action()? {
                 LivenessAction::SendBeat { seq } => {
@@ -387,6 +445,7 @@ impl<W: Wire> Connection<W> {
         }
     }
 
+    #[inline]
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
         match &self.phase {
             Phase::Handshake { until } => Some(Deadline::new(*until, DeadlineCause::Handshake)),

@@ -215,11 +215,7 @@ impl Liveness {
         if seq == self.seq
             && let Some(left) = self.sample_from.take()
         {
-            let sample = now.since(left);
-            match &mut self.rtt {
-                Some(rtt) => rtt.update(sample),
-                None => self.rtt = Some(Rtt::first(sample)),
-            }
+            self.rtt = Some(Rtt::after(self.rtt, now.nanos_since(left)));
             self.pending |= pending::MEASURED;
         }
         if self.config.proof == Proof::ReplyOnly {
@@ -314,6 +310,20 @@ impl Liveness {
     #[inline]
     pub fn poll_action(&mut self) -> Option<LivenessAction> {
         if self.pending == 0 { None } else { Some(self.next_action()) }
+    }
+
+    /// Whether [`Liveness::poll_action`] has something.
+    #[inline]
+    pub(crate) const fn has_action(&self) -> bool {
+        self.pending != 0
+    }
+
+    /// Takes [`LivenessAction::Measured`] out of turn: it says nothing about the others.
+    #[inline]
+    pub(crate) const fn take_measured(&mut self) -> bool {
+        let measured = self.pending & pending::MEASURED != 0;
+        self.pending &= !pending::MEASURED;
+        measured
     }
 
     #[inline(never)]

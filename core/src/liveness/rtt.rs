@@ -3,6 +3,8 @@
 use core::num::NonZeroU32;
 use core::time::Duration;
 
+use crate::time::nanos;
+
 /// A smoothed round-trip time and its variation, in integer microseconds.
 ///
 /// Source: RFC 6298, section 2, with alpha = 1/8 and beta = 1/4. Values above 71 minutes count as that.
@@ -17,19 +19,30 @@ impl Rtt {
     /// The estimate after a first sample.
     #[must_use]
     pub fn first(sample: Duration) -> Self {
-        let sample = micros(sample);
-        Self { smoothed_us: at_least_one(sample), variation_us: sample / 2 }
+        Self::after(None, nanos(sample))
     }
 
     /// Takes a further sample into account.
-    #[inline]
     pub fn update(&mut self, sample: Duration) {
-        let sample = u64::from(micros(sample));
-        let smoothed = u64::from(self.smoothed_us.get());
-        let variation = u64::from(self.variation_us);
-        // Both results are weighted means of 32-bit values, so they fit again.
-        self.variation_us = ((3 * variation + smoothed.abs_diff(sample)) / 4) as u32;
-        self.smoothed_us = at_least_one(((7 * smoothed + sample) / 8) as u32);
+        *self = Self::after(Some(*self), nanos(sample));
+    }
+
+    /// The estimate after a sample of so many nanoseconds, the first or a further one.
+    #[inline]
+    pub(super) fn after(earlier: Option<Self>, sample: u64) -> Self {
+        let sample = (sample / 1000).min(u64::from(u32::MAX));
+        let (smoothed, variation) = match earlier {
+            None => (sample, sample / 2),
+            Some(Self { smoothed_us, variation_us }) => {
+                let (smoothed, variation) = (u64::from(smoothed_us.get()), u64::from(variation_us));
+                ((7 * smoothed + sample) / 8, (3 * variation + smoothed.abs_diff(sample)) / 4)
+            }
+        };
+        // Weighted means of 32-bit values fit into 32 bits again.
+        Self {
+            smoothed_us: NonZeroU32::new(smoothed as u32).unwrap_or(NonZeroU32::MIN),
+            variation_us: variation as u32,
+        }
     }
 
     /// The smoothed round-trip time (SRTT).
@@ -49,14 +62,6 @@ impl Rtt {
     pub const fn reply_estimate(&self) -> Duration {
         Duration::from_micros(self.smoothed_us.get() as u64 + 4 * self.variation_us as u64)
     }
-}
-
-fn at_least_one(value: u32) -> NonZeroU32 {
-    NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN)
-}
-
-fn micros(span: Duration) -> u32 {
-    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use super::{Admission, ConnectionId, Device, Key, Server, ServerAction, ServerEvent, Stage};
-use crate::connection::{self, DownCause, DownReport, Heard};
+use crate::connection::{self, DownCause, DownReport, Heard, Meaning};
 use crate::liveness::Liveness;
 use crate::session::Ticket;
 use crate::time::Timestamp;
@@ -27,6 +27,29 @@ impl<W: Wire> Server<W> {
 
     /// Hands on what the connection's machines want, and files its next deadline. The last step of every change.
     pub(super) fn settle(&mut self, now: Timestamp, id: ConnectionId) {
+        let Some(mut accepted) = self.connections.get_mut(id) else { return };
+        if accepted.connection.has_action() {
+            self.hear_verdicts(now, id);
+            let Some(still) = self.connections.get_mut(id) else { return };
+            accepted = still;
+        }
+        if let Stage::Device(key) = accepted.stage
+            && let Some(Device { id: device, session, .. }) = self.devices.get_mut(key)
+        {
+            let events = &mut self.events;
+            accepted.connection.pump(now, session, |dropped| {
+                events.push(ServerEvent::Dropped { device: device.clone(), dropped });
+            });
+        }
+        if accepted.connection.take_transmit() {
+            self.actions.push_back(ServerAction::Transmit(id));
+        }
+        let due = accepted.connection.poll_timeout().map(|due| due.at);
+        self.timers.file(Key::Connection(id.index), &mut accepted.filed, due);
+    }
+
+    #[inline(never)]
+    fn hear_verdicts(&mut self, now: Timestamp, id: ConnectionId) {
         while let Some(accepted) = self.connections.get_mut(id)
             && let Stage::Device(key) = accepted.stage
             && let Some(verdict) = accepted.connection.poll_verdict(now)
@@ -41,20 +64,6 @@ impl<W: Wire> Server<W> {
                 connection::Verdict::Dead(cause) => self.part(now, id, DownCause::Dead(cause), None),
             }
         }
-        let Some(accepted) = self.connections.get_mut(id) else { return };
-        if let Stage::Device(key) = accepted.stage
-            && let Some(Device { id: device, session, .. }) = self.devices.get_mut(key)
-        {
-            let events = &mut self.events;
-            accepted.connection.pump(now, session, |dropped| {
-                events.push(ServerEvent::Dropped { device: device.clone(), dropped });
-            });
-        }
-        if accepted.connection.take_transmit() {
-            self.actions.push_back(ServerAction::Transmit(id));
-        }
-        let due = accepted.connection.poll_timeout().map(|due| due.at);
-        self.timers.file(Key::Connection(id.index), &mut accepted.filed, due);
     }
 
     /// Brings the earliest filed moments up to date, until the first one is real.
@@ -83,7 +92,11 @@ impl<W: Wire> Server<W> {
 
     pub(super) fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
-        let (plain, end) = accepted.connection.received(now, bytes);
+        accepted.connection.received(now);
+        if !accepted.connection.has_layers() {
+            return self.hear(now, id, bytes);
+        }
+        let (plain, end) = accepted.connection.through_layers(bytes);
         self.hear(now, id, &plain);
         match (end, self.connections.get(id).map(|accepted| &accepted.stage)) {
             (None, _) | (_, None | Some(Stage::Parting)) => {}
@@ -92,37 +105,40 @@ impl<W: Wire> Server<W> {
     }
 
     fn hear(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let (mut input, mut frames, mut greeted) = (bytes, 0, false);
+        let (mut heard, mut greeted) = (Heard::nothing_of(bytes), false);
         while let Some(accepted) = self.connections.get_mut(id) {
-            let heard = match (&accepted.stage, accepted.connection.decode(&mut input)) {
+            let decoded = accepted.connection.decode(now, &mut heard);
+            if heard.take_beats()
+                && let Stage::Device(key) = accepted.stage
+                && let Some(device) = self.devices.get_mut(key)
+            {
+                device.was_heard(now, &mut accepted.connection);
+            }
+            let meaning = match (&accepted.stage, decoded) {
                 (Stage::Parting, _) => return,
                 (_, Ok(None)) => {
-                    accepted.connection.decoded(now, frames);
+                    accepted.connection.decoded(now, &heard);
                     if greeted {
                         self.be_greeted(now, id);
                     }
                     return;
                 }
-                (_, Err(error)) => Err(DownCause::Protocol(error)),
+                (_, Err(cause)) => Err(cause),
                 (Stage::Device(key), Ok(Some(frame))) => match self.devices.get_mut(*key) {
                     Some(entry) => {
-                        entry.confirmed = true;
-                        let heard = accepted.connection.heard(now, frame, &mut entry.session);
-                        let full = entry.session.inbox.is_full();
-                        if full && let Some(liveness) = accepted.connection.liveness_mut() {
-                            liveness.pause_reading(now);
-                        }
-                        match heard {
-                            Ok(Heard::Message(payload)) => {
+                        let meaning = accepted.connection.act_on(frame, &mut entry.session);
+                        entry.was_heard(now, &mut accepted.connection);
+                        match meaning {
+                            Ok(Meaning::Message(payload)) => {
                                 self.events.push(ServerEvent::Message { device: entry.id.clone(), payload });
                                 Ok(())
                             }
-                            Ok(Heard::Acknowledged(through)) => {
+                            Ok(Meaning::Acknowledged(through)) => {
                                 let device = entry.id.clone();
                                 self.acknowledged(device, through);
                                 Ok(())
                             }
-                            Ok(Heard::Nothing) => Ok(()),
+                            Ok(Meaning::Nothing) => Ok(()),
                             Err(cause) => Err(cause),
                         }
                     }
@@ -130,7 +146,7 @@ impl<W: Wire> Server<W> {
                 },
                 (Stage::Greeting, Ok(Some(Frame::Hello(hello)))) => {
                     accepted.stage = Stage::Authenticating(hello);
-                    (greeted, frames) = (true, frames + 1);
+                    greeted = true;
                     continue;
                 }
                 (Stage::Greeting | Stage::Authenticating(_), Ok(Some(Frame::Goodbye(goodbye)))) => {
@@ -147,8 +163,7 @@ impl<W: Wire> Server<W> {
                     }))
                 }
             };
-            frames += 1;
-            if let Err(cause) = heard {
+            if let Err(cause) = meaning {
                 self.part(now, id, cause, None);
             }
         }
