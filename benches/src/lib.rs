@@ -1,1 +1,9 @@
 //! What keepbeat costs, beside what a user would otherwise pick: work and peers that the benches share.
+
+#![forbid(unsafe_code)]
+
+pub mod deadlines;
+
+pub mod process;
+pub mod ratios;
+pub mod town;
