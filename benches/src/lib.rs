@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod deadlines;
-
+pub mod frames;
+pub mod peers;
 pub mod process;
 pub mod ratios;
 pub mod town;

@@ -1,0 +1,35 @@
+//! keepbeat's own parser.
+
+use keepbeat_core::wire::beat::{Beat, BeatConfig};
+use keepbeat_core::wire::{Frame, Wire};
+
+use super::{Format, Parser};
+use crate::frames::Found;
+
+/// [`Beat::decode`] on an established connection.
+pub struct Ours(Beat);
+
+impl Parser for Ours {
+    const FORMAT: Format = Format::Native;
+    const NAME: &'static str = "ours";
+
+    fn new() -> Self {
+        let mut beat = Beat::new(&BeatConfig::default());
+        beat.established();
+        Self(beat)
+    }
+
+    fn feed(&mut self, mut piece: &[u8], found: &mut Found) {
+        loop {
+            match self.0.decode(&mut piece) {
+                Ok(Some(Frame::Beat { seq })) => found.beat(seq),
+                Ok(Some(Frame::Data { payload, .. })) => found.message(payload),
+                Ok(None) => return,
+                Ok(Some(_)) | Err(_) => {
+                    found.faults += 1;
+                    return;
+                }
+            }
+        }
+    }
+}
