@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `touch` | a beat arrives on the next link, and its deadline moves away |
 //! | `rearm` | a deadline comes nearer than all others |
-//! | `next` | what is due next? |
+//! | `next` | what is due next? The deadlines lie within 10 s |
 //! | `idle` | a wake-up at which nothing is due |
 //! | `round` | every link beats once within 25 s, and what that leaves to do later is done; time per beat |
 //! | `expiry` | all links fall silent and are told to be dead, one after the other; time per link |
@@ -21,8 +21,8 @@
 //! | `async-io` | one `Timer` of async-io per link; part of the work is done by its thread |
 //! | `store` | a store of the time: the floor |
 //!
-//! `touch` leaves work for later where a timer is lazy (`ours`, `server`, `sleep`); `round` counts it. async-io has no
-//! virtual clock, so it has no `round` and no `expiry`. Links beat in a random order.
+//! `touch` leaves work for later where a timer is lazy (`ours`, `sleep`); `round` counts it. The `server` does it at every
+//! touch. async-io has no virtual clock, so it has no `round` and no `expiry`. Links beat in a random order.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement may fail loudly")]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
@@ -80,7 +80,6 @@ fn main() {
     for &links in sizes.iter().filter(|links| **links > 1) {
         group.throughput(Throughput::Elements(links as u64));
         round::<Ours>(&mut group, "ours", links);
-        round::<Served>(&mut group, "server", links);
         round::<Sleeps>(&mut group, "sleep", links);
         round::<Queue>(&mut group, "queue", links);
     }
@@ -112,9 +111,8 @@ struct Beats {
 }
 
 impl Beats {
-    fn new(links: usize) -> Self {
-        // A single link beats more often, or its beats would be so far apart that clocks end.
-        Self { order: shuffled(links), next: 0, step: INTERVAL / links.max(25) as u32, now: START }
+    fn of<D: Deadlines>(links: usize) -> Self {
+        Self { order: shuffled(links), next: 0, step: INTERVAL / D::BEATS.max(links as u32), now: START }
     }
 
     fn next(&mut self) -> (usize, Timestamp) {
@@ -132,7 +130,7 @@ fn touch<D: Deadlines>(group: &mut Group<'_>, name: &str, links: usize) {
     let mut made = None;
     group.bench_function(BenchmarkId::new(name, links), |bencher| {
         // Made once, and only if the filter lets it.
-        let (deadlines, beats) = made.get_or_insert_with(|| (D::new(links), Beats::new(links)));
+        let (deadlines, beats) = made.get_or_insert_with(|| (D::new(links), Beats::of::<D>(links)));
         bencher.iter(|| {
             let (link, now) = beats.next();
             deadlines.touch(link, now);
@@ -188,7 +186,7 @@ fn idle(criterion: &mut Criterion, sizes: &[usize]) {
 fn query<D: Deadlines, T>(group: &mut Group<'_>, name: &str, links: usize, ask: impl Fn(&mut D, usize) -> T) {
     let mut made = None;
     group.bench_function(BenchmarkId::new(name, links), |bencher| {
-        let (deadlines, beats) = made.get_or_insert_with(|| (D::new(links), Beats::new(links)));
+        let (deadlines, beats) = made.get_or_insert_with(|| (last_beats::<D>(links), Beats::of::<D>(links)));
         bencher.iter(|| black_box(ask(deadlines, beats.next().0)));
     });
 }
@@ -196,7 +194,7 @@ fn query<D: Deadlines, T>(group: &mut Group<'_>, name: &str, links: usize, ask: 
 fn round<D: Expire>(group: &mut Group<'_>, name: &str, links: usize) {
     let mut made = None;
     group.bench_function(BenchmarkId::new(name, links), |bencher| {
-        let (deadlines, beats) = made.get_or_insert_with(|| (D::new(links), Beats::new(links)));
+        let (deadlines, beats) = made.get_or_insert_with(|| (D::new(links), Beats::of::<D>(links)));
         bencher.iter(|| {
             for count in 1..=links {
                 let (link, now) = beats.next();
@@ -232,7 +230,7 @@ fn expiry<D: Expire>(group: &mut Group<'_>, name: &str, links: usize) {
 }
 
 /// Every link has beaten once more, spread over [`SPREAD`].
-fn last_beats<D: Expire>(links: usize) -> D {
+fn last_beats<D: Deadlines>(links: usize) -> D {
     let mut deadlines = D::new(links);
     for (place, link) in shuffled(links).into_iter().enumerate() {
         deadlines.touch(link as usize, START.after(SPREAD.mul_f64((place + 1) as f64 / links as f64)));

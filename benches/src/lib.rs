@@ -4,6 +4,7 @@
 
 pub mod deadlines;
 pub mod frames;
+pub mod loopback;
 pub mod peers;
 pub mod process;
 pub mod ratios;

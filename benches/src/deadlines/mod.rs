@@ -30,6 +30,10 @@ pub const START: Timestamp = Timestamp::from_millis(1000);
 
 /// N deadlines.
 pub trait Deadlines {
+    /// How often a single link beats per [`INTERVAL`] when nobody else does. More often than once, because moments so far
+    /// apart would soon come to the end of the wheels' time.
+    const BEATS: u32 = 25;
+
     /// So many links, all heard at [`START`].
     fn new(links: usize) -> Self;
 
