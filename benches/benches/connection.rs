@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode};
 use keepbeat_benches::loopback::{Clients, Contender};
-use keepbeat_benches::process::{is_smoke, processor_time, raise_descriptor_limit};
+use keepbeat_benches::process::{ProcessorTime, is_smoke, processor_time, raise_descriptor_limit};
 use keepbeat_benches::ratios::Ratios;
 use keepbeat_benches::town::Town;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
@@ -28,7 +28,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 fn main() {
     raise_descriptor_limit();
     let ratios = Ratios::begin("connection");
-    let criterion = Criterion::default().warm_up_time(Duration::from_millis(200)).nresamples(5_000);
+    let criterion =
+        Criterion::default().with_measurement(ProcessorTime).warm_up_time(Duration::from_millis(200)).nresamples(5_000);
     let mut criterion = criterion.sample_size(20).measurement_time(Duration::from_millis(600)).configure_from_args();
     core(&mut criterion);
     loopback(&mut criterion);
@@ -37,7 +38,7 @@ fn main() {
     ratios.print(&["ours", "echo"]);
 }
 
-fn core(criterion: &mut Criterion) {
+fn core(criterion: &mut Criterion<ProcessorTime>) {
     let mut group = criterion.benchmark_group("connection/core");
     let sizes: &[usize] = if is_smoke() { &[1, 1000] } else { &[1, 1000, 100_000] };
     for &links in sizes {
@@ -106,7 +107,7 @@ impl Write for Buffers {
     }
 }
 
-fn loopback(criterion: &mut Criterion) {
+fn loopback(criterion: &mut Criterion<ProcessorTime>) {
     let mut group = criterion.benchmark_group("connection/loopback");
     // In processor time, of which there is little in each second.
     group.sampling_mode(SamplingMode::Flat).sample_size(10).warm_up_time(Duration::from_millis(5));

@@ -11,15 +11,16 @@
 
 use std::time::Duration;
 
-use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use keepbeat_benches::frames::{Feed, Load, Stream};
 use keepbeat_benches::peers::{ByHand, CopyOnly, Delimited, Ours, Parser, run};
+use keepbeat_benches::process::ProcessorTime;
 use keepbeat_benches::ratios::Ratios;
 
 fn main() {
     let ratios = Ratios::begin("frame");
-    let criterion = Criterion::default().warm_up_time(Duration::from_millis(200)).nresamples(5_000);
+    let criterion =
+        Criterion::default().with_measurement(ProcessorTime).warm_up_time(Duration::from_millis(200)).nresamples(5_000);
     let mut criterion = criterion.measurement_time(Duration::from_millis(600)).sample_size(20).configure_from_args();
     for feed in Feed::ALL {
         let mut group = criterion.benchmark_group(format!("frame/{}", feed.name()));
@@ -37,7 +38,7 @@ fn main() {
     ratios.print(&["ours"]);
 }
 
-fn parse<P: Parser>(group: &mut BenchmarkGroup<'_, WallTime>, load: Load, stream: &Stream, feed: Feed) {
+fn parse<P: Parser>(group: &mut BenchmarkGroup<'_, ProcessorTime>, load: Load, stream: &Stream, feed: Feed) {
     let pieces = stream.pieces(P::FORMAT, feed);
     let mut parser = P::new();
     let found = run(&mut parser, &pieces);

@@ -18,27 +18,25 @@
 //! | `link` | one `Liveness` of many, without `Timers` |
 //! | `sleep` | one tokio `Sleep` per link; in `expiry` it wakes a task that does not run |
 //! | `queue` | one tokio-util `DelayQueue` |
-//! | `async-io` | one `Timer` of async-io per link; part of the work is done by its thread |
+//! | `async-io` | one `Timer` of async-io per link; part of the work is done by its thread, which counts |
 //! | `store` | a store of the time: the floor |
 //!
 //! `touch` leaves work for later where a timer is lazy (`ours`, `sleep`); `round` counts it. The `server` does it at every
 //! touch. async-io has no virtual clock, so it has no `round` and no `expiry`. Links beat in a random order.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement may fail loudly")]
-#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use keepbeat_benches::deadlines::{
     Deadlines, Expire, INTERVAL, Ours, Queue, Reactor, Rearm, SILENCE, START, Served, Sleeps, Stores, shuffled,
 };
-use keepbeat_benches::process::is_smoke;
+use keepbeat_benches::process::{ProcessorTime, is_smoke, processor_time};
 use keepbeat_benches::ratios::Ratios;
 use keepbeat_core::time::Timestamp;
 
-type Group<'a> = BenchmarkGroup<'a, WallTime>;
+type Group<'a> = BenchmarkGroup<'a, ProcessorTime>;
 
 /// Beats, or deaths, between two wake-ups.
 const TURN: usize = 1000;
@@ -48,7 +46,8 @@ const SPREAD: Duration = Duration::from_secs(10);
 
 fn main() {
     let ratios = Ratios::begin("timer");
-    let criterion = Criterion::default().warm_up_time(Duration::from_millis(150)).nresamples(5_000);
+    let criterion =
+        Criterion::default().with_measurement(ProcessorTime).warm_up_time(Duration::from_millis(150)).nresamples(5_000);
     let mut criterion = criterion.measurement_time(Duration::from_millis(400)).sample_size(20).configure_from_args();
     let sizes: &[usize] = if is_smoke() { &[1, 1000] } else { &[1, 1000, 100_000, 1_000_000] };
 
@@ -159,7 +158,7 @@ fn rearm<D: Rearm>(group: &mut Group<'_>, name: &str, links: usize) {
     });
 }
 
-fn next(criterion: &mut Criterion, sizes: &[usize]) {
+fn next(criterion: &mut Criterion<ProcessorTime>, sizes: &[usize]) {
     let mut group = criterion.benchmark_group("timer/next");
     for &links in sizes {
         query::<Ours, _>(&mut group, "ours", links, |ours, _| ours.first());
@@ -171,7 +170,7 @@ fn next(criterion: &mut Criterion, sizes: &[usize]) {
     group.finish();
 }
 
-fn idle(criterion: &mut Criterion, sizes: &[usize]) {
+fn idle(criterion: &mut Criterion<ProcessorTime>, sizes: &[usize]) {
     let mut group = criterion.benchmark_group("timer/idle");
     for &links in sizes {
         query::<Ours, _>(&mut group, "ours", links, |ours, _| ours.turn(START));
@@ -214,14 +213,14 @@ fn expiry<D: Expire>(group: &mut Group<'_>, name: &str, links: usize) {
             for _ in 0..iterations {
                 let mut deadlines = last_beats::<D>(links);
                 let turns = (links / TURN) as u32;
-                let begin = Instant::now();
+                let begin = processor_time();
                 let mut expired = 0;
                 for turn in 1..=turns {
                     expired += deadlines.turn(START.after(SILENCE + SPREAD * turn / turns));
                 }
                 // The wheels round up.
                 expired += deadlines.turn(START.after(SILENCE + SPREAD + Duration::from_millis(5)));
-                total += begin.elapsed();
+                total += processor_time() - begin;
                 assert_eq!(expired, links, "all have expired");
             }
             total

@@ -84,7 +84,7 @@ fn table(text: &mut String, name: &str, cells: &BTreeMap<(String, String), f64>,
     rows.sort_by_key(|row| Some(*row) != reference);
     let cell = |row: &str, column: &str| cells.get(&(row.to_owned(), column.to_owned()));
     let versus = reference.map_or_else(String::new, |reference| format!(", and how many times that of `{reference}`"));
-    write!(text, "{name}: median time of one{versus}\n{:20}", "").unwrap();
+    write!(text, "{name}: median processor time of one{versus}\n{:20}", "").unwrap();
     for column in &columns {
         write!(text, "{column:>20}").unwrap();
     }
