@@ -2,6 +2,7 @@
 
 mod limits;
 mod property;
+mod report;
 mod stall;
 
 use alloc::sync::Arc;
@@ -176,6 +177,20 @@ fn beats_vary_by_their_jitter_and_no_more() {
         // Down to a tick of 10 ms, where there is jitter.
         assert!(longest <= high * MS && longest + 10 * MS >= high * MS, "{longest:?} at {percent} %");
     }
+}
+
+#[test]
+fn links_that_beat_together_drift_apart() {
+    let config = Arc::new(base().jitter_percent(10).build().unwrap());
+    let second_beat = |seed| {
+        let mut link = Liveness::new(config.clone(), Judgement::RoundTrip, Timestamp::ZERO, seed);
+        link.probe_now(ms(1));
+        link.beat_written(ms(1));
+        link.received(ms(2));
+        link.poll_timeout().unwrap().at
+    };
+    let moments: std::collections::BTreeSet<Timestamp> = (0..200).map(second_beat).collect();
+    assert!(moments.len() >= 9, "the jitter of 100 ms has ticks of 10 ms: {moments:?}");
 }
 
 #[test]
@@ -472,4 +487,15 @@ fn a_clock_that_steps_back_changes_nothing() {
     assert_eq!(rig.wake(ms(1000)), [beat(2)]);
     assert_eq!(rig.wake(ms(3)), []);
     assert_eq!(rig.wait_for(1400, Why::Reply), [beat(3), suspect(500)]);
+}
+
+#[test]
+fn what_would_be_due_after_the_end_of_time_is_never_due() {
+    for judgement in [Judgement::RoundTrip, Judgement::OneWay] {
+        let config = Arc::new(base().build().unwrap());
+        let mut link = Liveness::new(config, judgement, Timestamp::MAX, 7);
+        assert_eq!(link.poll_timeout(), None);
+        link.handle_timeout(Timestamp::MAX);
+        assert_eq!(link.poll_action(), None);
+    }
 }
