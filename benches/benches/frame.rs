@@ -26,7 +26,7 @@ fn main() {
         let mut group = criterion.benchmark_group(format!("frame/{}", feed.name()));
         for load in Load::ALL {
             let stream = Stream::new(load);
-            group.throughput(Throughput::Elements(stream.frames()));
+            group.throughput(Throughput::Elements(load.frames()));
             parse::<Ours>(&mut group, load, &stream, feed);
             parse::<ByHand>(&mut group, load, &stream, feed);
             parse::<Delimited>(&mut group, load, &stream, feed);
