@@ -41,6 +41,36 @@ fn presets_obey_their_own_rules() {
 }
 
 #[test]
+fn presets_hold_the_numbers_that_they_are_documented_with() {
+    let internet = builder()
+        .shape(Shape::FullJitter)
+        .base(500 * MS)
+        .cap(30 * SECOND)
+        .floor(100 * MS)
+        .first_spread(SECOND)
+        .stable(30 * SECOND)
+        .max_wait_hint(3600 * SECOND);
+    assert_eq!(internet.clone().build(), Ok(ReconnectConfig::internet()));
+    let data_center = internet
+        .clone()
+        .base(100 * MS)
+        .cap(5 * SECOND)
+        .floor(20 * MS)
+        .first_spread(200 * MS)
+        .stable(10 * SECOND)
+        .max_wait_hint(600 * SECOND);
+    assert_eq!(data_center.build(), Ok(ReconnectConfig::data_center()));
+    let mobile = internet
+        .shape(Shape::DecorrelatedJitter)
+        .base(SECOND)
+        .cap(60 * SECOND)
+        .floor(250 * MS)
+        .first_spread(2 * SECOND);
+    assert_eq!(mobile.build(), Ok(ReconnectConfig::mobile()));
+    assert_eq!(LONGEST_WAIT, 366 * 24 * 3600 * SECOND);
+}
+
+#[test]
 fn every_impossible_relation_is_refused_and_its_boundary_accepted() {
     refused(builder().floor(Duration::ZERO), Error::FloorZero);
     accepted(builder().floor(NS));

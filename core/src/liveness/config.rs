@@ -367,6 +367,33 @@ mod tests {
     }
 
     #[test]
+    fn presets_hold_the_numbers_that_they_are_documented_with() {
+        let second = 1000 * MS;
+        let internet = LivenessConfig::builder()
+            .interval(25 * second)
+            .jitter_percent(10)
+            .reply_timeout(10 * second)
+            .probes(3)
+            .write_stall(10 * second)
+            .stall_limit(60 * second)
+            .frame_time(600 * second)
+            .initial_rtt(200 * MS)
+            .proof(Proof::AnyBytes);
+        assert_eq!(internet.clone().build(), Ok(LivenessConfig::internet()));
+        assert_eq!(LivenessConfig::builder().build(), Ok(LivenessConfig::default()));
+        let data_center =
+            internet.clone().interval(5 * second).reply_timeout(second).write_stall(second).initial_rtt(2 * MS);
+        assert_eq!(data_center.build(), Ok(LivenessConfig::data_center()));
+        let mobile = internet
+            .interval(60 * second)
+            .reply_timeout(20 * second)
+            .write_stall(20 * second)
+            .stall_limit(120 * second)
+            .initial_rtt(500 * MS);
+        assert_eq!(mobile.build(), Ok(LivenessConfig::mobile()));
+    }
+
+    #[test]
     fn every_impossible_relation_names_its_two_values() {
         let (zero, day) = (Duration::ZERO, LivenessConfig::LONGEST_INTERVAL);
         let cases = [
@@ -396,7 +423,35 @@ mod tests {
         for (builder, error) in cases {
             assert_eq!(builder.build(), Err(error));
         }
-        assert!(base().reply_timeout(1000 * MS).build().is_ok());
+    }
+
+    #[test]
+    fn every_boundary_is_accepted_and_a_nanosecond_beyond_is_not() {
+        let nano = Duration::from_nanos(1);
+        let (shortest, day) = (10 * MS, 24 * 3600 * 1000 * MS);
+        let quick = || base().initial_rtt(MS);
+        let rows: [(&dyn Fn(Duration) -> LivenessConfigBuilder, Duration, bool); 8] = [
+            (&|it| quick().interval(it).reply_timeout(shortest), shortest, false),
+            (&|it| base().interval(it), day, true),
+            (&|it| quick().reply_timeout(it), shortest, false),
+            (&|it| base().reply_timeout(it), 1000 * MS, true),
+            (&|it| base().initial_rtt(it), 400 * MS - nano, true),
+            (&|it| base().write_stall(it), 400 * MS, false),
+            (&|it| base().write_stall(500 * MS).stall_limit(it), 500 * MS, false),
+            (&|it| base().frame_time(it), 400 * MS, false),
+        ];
+        for (row, (with, boundary, is_most)) in rows.iter().enumerate() {
+            let beyond = if *is_most { *boundary + nano } else { *boundary - nano };
+            assert!(with(*boundary).build().is_ok(), "row {row}");
+            assert!(with(beyond).build().is_err(), "row {row}");
+        }
+        assert!(base().jitter_percent(50).probes(16).build().is_ok());
+    }
+
+    #[test]
+    fn a_short_reply_timeout_lowers_the_round_trip_to_expect_and_the_write_stall() {
+        let config = LivenessConfig::builder().interval(1000 * MS).reply_timeout(100 * MS);
+        assert_eq!(config.clone().initial_rtt(50 * MS).write_stall(100 * MS).build(), config.build());
     }
 
     #[test]

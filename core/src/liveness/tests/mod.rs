@@ -2,6 +2,7 @@
 
 mod limits;
 mod property;
+mod report;
 mod stall;
 
 use alloc::sync::Arc;
@@ -176,6 +177,20 @@ fn beats_vary_by_their_jitter_and_no_more() {
         // Down to a tick of 10 ms, where there is jitter.
         assert!(longest <= high * MS && longest + 10 * MS >= high * MS, "{longest:?} at {percent} %");
     }
+}
+
+#[test]
+fn links_that_beat_together_drift_apart() {
+    let config = Arc::new(base().jitter_percent(10).build().unwrap());
+    let second_beat = |seed| {
+        let mut link = Liveness::new(config.clone(), Judgement::RoundTrip, Timestamp::ZERO, seed);
+        link.probe_now(ms(1));
+        link.beat_written(ms(1));
+        link.received(ms(2));
+        link.poll_timeout().unwrap().at
+    };
+    let moments: std::collections::BTreeSet<Timestamp> = (0..200).map(second_beat).collect();
+    assert!(moments.len() >= 9, "the jitter of 100 ms has ticks of 10 ms: {moments:?}");
 }
 
 #[test]
