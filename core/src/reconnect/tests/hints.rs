@@ -33,6 +33,17 @@ fn a_hint_right_after_the_loss_still_leaves_the_floor() {
 }
 
 #[test]
+fn a_hint_that_cannot_shorten_the_wait_is_no_news_and_is_not_used_up() {
+    let mut link = Link::opened(Link::exact());
+    for _ in 0..2 {
+        assert_eq!(link.lose(Retry::BACKOFF), FLOOR);
+        link.machine.hint(link.now, Hint::NetworkUp);
+        link.expect_nothing();
+        link.wait_out();
+    }
+}
+
+#[test]
 fn hints_leave_the_wait_of_a_server_or_a_conflict_alone() {
     for retry in [Retry::after(60 * SECOND, 60 * SECOND), Retry::Conflict] {
         let mut link = Link::opened(ReconnectConfig::builder());
