@@ -455,6 +455,17 @@ mod tests {
     }
 
     #[test]
+    fn messages_say_what_and_what_to_do() {
+        let words = |builder: LivenessConfigBuilder| std::string::ToString::to_string(&builder.build().unwrap_err());
+        assert_eq!(words(base().interval(MS)), "interval 1ms is too short; give at least 10ms");
+        assert_eq!(words(base().probes(17)), "17 quick probes are too many; give at most 16");
+        assert_eq!(
+            words(base().reply_timeout(1001 * MS)),
+            "reply timeout 1.001s exceeds the interval 1s; lower the timeout or raise the interval"
+        );
+    }
+
+    #[test]
     fn the_bound_is_the_longest_way_to_a_verdict() {
         let config = base().build().unwrap();
         assert_eq!(config.worst_case_detection(), (1000 + 400 + 400) * MS);
