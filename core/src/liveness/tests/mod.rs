@@ -488,3 +488,14 @@ fn a_clock_that_steps_back_changes_nothing() {
     assert_eq!(rig.wake(ms(3)), []);
     assert_eq!(rig.wait_for(1400, Why::Reply), [beat(3), suspect(500)]);
 }
+
+#[test]
+fn what_would_be_due_after_the_end_of_time_is_never_due() {
+    for judgement in [Judgement::RoundTrip, Judgement::OneWay] {
+        let config = Arc::new(base().build().unwrap());
+        let mut link = Liveness::new(config, judgement, Timestamp::MAX, 7);
+        assert_eq!(link.poll_timeout(), None);
+        link.handle_timeout(Timestamp::MAX);
+        assert_eq!(link.poll_action(), None);
+    }
+}

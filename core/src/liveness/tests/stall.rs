@@ -114,6 +114,15 @@ fn the_probe_after_a_stall_has_its_own_time_to_leave() {
 }
 
 #[test]
+fn the_probe_of_a_server_that_was_away_has_the_write_stall_to_leave() {
+    let mut rig = Rig::server(base());
+    rig.writes = false;
+    rig.liveness.write_pending(ms(100));
+    assert_eq!(rig.wake(ms(50_000)), [beat(1)]);
+    rig.dies_at(50_800, DeathCause::WriteStalled);
+}
+
+#[test]
 fn the_limits_for_writes_frames_and_reading_do_not_count_our_absence() {
     let mut rig = Rig::client(base());
     rig.liveness.write_pending(ms(100));
