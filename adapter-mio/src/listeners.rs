@@ -273,3 +273,30 @@ impl Open {
         Some(key)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may fail loudly")]
+mod tests {
+    use super::*;
+    use crate::tokens::Tokens;
+
+    #[test]
+    fn a_connection_that_is_over_does_not_reach_the_socket_of_its_successor() {
+        let poll = mio::Poll::new().unwrap();
+        let mut sockets = Sockets::new(poll.registry().try_clone().unwrap(), Tokens::tagged(1));
+        let far = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut adopt = |id| {
+            let stream = TcpStream::connect(far.local_addr().unwrap()).unwrap();
+            sockets.adopt(stream, Owner::Connection(0, id)).unwrap()
+        };
+        // Both have the number 5.
+        let (first, second) = (ConnectionId::from_u64(1 << 32 | 5), ConnectionId::from_u64(2 << 32 | 5));
+        let (one, other) = (adopt(first), adopt(second));
+        let mut open = Open::default();
+        assert_eq!(open.insert(first, one), None);
+        assert_eq!(open.insert(second, other), Some(one), "to be closed");
+        assert_eq!((open.get(first, &sockets), open.remove(first, &sockets)), (None, None));
+        assert_eq!((open.get(second, &sockets), open.count), (Some(other), 1));
+        assert_eq!((open.remove(second, &sockets), open.count), (Some(other), 0));
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keepbeat_mio::core::session::QueueLimits;
-use keepbeat_mio::{DriverEvent, Event, LinkId, ListenerBuilder, ServerEvent};
+use keepbeat_mio::{DriverEvent, Event, LinkBuilder, LinkId, ListenerBuilder, ServerEvent};
 use support::*;
 
 const MANY: u32 = 500;
@@ -64,6 +64,20 @@ fn five_hundred_links_come_up_beat_lose_their_server_and_come_back_without_loss(
     seen.sort_unstable();
     assert!(seen.into_iter().eq(0..2 * MANY), "every message once");
     assert_eq!(bench.listener(second).connections(), MANY as usize);
+}
+
+#[test]
+fn links_of_one_builder_speak_each_for_its_own_device() {
+    let mut bench = Bench::new();
+    let (listener, address) = bench.listen(server());
+    let builder = LinkBuilder::new(address.to_string(), client("of-the-configuration").build().unwrap());
+    builder.clone().open(bench.driver());
+    builder.clone().device(device("a")).open(bench.driver());
+    builder.device(device("b")).open(bench.driver());
+    bench.turn_until(|bench| {
+        let devices = ["of-the-configuration", "a", "b"];
+        devices.iter().all(|name| bench.listener(listener).is_connected(&device(name))).then_some(())
+    });
 }
 
 /// One link that moves as much as it can, and others that beat: the beats are answered in time.

@@ -269,3 +269,23 @@ fn whoever_speaks_another_protocol_hears_why_it_is_closed() {
         assert_eq!(listener.connections(), 0);
     });
 }
+
+#[test]
+fn links_of_one_builder_speak_each_for_its_own_device() {
+    block_on(async {
+        let listener = listen(server()).await;
+        let config = client("of-the-configuration").build().unwrap();
+        let builder = Link::builder(listener.local_addr().to_string(), config);
+        let links = [
+            builder.clone().open().unwrap(),
+            builder.clone().device(device("a")).open().unwrap(),
+            builder.device(device("b")).open().unwrap(),
+        ];
+        for link in &links {
+            up(link).await;
+        }
+        for name in ["of-the-configuration", "a", "b"] {
+            assert!(listener.is_connected(&device(name)), "{name}");
+        }
+    });
+}

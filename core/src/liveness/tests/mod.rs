@@ -325,6 +325,14 @@ fn without_probes_the_first_late_reply_is_the_verdict() {
 }
 
 #[test]
+fn one_probe_is_a_last_chance_too() {
+    let mut rig = Rig::client(base().probes(1));
+    assert_eq!(rig.wait_for(400, Why::Reply), [beat(2), suspect(400)]);
+    assert_eq!(rig.due(), (ms(800), Why::Verdict));
+    rig.dies_at(800, DeathCause::NoReply);
+}
+
+#[test]
 fn probes_are_spaced_by_the_round_trip_and_fit_into_the_last_chance() {
     // The widest spacing of three probes is 400 / 3, the narrowest a quarter of that.
     for (rtt, spacing) in [(1, 33), (25, 75), (40, 120), (120, 133)] {

@@ -44,6 +44,20 @@ fn a_hint_that_cannot_shorten_the_wait_is_no_news_and_is_not_used_up() {
 }
 
 #[test]
+fn a_hint_cuts_the_wait_of_a_retry_now_granted_or_not() {
+    let mut link = Link::opened(ReconnectConfig::builder().shape(Shape::EqualJitter));
+    link.fail_often();
+    assert!(link.lose(Retry::RetryNow) > FLOOR);
+    link.machine.hint(link.now, Hint::NetworkUp);
+    assert_eq!(link.expect_wait(), FLOOR);
+    link.wait_out();
+    assert!(link.lose(Retry::RetryNow) >= 15 * SECOND);
+    link.pass(2 * SECOND);
+    link.machine.hint(link.now, Hint::NetworkUp);
+    assert!(link.expect_wait() <= FLOOR);
+}
+
+#[test]
 fn hints_leave_the_wait_of_a_server_or_a_conflict_alone() {
     for retry in [Retry::after(60 * SECOND, 60 * SECOND), Retry::Conflict] {
         let mut link = Link::opened(ReconnectConfig::builder());

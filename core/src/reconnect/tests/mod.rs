@@ -156,6 +156,21 @@ fn only_stable_time_with_proof_of_life_starts_over() {
 }
 
 #[test]
+fn a_new_episode_does_not_remember_the_last_wait_of_the_one_before() {
+    let mut link = Link::opened(ReconnectConfig::builder().shape(Shape::DecorrelatedJitter));
+    for _ in 0..50 {
+        while link.lose(Retry::BACKOFF) < 5 * SECOND {
+            link.wait_out();
+        }
+        link.wait_out();
+        link.live(30 * SECOND, true, Retry::RetryNow);
+        link.wait_out();
+        assert!(link.lose(Retry::BACKOFF) <= 3 * 500 * MS);
+        link.wait_out();
+    }
+}
+
+#[test]
 fn a_proof_of_life_from_an_earlier_connection_does_not_count() {
     let mut link = Link::opened(ReconnectConfig::builder());
     link.live(MS, true, Retry::BACKOFF);
@@ -177,8 +192,25 @@ fn connections_without_life_are_counted() {
         assert_eq!(link.machine.lifeless_connections(), count);
         link.wait_out();
     }
-    link.live(SECOND, true, Retry::BACKOFF);
+    link.machine.connected(link.now);
+    link.machine.proof_of_life();
     assert_eq!(link.machine.lifeless_connections(), 0);
+    link.lose(Retry::BACKOFF);
+    assert_eq!(link.machine.lifeless_connections(), 0);
+}
+
+#[test]
+fn opening_again_counts_connections_without_life_anew() {
+    let mut link = Link::internet();
+    assert_eq!(link.machine.lifeless_connections(), 0);
+    for _ in 0..2 {
+        link.machine.open(link.now);
+        link.expect_connect(1);
+        assert_eq!(link.machine.lifeless_connections(), 0);
+        link.live(SECOND, false, Retry::BACKOFF);
+        assert_eq!(link.machine.lifeless_connections(), 1);
+        link.machine.close();
+    }
 }
 
 #[test]
