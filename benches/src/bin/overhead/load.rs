@@ -10,6 +10,7 @@ use keepbeat_mio::clock::Clock;
 use keepbeat_mio::core::wire::beat::{Beat, BeatConfig};
 use keepbeat_mio::core::wire::{Credentials, Frame, Hello, PROTOCOL_VERSION, Wire};
 use keepbeat_mio::{DeviceId, Timestamp};
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
@@ -85,8 +86,9 @@ struct Link {
     answered: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum State {
+    Connecting { greeting: Vec<u8> },
     Greeted,
     Up,
     Lost,
@@ -158,7 +160,7 @@ impl Fleet {
         }
         for event in &self.events {
             if let Some(link) = self.links.get_mut(event.token().0) {
-                link.on_readable(&mut self.told);
+                link.on_ready(event, &mut self.told);
             }
         }
         let now = Clock::now();
@@ -186,25 +188,27 @@ impl Fleet {
         is_next.then(|| tick_after(self.moment(u64::from(begun))))
     }
 
-    /// On this machine a connect is done at once, so it may block.
     fn connect(&mut self, number: usize) -> io::Result<()> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         let own = Ipv4Addr::new(127, 0, 0, 1 + (number as u32 / LINKS_PER_ADDRESS) as u8);
         socket.bind(&SocketAddr::from((own, 0)).into())?;
-        socket.connect(&self.server.into())?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         // The next server's clients want the ports at once.
         socket.set_linger(Some(Duration::ZERO))?;
+        match socket.connect(&self.server.into()) {
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                return Err(error);
+            }
+            _ => {}
+        }
         let mut stream = TcpStream::from_std(socket.into());
-        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
+        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
         let (speech, greeting) = match self.protocol {
             Protocol::Native => (Speech::Native(Beat::new(&BeatConfig::default())), hello(number, self.interval)?),
             Protocol::WebSocket => (Speech::WebSocket(Vec::new()), UPGRADE.to_vec()),
         };
-        let mut link = Link { stream, speech, state: State::Greeted, seq: 0, answered: true };
-        link.say(&greeting, &mut self.told);
-        self.links.push(link);
+        self.links.push(Link { stream, speech, state: State::Connecting { greeting }, seq: 0, answered: true });
         Ok(())
     }
 }
@@ -218,6 +222,19 @@ impl Link {
         self.seq += 1;
         let beat = native::encoded(&Frame::Beat { seq: self.seq });
         self.say(&beat, told);
+    }
+
+    fn on_ready(&mut self, event: &Event, told: &mut Told) {
+        if event.is_writable()
+            && let State::Connecting { greeting } = &mut self.state
+        {
+            let greeting = std::mem::take(greeting);
+            self.state = State::Greeted;
+            self.say(&greeting, told);
+        }
+        if event.is_readable() || event.is_error() {
+            self.on_readable(told);
+        }
     }
 
     fn on_readable(&mut self, told: &mut Told) {

@@ -56,7 +56,8 @@ pub(crate) fn all(args: &Args) -> Result<Table, Box<dyn Error>> {
     }
     if let Some(counter) = syscalls {
         for row in &mut rows {
-            row.syscalls_per_beat = syscalls_per_beat(row.server, args, counter)?;
+            let count = syscalls_per_beat(row.server, args, counter);
+            row.syscalls_per_beat = count.map_err(|error| format!("{}: {error}", row.server.name()))?;
         }
     }
     Ok(Table {

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
+use keepbeat_adapter::socket;
 use keepbeat_mio::Timestamp;
 use keepbeat_mio::clock::Clock;
 use mio::net::{TcpListener, TcpStream};
@@ -31,7 +32,7 @@ struct Loop {
 }
 
 pub(super) fn run(interval: Duration) -> Result<(), Box<dyn Error>> {
-    let mut listener = TcpListener::bind(super::anywhere())?;
+    let mut listener = TcpListener::from_std(socket::listen(&[super::anywhere()])?);
     println!("{}", listener.local_addr()?);
     let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
