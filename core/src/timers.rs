@@ -12,16 +12,15 @@
 //! let (mut pump, mut valve) = (None, None);
 //! timers.file("pump", &mut pump, Some(near));
 //! timers.file("valve", &mut valve, Some(far));
-//! assert_eq!(timers.first(), Some(&(near, "pump")));
+//! assert_eq!(timers.first(), Some((near, &"pump")));
 //! assert_eq!(timers.until(near).collect::<Vec<_>>(), [&"pump"]);
 //!
 //! // The pump has no deadline before `later` any more. Its place is looked at when it comes up, not before.
 //! let later = Timestamp::from_millis(12);
 //! timers.file("pump", &mut pump, Some(later));
-//! assert_eq!(timers.first(), Some(&(near, "pump")));
-//! timers.remove(&mut pump);
-//! timers.file("pump", &mut pump, Some(later));
-//! assert_eq!(timers.first(), Some(&(far, "valve")));
+//! assert_eq!(timers.first(), Some((near, &"pump")));
+//! timers.refile(&mut pump, Some(later));
+//! assert_eq!(timers.first(), Some((far, &"valve")));
 //! ```
 
 use alloc::vec::Vec;
@@ -33,17 +32,24 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Timers<K> {
     slots: Vec<Slot<K>>,
-    /// Slots by moment and key, the earliest first; the children of `i` are `2i + 1` and `2i + 2`.
-    heap: Vec<u32>,
+    /// By moment and key, the earliest first; the children of `i` are `2i + 1` and `2i + 2`.
+    heap: Vec<Entry>,
     free: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Slot<K> {
     /// `None` if the slot is free.
-    filed: Option<(Timestamp, K)>,
+    key: Option<K>,
     /// The slot's index in the heap.
     place: u32,
+}
+
+/// The moment is in the heap itself: to look it up elsewhere is what costs where very many are filed.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at: Timestamp,
+    slot: u32,
 }
 
 /// Where a key is filed. Belongs to the [`Timers`] that made it; given to others, it may move or remove another key there.
@@ -71,11 +77,22 @@ impl<K: Ord> Timers<K> {
             *filed = Some(self.insert(due, key));
             return;
         };
-        if let Some(Slot { filed: Some((at, _)), place }) = self.slots.get_mut(slot as usize)
-            && due < *at
+        if let Some(place) = self.place_of(slot)
+            && due < self.heap[place].at
         {
-            *at = due;
-            let place = *place as usize;
+            self.heap[place].at = due;
+            self.rise(place);
+        }
+    }
+
+    /// Moves a key to `due`, earlier or later; takes it out if that is `None`. Nothing happens if it is not filed. O(log n).
+    pub fn refile(&mut self, filed: &mut Option<Filed>, due: Option<Timestamp>) {
+        let Some(due) = due else { return self.remove(filed) };
+        if let Some(Filed(slot)) = *filed
+            && let Some(place) = self.place_of(slot)
+        {
+            self.heap[place].at = due;
+            self.sink(place);
             self.rise(place);
         }
     }
@@ -83,13 +100,12 @@ impl<K: Ord> Timers<K> {
     /// Takes a key out. Nothing happens if it is not filed. O(log n).
     pub fn remove(&mut self, filed: &mut Option<Filed>) {
         let Some(Filed(slot)) = filed.take() else { return };
-        let Some(entry) = self.slots.get_mut(slot as usize).filter(|entry| entry.filed.is_some()) else { return };
-        entry.filed = None;
-        let place = entry.place as usize;
+        let Some(place) = self.place_of(slot) else { return };
+        self.slots[slot as usize].key = None;
         self.free.push(slot);
         self.heap.swap_remove(place);
         if place < self.heap.len() {
-            self.slots[self.heap[place] as usize].place = place as u32;
+            self.slots[self.heap[place].slot as usize].place = place as u32;
             self.sink(place);
             self.rise(place);
         }
@@ -101,10 +117,9 @@ impl<K: Ord> Timers<K> {
         core::iter::from_fn(move || {
             loop {
                 let place = next?;
-                let entry = self.heap.get(place).and_then(|slot| self.slots[*slot as usize].filed.as_ref());
-                let due = entry.filter(|(at, _)| *at <= now);
+                let due = self.heap.get(place).filter(|entry| entry.at <= now);
                 next = if due.is_some() { Some(2 * place + 1) } else { behind(place) };
-                if let Some((_, key)) = due {
+                if let Some(key) = due.and_then(|entry| self.key(entry)) {
                     return Some(key);
                 }
             }
@@ -113,12 +128,22 @@ impl<K: Ord> Timers<K> {
 
     /// The earliest moment filed and its key. Its owner's deadline may be later. O(1).
     #[must_use]
-    pub fn first(&self) -> Option<&(Timestamp, K)> {
-        self.slots[*self.heap.first()? as usize].filed.as_ref()
+    pub fn first(&self) -> Option<(Timestamp, &K)> {
+        let entry = self.heap.first()?;
+        Some((entry.at, self.key(entry)?))
+    }
+
+    fn key(&self, entry: &Entry) -> Option<&K> {
+        self.slots[entry.slot as usize].key.as_ref()
+    }
+
+    /// `None` if nothing is filed in this slot.
+    fn place_of(&self, slot: u32) -> Option<usize> {
+        self.slots.get(slot as usize).filter(|slot| slot.key.is_some()).map(|slot| slot.place as usize)
     }
 
     fn insert(&mut self, due: Timestamp, key: K) -> Filed {
-        let entry = Slot { filed: Some((due, key)), place: self.heap.len() as u32 };
+        let entry = Slot { key: Some(key), place: self.heap.len() as u32 };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -129,7 +154,7 @@ impl<K: Ord> Timers<K> {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.heap.push(slot);
+        self.heap.push(Entry { at: due, slot });
         self.rise(self.heap.len() - 1);
         Filed(slot)
     }
@@ -154,14 +179,14 @@ impl<K: Ord> Timers<K> {
     }
 
     fn is_before(&self, one: usize, other: usize) -> bool {
-        let filed = |place: usize| self.slots[self.heap[place] as usize].filed.as_ref();
-        filed(one) < filed(other)
+        let (one, other) = (&self.heap[one], &self.heap[other]);
+        one.at < other.at || one.at == other.at && self.key(one) < self.key(other)
     }
 
     fn swap(&mut self, one: usize, other: usize) {
         self.heap.swap(one, other);
         for place in [one, other] {
-            self.slots[self.heap[place] as usize].place = place as u32;
+            self.slots[self.heap[place].slot as usize].place = place as u32;
         }
     }
 }
@@ -189,18 +214,28 @@ mod tests {
             for _ in 0..400 {
                 let key = prng.between(0, 19);
                 let (filed, at) = &mut owners[key as usize];
-                if prng.between(0, 2) == 0 {
-                    timers.remove(filed);
-                    at.take().map(|at| model.remove(&(at, key)));
-                } else {
-                    let due = Timestamp::from_nanos(prng.between(0, 50));
-                    timers.file(key, filed, Some(due));
-                    if at.is_none_or(|at| due < at) {
-                        at.replace(due).map(|at| model.remove(&(at, key)));
-                        model.insert((due, key));
+                let due = Timestamp::from_nanos(prng.between(0, 50));
+                match prng.between(0, 3) {
+                    0 => {
+                        timers.remove(filed);
+                        at.take().map(|at| model.remove(&(at, key)));
+                    }
+                    1 => {
+                        timers.refile(filed, Some(due));
+                        if let Some(at) = at {
+                            model.remove(&(std::mem::replace(at, due), key));
+                            model.insert((due, key));
+                        }
+                    }
+                    _ => {
+                        timers.file(key, filed, Some(due));
+                        if at.is_none_or(|at| due < at) {
+                            at.replace(due).map(|at| model.remove(&(at, key)));
+                            model.insert((due, key));
+                        }
                     }
                 }
-                assert_eq!(timers.first(), model.first(), "seed {seed}");
+                assert_eq!(timers.first(), model.first().map(|(at, key)| (*at, key)), "seed {seed}");
                 let now = Timestamp::from_nanos(prng.between(0, 50));
                 let until: BTreeSet<_> = timers.until(now).collect();
                 let expected = model.iter().filter(|(at, _)| *at <= now).map(|(_, key)| key);
@@ -217,7 +252,7 @@ mod tests {
         for at in [7, 9, 7] {
             timers.file('a', &mut filed, Some(Timestamp::from_nanos(at)));
             timers.file('a', &mut filed, None);
-            assert_eq!(timers.first(), Some(&(Timestamp::from_nanos(7), 'a')));
+            assert_eq!(timers.first(), Some((Timestamp::from_nanos(7), &'a')));
         }
     }
 
@@ -232,7 +267,9 @@ mod tests {
         timers.file('c', &mut second, Some(Timestamp::ZERO));
         timers.remove(&mut Some(Filed(0)));
         timers.remove(&mut second);
+        timers.refile(&mut Some(Filed(0)), Some(Timestamp::ZERO));
+        assert_eq!(timers.first(), None);
         timers.file('d', &mut second, Some(Timestamp::ZERO));
-        assert_eq!(timers.first(), Some(&(Timestamp::ZERO, 'd')));
+        assert_eq!(timers.first(), Some((Timestamp::ZERO, &'d')));
     }
 }

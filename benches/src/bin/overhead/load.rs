@@ -131,7 +131,9 @@ impl Fleet {
                 beaten = Some(Clock::now().after(self.interval));
             }
             if self.told.lost > 0 || Clock::now() > limit {
-                return Err(format!("{} of {} links came up, {} failed", self.told.up, self.count, self.told.lost).into());
+                return Err(
+                    format!("{} of {} links came up, {} failed", self.told.up, self.count, self.told.lost).into()
+                );
             }
         }
         Ok(())

@@ -40,7 +40,9 @@ pub(crate) struct Sample {
 pub(crate) fn all(args: &Args) -> Result<Table, Box<dyn Error>> {
     let descriptors = process::raise_descriptor_limit()?;
     if descriptors < u64::from(args.links) + 32 {
-        return Err(format!("{} links need more than the {descriptors} file descriptors of a process", args.links).into());
+        return Err(
+            format!("{} links need more than the {descriptors} file descriptors of a process", args.links).into()
+        );
     }
     let processors = process::processors()?;
     process::pin(*processors.first().ok_or("no processor")?)?;
@@ -92,7 +94,8 @@ fn sample(server: Server, args: &Args, instructions: Option<Counter>) -> Result<
         nanos_per_beat: busy.as_nanos() as f64 / beats,
         user,
         processor: busy.as_secs_f64() / took.as_secs_f64(),
-        instructions_per_beat: instructions.map(|count| count as f64 / (beats / took.as_secs_f64()) / span.as_secs_f64()),
+        instructions_per_beat: instructions
+            .map(|count| count as f64 / (beats / took.as_secs_f64()) / span.as_secs_f64()),
         told,
     })
 }

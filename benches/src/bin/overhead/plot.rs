@@ -68,8 +68,12 @@ struct Bar {
 
 /// The rows that have this figure, as multiples of the bare loop's, or of the least where that was not measured.
 fn bars(table: &Table, figure: impl Fn(&Row) -> Option<f64>) -> Vec<Bar> {
-    let known: Vec<(Server, f64)> =
-        table.rows.iter().filter_map(|row| Some((row.server, figure(row)?))).filter(|(_, value)| *value > 0.0).collect();
+    let known: Vec<(Server, f64)> = table
+        .rows
+        .iter()
+        .filter_map(|row| Some((row.server, figure(row)?)))
+        .filter(|(_, value)| *value > 0.0)
+        .collect();
     let least = known.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
     let mut bars: Vec<Bar> = known
         .into_iter()

@@ -125,7 +125,11 @@ impl fmt::Display for Table {
         writeln!(f, "Medians of {rounds} rounds of {seconds} s; the servers take turns in every round.\n")?;
         write!(f, "{:<39} {:>10} {:>10} {:>9} {:>7} {:>9}", "", "bytes", "ns CPU", "times", "outside", "sys calls")?;
         writeln!(f, " {:>9} {:>12} {:>6}", "CPU share", "instructions", "links")?;
-        write!(f, "{:<39} {:>10} {:>10} {:>9} {:>7} {:>9}", "server", "per link", "per beat", "bare loop", "kernel", "per beat")?;
+        write!(
+            f,
+            "{:<39} {:>10} {:>10} {:>9} {:>7} {:>9}",
+            "server", "per link", "per beat", "bare loop", "kernel", "per beat"
+        )?;
         writeln!(f, " {:>9} {:>12} {:>6}", "of a core", "per beat", "lost")?;
         for row in &self.rows {
             writeln!(
@@ -159,7 +163,10 @@ impl fmt::Display for Table {
         for row in self.rows.iter().filter(|row| row.unanswered() + row.probes() > 0) {
             let (unanswered, probes) = (row.unanswered(), row.probes());
             let title = row.server.title();
-            writeln!(f, "{title}: {unanswered} beats were not answered within the interval, {probes} probes of clients.")?;
+            writeln!(
+                f,
+                "{title}: {unanswered} beats were not answered within the interval, {probes} probes of clients."
+            )?;
         }
         Ok(())
     }

@@ -29,8 +29,7 @@ pub(super) fn tokio(interval: Duration) -> Result<(), Box<dyn Error>> {
 /// On one thread, like the others.
 pub(super) fn smol(interval: Duration) -> Result<(), Box<dyn Error>> {
     smol::block_on(async {
-        let (listener, driver) =
-            keepbeat_smol::Listener::builder(config(interval)?).build(super::anywhere()).await?;
+        let (listener, driver) = keepbeat_smol::Listener::builder(config(interval)?).build(super::anywhere()).await?;
         println!("{}", listener.local_addr());
         smol::future::or(driver, async { while listener.next_event().await.is_some() {} }).await;
         Ok(())
