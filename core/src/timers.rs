@@ -27,12 +27,15 @@ use alloc::vec::Vec;
 
 use crate::time::Timestamp;
 
-/// Which moments are filed, under which keys: a binary heap whose entries know their places, so that they can be moved
+/// With four children, which lie side by side, a heap is half as deep as with two.
+const ARITY: usize = 4;
+
+/// Which moments are filed, under which keys: a heap whose entries know their places, so that they can be moved
 /// and removed. A key is filed at most once; its owner keeps the [`Filed`] that says where.
 #[derive(Debug)]
 pub struct Timers<K> {
     slots: Vec<Slot<K>>,
-    /// By moment and key, the earliest first; the children of `i` are `2i + 1` and `2i + 2`.
+    /// By moment and key, the earliest first; the children of `i` are the [`ARITY`] from `ARITY * i + 1` on.
     heap: Vec<Entry>,
     free: Vec<u32>,
 }
@@ -105,20 +108,19 @@ impl<K: Ord> Timers<K> {
         self.free.push(slot);
         self.heap.swap_remove(place);
         if place < self.heap.len() {
-            self.slots[self.heap[place].slot as usize].place = place as u32;
             self.sink(place);
             self.rise(place);
         }
     }
 
-    /// The keys that come up by `now`, in no order that matters. Looks at no more than twice as many, and one.
+    /// The keys that come up by `now`, in no order that matters. Looks at no more than four times as many, and one.
     pub fn until(&self, now: Timestamp) -> impl Iterator<Item = &K> {
         let mut next = Some(0);
         core::iter::from_fn(move || {
             loop {
                 let place = next?;
-                let due = self.heap.get(place).filter(|entry| entry.at <= now);
-                next = if due.is_some() { Some(2 * place + 1) } else { behind(place) };
+                let due = self.heap.get(place).copied().filter(|entry| entry.at <= now);
+                next = if due.is_some() { Some(ARITY * place + 1) } else { behind(place) };
                 if let Some(key) = due.and_then(|entry| self.key(entry)) {
                     return Some(key);
                 }
@@ -129,11 +131,11 @@ impl<K: Ord> Timers<K> {
     /// The earliest moment filed and its key. Its owner's deadline may be later. O(1).
     #[must_use]
     pub fn first(&self) -> Option<(Timestamp, &K)> {
-        let entry = self.heap.first()?;
+        let entry = *self.heap.first()?;
         Some((entry.at, self.key(entry)?))
     }
 
-    fn key(&self, entry: &Entry) -> Option<&K> {
+    fn key(&self, entry: Entry) -> Option<&K> {
         self.slots[entry.slot as usize].key.as_ref()
     }
 
@@ -160,41 +162,43 @@ impl<K: Ord> Timers<K> {
     }
 
     fn rise(&mut self, mut place: usize) {
-        while place > 0 && self.is_before(place, (place - 1) / 2) {
-            self.swap(place, (place - 1) / 2);
-            place = (place - 1) / 2;
+        let entry = self.heap[place];
+        while place > 0 && self.is_before(entry, self.heap[(place - 1) / ARITY]) {
+            self.put(place, self.heap[(place - 1) / ARITY]);
+            place = (place - 1) / ARITY;
         }
+        self.put(place, entry);
     }
 
     fn sink(&mut self, mut place: usize) {
+        let entry = self.heap[place];
         loop {
-            let (left, right) = (2 * place + 1, 2 * place + 2);
-            let earlier = if right < self.heap.len() && self.is_before(right, left) { right } else { left };
-            if earlier >= self.heap.len() || !self.is_before(earlier, place) {
-                return;
+            let children = ARITY * place + 1..self.heap.len().min(ARITY * place + 1 + ARITY);
+            let earlier = |one, other| if self.is_before(self.heap[other], self.heap[one]) { other } else { one };
+            match children.reduce(earlier) {
+                Some(child) if self.is_before(self.heap[child], entry) => {
+                    self.put(place, self.heap[child]);
+                    place = child;
+                }
+                _ => return self.put(place, entry),
             }
-            self.swap(place, earlier);
-            place = earlier;
         }
     }
 
-    fn is_before(&self, one: usize, other: usize) -> bool {
-        let (one, other) = (&self.heap[one], &self.heap[other]);
+    fn is_before(&self, one: Entry, other: Entry) -> bool {
         one.at < other.at || one.at == other.at && self.key(one) < self.key(other)
     }
 
-    fn swap(&mut self, one: usize, other: usize) {
-        self.heap.swap(one, other);
-        for place in [one, other] {
-            self.slots[self.heap[place].slot as usize].place = place as u32;
-        }
+    fn put(&mut self, place: usize, entry: Entry) {
+        self.heap[place] = entry;
+        self.slots[entry.slot as usize].place = place as u32;
     }
 }
 
 /// The place that follows a place and all below it, if the heap is walked from the top, left before right.
 fn behind(mut place: usize) -> Option<usize> {
-    while place > 0 && place.is_multiple_of(2) {
-        place = (place - 1) / 2;
+    while place > 0 && place.is_multiple_of(ARITY) {
+        place = (place - 1) / ARITY;
     }
     (place > 0).then_some(place + 1)
 }
