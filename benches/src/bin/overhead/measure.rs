@@ -52,14 +52,13 @@ pub(crate) fn all(args: &Args) -> Result<Table, Box<dyn Error>> {
     let mut rows: Vec<Row> = chosen.map(|server| Row::new(*server)).collect();
     for _ in 0..args.rounds {
         for row in &mut rows {
-            let sample = sample(row.server, args, instructions);
-            row.samples.push(sample.map_err(|error| format!("{}: {error}", row.server.name()))?);
+            row.samples.push(sample(row.server, args, instructions).map_err(|error| error.to_string()));
         }
     }
     if let Some(counter) = syscalls {
         for row in &mut rows {
-            let count = syscalls_per_beat(row.server, args, counter);
-            row.syscalls_per_beat = count.map_err(|error| format!("{}: {error}", row.server.name()))?;
+            // What went wrong here goes wrong above.
+            row.syscalls_per_beat = syscalls_per_beat(row.server, args, counter).ok().flatten();
         }
     }
     Ok(Table {

@@ -25,7 +25,8 @@ pub(crate) struct Table {
 /// One server. Figures are medians over the rounds.
 pub(crate) struct Row {
     pub(crate) server: Server,
-    pub(crate) samples: Vec<Sample>,
+    /// One of each round, or why there is none.
+    pub(crate) samples: Vec<Result<Sample, String>>,
     pub(crate) syscalls_per_beat: Option<f64>,
 }
 
@@ -55,23 +56,31 @@ impl Row {
     }
 
     fn lost(&self) -> u32 {
-        self.samples.iter().map(|sample| sample.told.lost).sum()
+        self.known().map(|sample| sample.told.lost).sum()
     }
 
     fn unanswered(&self) -> u64 {
-        self.samples.iter().map(|sample| sample.told.unanswered).sum()
+        self.known().map(|sample| sample.told.unanswered).sum()
     }
 
     fn probes(&self) -> u64 {
-        self.samples.iter().map(|sample| sample.told.probes).sum()
+        self.known().map(|sample| sample.told.probes).sum()
     }
 
     fn beats(&self) -> u64 {
-        self.samples.iter().map(|sample| sample.told.beats).sum()
+        self.known().map(|sample| sample.told.beats).sum()
+    }
+
+    fn known(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().flatten()
+    }
+
+    fn failures(&self) -> Vec<&str> {
+        self.samples.iter().filter_map(|sample| sample.as_ref().err().map(String::as_str)).collect()
     }
 
     fn median(&self, figure: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
-        median(self.samples.iter().map(figure).collect::<Option<_>>()?)
+        median(self.known().map(figure).collect::<Option<_>>()?)
     }
 }
 
@@ -80,7 +89,8 @@ impl Table {
     /// the machine does changes from round to round.
     pub(crate) fn ratio(&self, row: &Row) -> Option<f64> {
         let floor = self.floor()?;
-        let pairs = row.samples.iter().zip(&floor.samples);
+        let rounds = row.samples.iter().zip(&floor.samples);
+        let pairs = rounds.filter_map(|(sample, floor)| sample.as_ref().ok().zip(floor.as_ref().ok()));
         median(pairs.map(|(sample, floor)| sample.nanos_per_beat / floor.nanos_per_beat).collect())
     }
 
@@ -96,7 +106,7 @@ impl Table {
                 "bytes_per_link": row.bytes_per_link(),
                 "nanoseconds_per_beat": row.nanos_per_beat(),
                 "nanoseconds_per_beat_of_each_round":
-                    row.samples.iter().map(|sample| sample.nanos_per_beat).collect::<Vec<_>>(),
+                    row.known().map(|sample| sample.nanos_per_beat).collect::<Vec<_>>(),
                 "user_share": row.user(),
                 "processor_share": row.processor(),
                 "times_the_bare_loop": self.ratio(row),
@@ -106,6 +116,7 @@ impl Table {
                 "lost": row.lost(),
                 "unanswered": row.unanswered(),
                 "probes": row.probes(),
+                "failures": row.failures(),
             })
         };
         json!({
@@ -160,6 +171,11 @@ impl fmt::Display for Table {
         if self.one_processor {
             writeln!(f, "There is one processor: clients and servers shared it, so that times are worth little.")?;
         }
+        for row in &self.rows {
+            for failure in row.failures() {
+                writeln!(f, "{}: a round was not measured: {failure}.", row.server.title())?;
+            }
+        }
         for row in self.rows.iter().filter(|row| row.unanswered() + row.probes() > 0) {
             let (unanswered, probes) = (row.unanswered(), row.probes());
             let title = row.server.title();
@@ -189,13 +205,15 @@ mod tests {
     use crate::load::Told;
 
     fn row(server: Server, nanos: &[f64]) -> Row {
-        let sample = |nanos: &f64| Sample {
-            bytes_per_link: 100.0,
-            nanos_per_beat: *nanos,
-            user: 0.5,
-            processor: 0.1,
-            instructions_per_beat: None,
-            told: Told::default(),
+        let sample = |nanos: &f64| {
+            Ok(Sample {
+                bytes_per_link: 100.0,
+                nanos_per_beat: *nanos,
+                user: 0.5,
+                processor: 0.1,
+                instructions_per_beat: None,
+                told: Told::default(),
+            })
         };
         Row { samples: nanos.iter().map(sample).collect(), ..Row::new(server) }
     }
@@ -213,6 +231,15 @@ mod tests {
             table(vec![row(Server::BareMio, &[10.0, 30.0, 10.0]), row(Server::KeepbeatMio, &[11.0, 33.0, 12.0])]);
         assert!((table.ratio(&table.rows[1]).unwrap() - 1.1).abs() < 1e-9);
         assert!((table.ratio(&table.rows[0]).unwrap() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_round_that_failed_is_told_and_compared_with_nothing() {
+        let mut table = table(vec![row(Server::BareMio, &[10.0, 30.0]), row(Server::KeepbeatMio, &[99.0, 33.0])]);
+        table.rows[1].samples[0] = Err("the links did not come up".to_owned());
+        assert!((table.ratio(&table.rows[1]).unwrap() - 1.1).abs() < 1e-9);
+        assert!(table.to_string().contains("a round was not measured: the links did not come up"));
+        assert_eq!(table.json()["rows"][1]["failures"][0], "the links did not come up");
     }
 
     #[test]
