@@ -169,7 +169,7 @@ impl Links {
 
     /// Rule 4: when the next turn comes at the latest. Exact after [`Links::on_due`].
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| at)
     }
 
     fn deadline(&self, key: Key) -> Option<Timestamp> {
@@ -192,14 +192,13 @@ impl Links {
 
     /// Brings the earliest filed moments up to date, until the first one is real.
     fn refile(&mut self) {
-        while let Some((at, key)) = self.timers.first().copied() {
+        while let Some((at, key)) = self.timers.first().map(|(at, key)| (at, *key)) {
             let Some(link) = self.slots.get_mut(key) else { return };
             let due = link.deadline();
             if due == Some(at) {
                 return;
             }
-            self.timers.remove(&mut link.filed);
-            self.timers.file(key, &mut link.filed, due);
+            self.timers.refile(&mut link.filed, due);
         }
     }
 }

@@ -61,7 +61,7 @@ impl Town {
     pub fn beat(&mut self) {
         let beats = self.beats;
         while self.beats == beats {
-            let client = self.timers.first().copied();
+            let client = self.timers.first().map(|(at, index)| (at, *index));
             let server = self.server.poll_timeout().map(|due| due.at);
             match client {
                 Some((at, index)) if server.is_none_or(|server| at <= server) => {

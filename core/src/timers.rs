@@ -12,38 +12,47 @@
 //! let (mut pump, mut valve) = (None, None);
 //! timers.file("pump", &mut pump, Some(near));
 //! timers.file("valve", &mut valve, Some(far));
-//! assert_eq!(timers.first(), Some(&(near, "pump")));
+//! assert_eq!(timers.first(), Some((near, &"pump")));
 //! assert_eq!(timers.until(near).collect::<Vec<_>>(), [&"pump"]);
 //!
 //! // The pump has no deadline before `later` any more. Its place is looked at when it comes up, not before.
 //! let later = Timestamp::from_millis(12);
 //! timers.file("pump", &mut pump, Some(later));
-//! assert_eq!(timers.first(), Some(&(near, "pump")));
-//! timers.remove(&mut pump);
-//! timers.file("pump", &mut pump, Some(later));
-//! assert_eq!(timers.first(), Some(&(far, "valve")));
+//! assert_eq!(timers.first(), Some((near, &"pump")));
+//! timers.refile(&mut pump, Some(later));
+//! assert_eq!(timers.first(), Some((far, &"valve")));
 //! ```
 
 use alloc::vec::Vec;
 
 use crate::time::Timestamp;
 
-/// Which moments are filed, under which keys: a binary heap whose entries know their places, so that they can be moved
+/// With four children, which lie side by side, a heap is half as deep as with two.
+const ARITY: usize = 4;
+
+/// Which moments are filed, under which keys: a heap whose entries know their places, so that they can be moved
 /// and removed. A key is filed at most once; its owner keeps the [`Filed`] that says where.
 #[derive(Debug)]
 pub struct Timers<K> {
     slots: Vec<Slot<K>>,
-    /// Slots by moment and key, the earliest first; the children of `i` are `2i + 1` and `2i + 2`.
-    heap: Vec<u32>,
+    /// By moment and key, the earliest first; the children of `i` are the [`ARITY`] from `ARITY * i + 1` on.
+    heap: Vec<Entry>,
     free: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Slot<K> {
     /// `None` if the slot is free.
-    filed: Option<(Timestamp, K)>,
+    key: Option<K>,
     /// The slot's index in the heap.
     place: u32,
+}
+
+/// The moment is in the heap itself: to look it up elsewhere is what costs where very many are filed.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at: Timestamp,
+    slot: u32,
 }
 
 /// Where a key is filed. Belongs to the [`Timers`] that made it; given to others, it may move or remove another key there.
@@ -71,11 +80,22 @@ impl<K: Ord> Timers<K> {
             *filed = Some(self.insert(due, key));
             return;
         };
-        if let Some(Slot { filed: Some((at, _)), place }) = self.slots.get_mut(slot as usize)
-            && due < *at
+        if let Some(place) = self.place_of(slot)
+            && due < self.heap[place].at
         {
-            *at = due;
-            let place = *place as usize;
+            self.heap[place].at = due;
+            self.rise(place);
+        }
+    }
+
+    /// Moves a key to `due`, earlier or later; takes it out if that is `None`. Nothing happens if it is not filed. O(log n).
+    pub fn refile(&mut self, filed: &mut Option<Filed>, due: Option<Timestamp>) {
+        let Some(due) = due else { return self.remove(filed) };
+        if let Some(Filed(slot)) = *filed
+            && let Some(place) = self.place_of(slot)
+        {
+            self.heap[place].at = due;
+            self.sink(place);
             self.rise(place);
         }
     }
@@ -83,28 +103,25 @@ impl<K: Ord> Timers<K> {
     /// Takes a key out. Nothing happens if it is not filed. O(log n).
     pub fn remove(&mut self, filed: &mut Option<Filed>) {
         let Some(Filed(slot)) = filed.take() else { return };
-        let Some(entry) = self.slots.get_mut(slot as usize).filter(|entry| entry.filed.is_some()) else { return };
-        entry.filed = None;
-        let place = entry.place as usize;
+        let Some(place) = self.place_of(slot) else { return };
+        self.slots[slot as usize].key = None;
         self.free.push(slot);
         self.heap.swap_remove(place);
         if place < self.heap.len() {
-            self.slots[self.heap[place] as usize].place = place as u32;
             self.sink(place);
             self.rise(place);
         }
     }
 
-    /// The keys that come up by `now`, in no order that matters. Looks at no more than twice as many, and one.
+    /// The keys that come up by `now`, in no order that matters. Looks at no more than four times as many, and one.
     pub fn until(&self, now: Timestamp) -> impl Iterator<Item = &K> {
         let mut next = Some(0);
         core::iter::from_fn(move || {
             loop {
                 let place = next?;
-                let entry = self.heap.get(place).and_then(|slot| self.slots[*slot as usize].filed.as_ref());
-                let due = entry.filter(|(at, _)| *at <= now);
-                next = if due.is_some() { Some(2 * place + 1) } else { behind(place) };
-                if let Some((_, key)) = due {
+                let due = self.heap.get(place).copied().filter(|entry| entry.at <= now);
+                next = if due.is_some() { Some(ARITY * place + 1) } else { behind(place) };
+                if let Some(key) = due.and_then(|entry| self.key(entry)) {
                     return Some(key);
                 }
             }
@@ -113,12 +130,22 @@ impl<K: Ord> Timers<K> {
 
     /// The earliest moment filed and its key. Its owner's deadline may be later. O(1).
     #[must_use]
-    pub fn first(&self) -> Option<&(Timestamp, K)> {
-        self.slots[*self.heap.first()? as usize].filed.as_ref()
+    pub fn first(&self) -> Option<(Timestamp, &K)> {
+        let entry = *self.heap.first()?;
+        Some((entry.at, self.key(entry)?))
+    }
+
+    fn key(&self, entry: Entry) -> Option<&K> {
+        self.slots[entry.slot as usize].key.as_ref()
+    }
+
+    /// `None` if nothing is filed in this slot.
+    fn place_of(&self, slot: u32) -> Option<usize> {
+        self.slots.get(slot as usize).filter(|slot| slot.key.is_some()).map(|slot| slot.place as usize)
     }
 
     fn insert(&mut self, due: Timestamp, key: K) -> Filed {
-        let entry = Slot { filed: Some((due, key)), place: self.heap.len() as u32 };
+        let entry = Slot { key: Some(key), place: self.heap.len() as u32 };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -129,47 +156,49 @@ impl<K: Ord> Timers<K> {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.heap.push(slot);
+        self.heap.push(Entry { at: due, slot });
         self.rise(self.heap.len() - 1);
         Filed(slot)
     }
 
     fn rise(&mut self, mut place: usize) {
-        while place > 0 && self.is_before(place, (place - 1) / 2) {
-            self.swap(place, (place - 1) / 2);
-            place = (place - 1) / 2;
+        let entry = self.heap[place];
+        while place > 0 && self.is_before(entry, self.heap[(place - 1) / ARITY]) {
+            self.put(place, self.heap[(place - 1) / ARITY]);
+            place = (place - 1) / ARITY;
         }
+        self.put(place, entry);
     }
 
     fn sink(&mut self, mut place: usize) {
+        let entry = self.heap[place];
         loop {
-            let (left, right) = (2 * place + 1, 2 * place + 2);
-            let earlier = if right < self.heap.len() && self.is_before(right, left) { right } else { left };
-            if earlier >= self.heap.len() || !self.is_before(earlier, place) {
-                return;
+            let children = ARITY * place + 1..self.heap.len().min(ARITY * place + 1 + ARITY);
+            let earlier = |one, other| if self.is_before(self.heap[other], self.heap[one]) { other } else { one };
+            match children.reduce(earlier) {
+                Some(child) if self.is_before(self.heap[child], entry) => {
+                    self.put(place, self.heap[child]);
+                    place = child;
+                }
+                _ => return self.put(place, entry),
             }
-            self.swap(place, earlier);
-            place = earlier;
         }
     }
 
-    fn is_before(&self, one: usize, other: usize) -> bool {
-        let filed = |place: usize| self.slots[self.heap[place] as usize].filed.as_ref();
-        filed(one) < filed(other)
+    fn is_before(&self, one: Entry, other: Entry) -> bool {
+        one.at < other.at || one.at == other.at && self.key(one) < self.key(other)
     }
 
-    fn swap(&mut self, one: usize, other: usize) {
-        self.heap.swap(one, other);
-        for place in [one, other] {
-            self.slots[self.heap[place] as usize].place = place as u32;
-        }
+    fn put(&mut self, place: usize, entry: Entry) {
+        self.heap[place] = entry;
+        self.slots[entry.slot as usize].place = place as u32;
     }
 }
 
 /// The place that follows a place and all below it, if the heap is walked from the top, left before right.
 fn behind(mut place: usize) -> Option<usize> {
-    while place > 0 && place.is_multiple_of(2) {
-        place = (place - 1) / 2;
+    while place > 0 && place.is_multiple_of(ARITY) {
+        place = (place - 1) / ARITY;
     }
     (place > 0).then_some(place + 1)
 }
@@ -189,18 +218,28 @@ mod tests {
             for _ in 0..400 {
                 let key = prng.between(0, 19);
                 let (filed, at) = &mut owners[key as usize];
-                if prng.between(0, 2) == 0 {
-                    timers.remove(filed);
-                    at.take().map(|at| model.remove(&(at, key)));
-                } else {
-                    let due = Timestamp::from_nanos(prng.between(0, 50));
-                    timers.file(key, filed, Some(due));
-                    if at.is_none_or(|at| due < at) {
-                        at.replace(due).map(|at| model.remove(&(at, key)));
-                        model.insert((due, key));
+                let due = Timestamp::from_nanos(prng.between(0, 50));
+                match prng.between(0, 3) {
+                    0 => {
+                        timers.remove(filed);
+                        at.take().map(|at| model.remove(&(at, key)));
+                    }
+                    1 => {
+                        timers.refile(filed, Some(due));
+                        if let Some(at) = at {
+                            model.remove(&(std::mem::replace(at, due), key));
+                            model.insert((due, key));
+                        }
+                    }
+                    _ => {
+                        timers.file(key, filed, Some(due));
+                        if at.is_none_or(|at| due < at) {
+                            at.replace(due).map(|at| model.remove(&(at, key)));
+                            model.insert((due, key));
+                        }
                     }
                 }
-                assert_eq!(timers.first(), model.first(), "seed {seed}");
+                assert_eq!(timers.first(), model.first().map(|(at, key)| (*at, key)), "seed {seed}");
                 let now = Timestamp::from_nanos(prng.between(0, 50));
                 let until: BTreeSet<_> = timers.until(now).collect();
                 let expected = model.iter().filter(|(at, _)| *at <= now).map(|(_, key)| key);
@@ -217,7 +256,7 @@ mod tests {
         for at in [7, 9, 7] {
             timers.file('a', &mut filed, Some(Timestamp::from_nanos(at)));
             timers.file('a', &mut filed, None);
-            assert_eq!(timers.first(), Some(&(Timestamp::from_nanos(7), 'a')));
+            assert_eq!(timers.first(), Some((Timestamp::from_nanos(7), &'a')));
         }
     }
 
@@ -232,7 +271,9 @@ mod tests {
         timers.file('c', &mut second, Some(Timestamp::ZERO));
         timers.remove(&mut Some(Filed(0)));
         timers.remove(&mut second);
+        timers.refile(&mut Some(Filed(0)), Some(Timestamp::ZERO));
+        assert_eq!(timers.first(), None);
         timers.file('d', &mut second, Some(Timestamp::ZERO));
-        assert_eq!(timers.first(), Some(&(Timestamp::ZERO, 'd')));
+        assert_eq!(timers.first(), Some((Timestamp::ZERO, &'d')));
     }
 }

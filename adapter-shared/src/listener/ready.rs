@@ -17,6 +17,8 @@ pub(super) struct Ready {
 struct Inner {
     woken: VecDeque<Arc<Flag>>,
     task: Option<Waker>,
+    /// The task was woken since its last turn began; those who are woken now come along.
+    called: bool,
 }
 
 /// One connection's waker.
@@ -27,24 +29,24 @@ pub(super) struct Flag {
 }
 
 impl Ready {
-    /// The task to wake from now on.
+    /// The task to wake from now on. Its turn begins.
     pub(super) fn watch(&self, task: &Waker) {
-        self.with(|inner| match &mut inner.task {
-            Some(known) => known.clone_from(task),
-            none => *none = Some(task.clone()),
+        self.with(|inner| {
+            inner.called = false;
+            match &mut inner.task {
+                Some(known) => known.clone_from(task),
+                none => *none = Some(task.clone()),
+            }
         });
     }
 
-    /// The next connection that was woken. It may be over.
-    pub(super) fn next(&self) -> Option<ConnectionId> {
-        let flag = self.with(|inner| inner.woken.pop_front())?;
-        // Before the connection is looked at, so that what happens meanwhile is not missed.
-        flag.queued.swap(false, Ordering::AcqRel);
-        Some(flag.id)
+    /// Puts all that were woken into `batch`, which is empty. Take each with [`Flag::take`].
+    pub(super) fn swap(&self, batch: &mut VecDeque<Arc<Flag>>) {
+        self.with(|inner| std::mem::swap(&mut inner.woken, batch));
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.with(|inner| inner.woken.len())
+    pub(super) fn is_empty(&self) -> bool {
+        self.with(|inner| inner.woken.is_empty())
     }
 
     /// Breaks the circle of a waker in the queue that holds the queue.
@@ -61,15 +63,27 @@ impl Ready {
     }
 }
 
+impl Flag {
+    /// The connection that was woken. It may be over.
+    pub(super) fn take(&self) -> ConnectionId {
+        // Before the connection is looked at, so that what happens meanwhile is not missed.
+        self.queued.swap(false, Ordering::AcqRel);
+        self.id
+    }
+}
+
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        let ready = self.ready.clone();
-        let task = ready.with(|inner| {
-            inner.woken.push_back(self);
-            inner.task.clone()
+        let task = self.ready.with(|inner| {
+            inner.woken.push_back(self.clone());
+            if std::mem::replace(&mut inner.called, true) { None } else { inner.task.clone() }
         });
         if let Some(task) = task {
             task.wake();

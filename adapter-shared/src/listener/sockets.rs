@@ -1,7 +1,7 @@
 //! The listening socket of a runtime and those accepted from it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use keepbeat_core::server::{ConnectionId, Server, ServerAction};
 use keepbeat_core::time::Timestamp;
 
-use super::ready::Ready;
+use super::ready::{Flag, Ready};
 use crate::pump::{self, Traffic};
 use crate::socket::{SocketOptions, is_of_one_connection};
 use crate::stream::Stream;
@@ -34,13 +34,19 @@ pub(super) trait Close: Send + Sync {
 pub(super) struct Sockets<L, S> {
     listener: Option<L>,
     options: SocketOptions,
-    open: HashMap<ConnectionId, Socket<S>>,
+    open: Open<S>,
     pub(super) ready: Arc<Ready>,
+    /// Connections that were woken and have their turn now, or in the next one.
+    woken: VecDeque<Arc<Flag>>,
     /// Accept nothing until then.
     pub(super) paused: Option<Timestamp>,
 }
 
+/// The sockets of the open connections, by [`ConnectionId::index`].
+struct Open<S>(Vec<Option<Socket<S>>>);
+
 struct Socket<S> {
+    id: ConnectionId,
     stream: S,
     waker: Waker,
     /// It has written its share of this turn; the next one is ordered.
@@ -56,7 +62,8 @@ pub(super) struct Machine<'a> {
 
 impl<L, S> Sockets<L, S> {
     pub(super) fn new(listener: L, options: SocketOptions) -> Self {
-        Self { listener: Some(listener), options, open: HashMap::new(), ready: Arc::default(), paused: None }
+        let (open, ready, woken) = (Open(Vec::new()), Arc::default(), VecDeque::new());
+        Self { listener: Some(listener), options, open, ready, woken, paused: None }
     }
 
     fn stop_accepting(&mut self) {
@@ -72,7 +79,7 @@ impl<L: Send, S: Stream> Close for Mutex<Sockets<L, S>> {
     fn close_all(&self) {
         let mut sockets = lock(self);
         sockets.stop_accepting();
-        sockets.open = HashMap::new();
+        (sockets.open, sockets.woken) = (Open(Vec::new()), VecDeque::new());
         sockets.ready.forget_all();
     }
 }
@@ -101,7 +108,7 @@ impl<L, S: Stream> Sockets<L, S> {
                         stream.apply(&self.options);
                         let waker = Waker::from(self.ready.flag(id));
                         waker.wake_by_ref();
-                        self.open.insert(id, Socket { stream, waker, resting: false });
+                        self.open.insert(Socket { id, stream, waker, resting: false });
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return round > 0,
@@ -120,21 +127,24 @@ impl<L, S: Stream> Sockets<L, S> {
 impl<L, S: Stream> Sockets<L, S> {
     /// Reads and writes the connections that the runtime woke. Returns whether there were any.
     pub(super) fn on_woken(&mut self, cx: &Context<'_>, machine: &mut Machine<'_>) -> bool {
-        let mut any = false;
-        // One that has more than its share to say is woken again at once, but its next turn is not this one.
-        for _ in 0..self.ready.len().min(CONNECTIONS_PER_TURN) {
-            let Some(id) = self.ready.next() else { return any };
-            any = true;
-            if let Some(socket) = self.open.get_mut(&id) {
-                socket.resting = false;
-            }
-            self.on_readable(id, machine);
-            self.on_writable(id, machine);
+        if self.woken.is_empty() {
+            self.ready.swap(&mut self.woken);
         }
-        if self.ready.len() > 0 {
+        // One that has more than its share to say is woken again at once, but its next turn is not this one.
+        let count = self.woken.len().min(CONNECTIONS_PER_TURN);
+        for _ in 0..count {
+            let Some(flag) = self.woken.pop_front() else { break };
+            let id = flag.take();
+            if let Some(socket) = self.open.get_mut(id) {
+                socket.resting = false;
+                self.on_readable(id, machine);
+                self.on_writable(id, machine);
+            }
+        }
+        if !self.woken.is_empty() || !self.ready.is_empty() {
             cx.waker().wake_by_ref();
         }
-        any
+        count > 0
     }
 
     /// Reads and writes each connection whose verdict may be due, and then does what is due. Returns whether anything was.
@@ -144,7 +154,7 @@ impl<L, S: Stream> Sockets<L, S> {
         }
         let due: Vec<ConnectionId> = machine.server.due(machine.now).collect();
         for id in due {
-            let Some(Socket { stream, .. }) = self.open.get_mut(&id) else { continue };
+            let Some(Socket { stream, .. }) = self.open.get_mut(id) else { continue };
             let Machine { now, server, traffic } = machine;
             if pump::read_connection(server, traffic, *now, id, |buffer| stream.read_now(buffer)).any {
                 self.drain(machine);
@@ -165,12 +175,12 @@ impl<L, S: Stream> Sockets<L, S> {
         match action {
             ServerAction::Transmit(id) => self.on_writable(id, machine),
             ServerAction::Read(id) => self.on_readable(id, machine),
-            ServerAction::Disconnect(id) => drop(self.open.remove(&id)),
+            ServerAction::Disconnect(id) => self.open.remove(id),
         }
     }
 
     fn on_readable(&mut self, id: ConnectionId, machine: &mut Machine<'_>) {
-        let Some(Socket { stream, waker, .. }) = self.open.get_mut(&id) else { return };
+        let Some(Socket { stream, waker, .. }) = self.open.get_mut(id) else { return };
         let Machine { now, server, traffic } = machine;
         let cx = &mut Context::from_waker(waker);
         if pump::read_connection(server, traffic, *now, id, |buffer| stream.read(cx, buffer)).more {
@@ -179,7 +189,7 @@ impl<L, S: Stream> Sockets<L, S> {
     }
 
     fn on_writable(&mut self, id: ConnectionId, machine: &mut Machine<'_>) {
-        let Some(Socket { stream, waker, resting }) = self.open.get_mut(&id) else { return };
+        let Some(Socket { stream, waker, resting, .. }) = self.open.get_mut(id) else { return };
         if *resting {
             return;
         }
@@ -197,6 +207,27 @@ impl<L, S: Stream> Sockets<L, S> {
         if moved.more {
             *resting = true;
             waker.wake_by_ref();
+        }
+    }
+}
+
+impl<S> Open<S> {
+    /// Drops the socket of a connection that had the same number, if that was not removed yet: it is over.
+    fn insert(&mut self, socket: Socket<S>) {
+        let index = socket.id.index();
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(socket);
+    }
+
+    fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Socket<S>> {
+        self.0.get_mut(id.index())?.as_mut().filter(|socket| socket.id == id)
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        if self.get_mut(id).is_some() {
+            self.0[id.index()] = None;
         }
     }
 }

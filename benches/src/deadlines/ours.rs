@@ -18,7 +18,7 @@ impl Ours {
     /// The earliest deadline filed.
     #[must_use]
     pub fn first(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| at)
     }
 
     /// What one link is waiting for.
@@ -69,7 +69,7 @@ impl Rearm for Ours {
 impl Expire for Ours {
     fn turn(&mut self, now: Timestamp) -> usize {
         let mut expired = 0;
-        while let Some(&(at, link)) = self.timers.first()
+        while let Some((at, &link)) = self.timers.first()
             && at <= now
         {
             let (liveness, filed) = &mut self.links[link as usize];

@@ -68,7 +68,7 @@ impl<W: Wire> Server<W> {
 
     /// Brings the earliest filed moments up to date, until the first one is real.
     pub(super) fn refile(&mut self) {
-        while let Some((at, key)) = self.timers.first().copied() {
+        while let Some((at, key)) = self.timers.first().map(|(at, key)| (at, *key)) {
             let (filed, due) = match key {
                 Key::Connection(index) => match self.connections.at_mut(index) {
                     Some(accepted) => (&mut accepted.filed, accepted.connection.poll_timeout().map(|due| due.at)),
@@ -85,8 +85,7 @@ impl<W: Wire> Server<W> {
             if due == Some(at) {
                 return;
             }
-            self.timers.remove(filed);
-            self.timers.file(key, filed, due);
+            self.timers.refile(filed, due);
         }
     }
 

@@ -220,7 +220,7 @@ impl<W: Wire> Server<W> {
     /// Does what is due. Early, late or repeated calls are safe. Hand over everything that can be read before.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let now = self.tick(now);
-        while let Some((at, key)) = self.timers.first().copied()
+        while let Some((at, key)) = self.timers.first().map(|(at, key)| (at, *key))
             && at <= now
         {
             match key {
@@ -268,7 +268,7 @@ impl<W: Wire> Server<W> {
             }
             Key::Device(device) => self.devices.get(*device)?.deadline(&self.config)?.cause,
         };
-        Some(Deadline::new(*at, cause))
+        Some(Deadline::new(at, cause))
     }
 
     /// The next bytes to write to this connection; empty if there are none. Report what the operating system took as

@@ -154,7 +154,7 @@ fn came_up(links: u32, times: u32) -> Result<(), String> {
     let period = Duration::from_secs(links.into());
     counted_operation(|| {
         for _ in 0..times * links {
-            let Some(&(at, key)) = timers.first() else { continue };
+            let Some((at, &key)) = timers.first() else { continue };
             let filed = &mut places[key as usize];
             timers.remove(filed);
             timers.file(key, filed, Some(at.after(period)));

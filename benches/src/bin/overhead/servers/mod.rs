@@ -1,0 +1,97 @@
+//! The servers that are compared.
+
+mod bare;
+mod by_hand_smol;
+mod by_hand_tokio;
+mod ours;
+mod web_socket;
+
+use std::error::Error;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::load::Protocol;
+use crate::process;
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    /// A loop on mio that reads beats, writes echoes, and looks every 100 ms who is silent: the floor.
+    BareMio,
+    /// keepbeat-mio.
+    KeepbeatMio,
+    /// A task for each connection, with an interval of its own, on tokio.
+    TokioByHand,
+    /// keepbeat-tokio.
+    KeepbeatTokio,
+    /// A task for each connection, with a timer of its own, on smol.
+    SmolByHand,
+    /// keepbeat-smol.
+    KeepbeatSmol,
+    /// WebSockets with their defaults; a task for each connection pings at an interval of its own.
+    TokioTungstenite,
+}
+
+impl Server {
+    /// What to call it on the command line and for machines.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// What to call it in a table.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::BareMio => "bare mio loop (the floor)",
+            Self::KeepbeatMio => "keepbeat-mio",
+            Self::TokioByHand => "tokio, a task and interval per link",
+            Self::KeepbeatTokio => "keepbeat-tokio",
+            Self::SmolByHand => "smol, a task and timer per link",
+            Self::KeepbeatSmol => "keepbeat-smol",
+            Self::TokioTungstenite => "tokio-tungstenite, a ping task per link",
+        }
+    }
+
+    pub(crate) const fn is_ours(self) -> bool {
+        matches!(self, Self::KeepbeatMio | Self::KeepbeatTokio | Self::KeepbeatSmol)
+    }
+
+    pub(crate) const fn protocol(self) -> Protocol {
+        match self {
+            Self::TokioTungstenite => Protocol::WebSocket,
+            _ => Protocol::Native,
+        }
+    }
+}
+
+/// The process of a server: prints its address, and serves until its input ends.
+pub(crate) fn run(server: Server, interval: Duration) -> Result<(), Box<dyn Error>> {
+    process::raise_descriptor_limit()?;
+    let processors = process::processors()?;
+    process::pin(*processors.last().ok_or("no processor")?)?;
+    std::thread::spawn(|| {
+        // Whatever ends the input ends the process.
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        std::process::exit(0);
+    });
+    match server {
+        Server::BareMio => bare::run(interval),
+        Server::KeepbeatMio => ours::mio(interval),
+        Server::TokioByHand => by_hand_tokio::run(interval),
+        Server::KeepbeatTokio => ours::tokio(interval),
+        Server::SmolByHand => by_hand_smol::run(interval),
+        Server::KeepbeatSmol => ours::smol(interval),
+        Server::TokioTungstenite => web_socket::run(interval),
+    }
+}
+
+const fn anywhere() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
+}
+
+/// Whoever is silent for longer is taken for dead, by all servers: an interval, and a reply timeout as long.
+const fn patience(interval: Duration) -> Duration {
+    interval.saturating_mul(2)
+}

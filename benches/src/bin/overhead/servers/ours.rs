@@ -1,0 +1,41 @@
+//! keepbeat, as its documentation says to use it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use keepbeat_mio::core::server::ServerConfigError;
+use keepbeat_mio::{EventLoop, ServerConfig};
+
+pub(super) fn mio(interval: Duration) -> Result<(), Box<dyn Error>> {
+    let mut event_loop = EventLoop::new()?;
+    let listener = event_loop.driver().listen(super::anywhere(), config(interval)?)?;
+    let address = event_loop.driver().listener(listener).and_then(|listener| listener.local_addr());
+    println!("{}", address.ok_or("the listener is gone")?);
+    loop {
+        event_loop.turn(None)?;
+        while event_loop.driver().next_event().is_some() {}
+    }
+}
+
+pub(super) fn tokio(interval: Duration) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = keepbeat_tokio::Listener::bind(super::anywhere(), config(interval)?).await?;
+        println!("{}", listener.local_addr());
+        while listener.next_event().await.is_some() {}
+        Ok(())
+    })
+}
+
+/// On one thread, like the others.
+pub(super) fn smol(interval: Duration) -> Result<(), Box<dyn Error>> {
+    smol::block_on(async {
+        let (listener, driver) = keepbeat_smol::Listener::builder(config(interval)?).build(super::anywhere()).await?;
+        println!("{}", listener.local_addr());
+        smol::future::or(driver, async { while listener.next_event().await.is_some() {} }).await;
+        Ok(())
+    })
+}
+
+fn config(interval: Duration) -> Result<ServerConfig, ServerConfigError> {
+    ServerConfig::builder().intervals(interval, interval).build()
+}
