@@ -10,40 +10,58 @@ use keepbeat_adapter::random::{entropy, seed};
 use keepbeat_adapter::socket::{SocketOptions, listen};
 use keepbeat_core::client::{Client, ClientConfig};
 use keepbeat_core::server::{Server, ServerConfig, Sessions};
+use keepbeat_core::wire::DeviceId;
 
 use crate::driver::{Driver, LinkId, ListenerId};
+use crate::links::Target;
 use crate::listeners::Listener;
 
 /// Opens a link with more options.
+///
+/// For very many links, open a clone of one builder for each [`device`](LinkBuilder::device): they share address, options
+/// and configuration.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct LinkBuilder {
-    address: String,
     config: Arc<ClientConfig>,
-    options: SocketOptions,
+    target: Arc<Target>,
+    device: Option<DeviceId>,
 }
 
 impl LinkBuilder {
     /// Begins with the defaults. `address` is a host and port.
     pub fn new(address: impl Into<String>, config: ClientConfig) -> Self {
-        Self { address: address.into(), config: Arc::new(config), options: SocketOptions::new() }
+        let hop = config.proxy().map(|proxy| proxy.address().to_string());
+        let target = Target { address: address.into(), hop, options: SocketOptions::new() };
+        Self { config: Arc::new(config), target: Arc::new(target), device: None }
     }
 
     /// The options of the link's sockets.
-    pub const fn socket_options(mut self, options: SocketOptions) -> Self {
-        self.options = options;
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        Arc::make_mut(&mut self.target).options = options;
+        self
+    }
+
+    /// The device that the link speaks for. Default: the one that the configuration names. Links of one configuration share
+    /// its fixed credentials; if each device has its own, say
+    /// [`credentials_from_provider`](keepbeat_core::client::ClientConfigBuilder::credentials_from_provider).
+    pub fn device(mut self, device: DeviceId) -> Self {
+        self.device = Some(device);
         self
     }
 
     /// Opens the link. The first attempt begins in the driver's next turn.
     pub fn open(self, driver: &mut Driver) -> LinkId {
-        let hop = self.config.proxy().map(|proxy| proxy.address().to_string());
+        let named = self.config.needs_server_name();
         let mut client = Client::new(self.config, seed());
-        if let Ok(server) = self.address.parse() {
+        if let Some(device) = self.device {
+            client = client.for_device(device);
+        }
+        if named && let Ok(server) = self.target.address.parse() {
             client = client.to_server(server);
         }
         client.open(Clock::now());
-        LinkId(driver.links.open(client, hop.unwrap_or(self.address).into(), self.options))
+        LinkId(driver.links.open(client, self.target))
     }
 }
 

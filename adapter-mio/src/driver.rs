@@ -154,7 +154,8 @@ impl Driver {
         match self.sockets.note(event) {
             Some((_, Owner::Link(link))) => self.links.wake(link),
             Some((socket, Owner::Connection(listener, _))) => {
-                if let Some(listener) = self.listeners.get_mut(listener) {
+                let listener = self.listeners.key_at(listener);
+                if let Some(listener) = listener.and_then(|key| self.listeners.get_mut(key)) {
                     listener.wake(socket, &mut self.sockets);
                 }
             }

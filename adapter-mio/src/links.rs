@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 #[cfg(feature = "netwatch")]
 use keepbeat_adapter::network::needs_network;
@@ -37,14 +38,23 @@ pub(crate) struct Links {
 /// One link.
 pub(crate) struct Link {
     pub(crate) client: Client,
-    address: Box<str>,
-    options: SocketOptions,
+    target: Arc<Target>,
     pub(crate) attempt: Option<Attempt>,
     stream: Option<(Epoch, Key)>,
     filed: Option<Filed>,
     queued: bool,
     /// It is in the driver's list of those who have events.
     pub(crate) speaking: bool,
+}
+
+/// Where a link connects to; many may share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The server's host and port.
+    pub(crate) address: String,
+    /// The host and port of the proxy on the way, if there is one.
+    pub(crate) hop: Option<String>,
+    pub(crate) options: SocketOptions,
 }
 
 /// What links are driven with.
@@ -62,11 +72,10 @@ impl Links {
         Self { slots: Slab::new(), timers: Timers::new(), ready: VecDeque::new(), due: Vec::new() }
     }
 
-    pub(crate) fn open(&mut self, client: Client, address: Box<str>, options: SocketOptions) -> Key {
+    pub(crate) fn open(&mut self, client: Client, target: Arc<Target>) -> Key {
         let key = self.slots.insert(Box::new(Link {
             client,
-            address,
-            options,
+            target,
             attempt: None,
             stream: None,
             filed: None,
@@ -108,7 +117,7 @@ impl Links {
         for index in 0..self.slots.slots() {
             let Some(key) = self.slots.key_at(index as u32) else { continue };
             let Some(link) = self.slots.get_mut(key) else { continue };
-            if hint != Hint::NetworkDown || needs_network(&link.address) {
+            if hint != Hint::NetworkDown || needs_network(link.target.next_hop()) {
                 link.client.hint(now, hint);
                 self.wake(key);
             }
@@ -195,6 +204,13 @@ impl Links {
     }
 }
 
+impl Target {
+    /// What is connected to.
+    fn next_hop(&self) -> &str {
+        self.hop.as_ref().unwrap_or(&self.address)
+    }
+}
+
 impl Link {
     /// Whether the application is to be told something.
     pub(crate) fn has_event(&self) -> bool {
@@ -224,7 +240,7 @@ impl Link {
         let input = match outcome {
             Ok(socket) => {
                 if let Some(socket) = io.sockets.get_mut(socket) {
-                    socket.apply(&self.options);
+                    socket.apply(&self.target.options);
                 }
                 self.stream = Some((epoch, socket));
                 Input::Opened { epoch }
@@ -261,11 +277,11 @@ impl Link {
                     self.attempt = Some(Attempt::Credentials { epoch, refresh, told: false });
                 }
                 Action::Connect { epoch } => {
-                    match self.address.parse::<SocketAddr>() {
+                    match self.target.next_hop().parse::<SocketAddr>() {
                         Ok(address) => self.race(epoch, [address], io.now),
                         Err(_) => {
                             self.attempt = Some(Attempt::LookUp { epoch });
-                            io.names.look_up(&self.address, key, epoch);
+                            io.names.look_up(self.target.next_hop(), key, epoch);
                         }
                     }
                     self.on_attempt(key, io);

@@ -2,7 +2,7 @@
 //! [`keepbeat_core`].
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,12 +32,19 @@ pub(crate) struct Listener {
     socket: Option<Key>,
     /// Accept nothing until then.
     paused: Option<Timestamp>,
-    open: BTreeMap<ConnectionId, Key>,
+    open: Open,
     ready: VecDeque<Key>,
     /// What the application's own calls made the server want.
     actions: Vec<ServerAction>,
     /// It is in the driver's list of those who have events.
     pub(crate) speaking: bool,
+}
+
+/// The sockets of the open connections, by [`ConnectionId::index`].
+#[derive(Default)]
+struct Open {
+    slots: Vec<Option<Key>>,
+    count: usize,
 }
 
 /// What listeners are driven with.
@@ -48,14 +55,14 @@ pub(crate) struct Io<'a> {
 }
 
 impl Listener {
-    pub(crate) const fn new(server: Server, socket: Key, address: SocketAddr, options: SocketOptions) -> Self {
+    pub(crate) fn new(server: Server, socket: Key, address: SocketAddr, options: SocketOptions) -> Self {
         Self {
             server,
             address,
             options,
             socket: Some(socket),
             paused: None,
-            open: BTreeMap::new(),
+            open: Open::default(),
             ready: VecDeque::new(),
             actions: Vec::new(),
             speaking: false,
@@ -86,7 +93,7 @@ impl Listener {
     /// Closes everything at once.
     pub(crate) fn abort(&mut self, now: Timestamp, sockets: &mut Sockets) -> Sessions {
         self.stop_accepting(sockets);
-        for (_, socket) in std::mem::take(&mut self.open) {
+        for socket in std::mem::take(&mut self.open).slots.into_iter().flatten() {
             sockets.close(socket);
         }
         self.ready.clear();
@@ -97,7 +104,7 @@ impl Listener {
 
     /// Whether nothing is accepted and nobody is connected any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.socket.is_none() && self.open.is_empty()
+        self.socket.is_none() && self.open.count == 0
     }
 
     /// Rules 2 to 5. Returns whether there was anything to do.
@@ -148,8 +155,12 @@ impl Listener {
         // A connection that is not taken is closed by its drop.
         let Ok(id) = self.server.accept(io.now, Some(address.ip())) else { return };
         self.options.apply(&stream);
-        match io.sockets.adopt(stream, Owner::Connection(key, id)) {
-            Ok(socket) => drop(self.open.insert(id, socket)),
+        match io.sockets.adopt(stream, Owner::Connection(key.index, id)) {
+            Ok(socket) => {
+                if let Some(over) = self.open.insert(id, socket) {
+                    io.sockets.close(over);
+                }
+            }
             Err(error) => self.server.handle_input(io.now, id, ServerInput::Ended(failure(&error))),
         }
     }
@@ -175,7 +186,7 @@ impl Listener {
         }
         let due: Vec<ConnectionId> = self.server.due(io.now).collect();
         for id in due {
-            let Some(socket) = self.open.get(&id).and_then(|key| io.sockets.get_mut(*key)) else { continue };
+            let Some(socket) = self.open.get(id, io.sockets).and_then(|key| io.sockets.get_mut(key)) else { continue };
             let read = |buffer: &mut [u8]| socket.read_now(buffer);
             if pump::read_connection(&mut self.server, io.traffic, io.now, id, read).any {
                 self.drain(io);
@@ -204,7 +215,7 @@ impl Listener {
             ServerAction::Transmit(id) => self.on_writable(id, io),
             ServerAction::Read(id) => self.on_readable(id, io),
             ServerAction::Disconnect(id) => {
-                if let Some(socket) = self.open.remove(&id) {
+                if let Some(socket) = self.open.remove(id, io.sockets) {
                     io.sockets.close(socket);
                 }
             }
@@ -212,7 +223,7 @@ impl Listener {
     }
 
     fn on_readable(&mut self, id: ConnectionId, io: &mut Io<'_>) {
-        let Some(key) = self.open.get(&id).copied() else { return };
+        let Some(key) = self.open.get(id, io.sockets) else { return };
         let Some(socket) = io.sockets.get_mut(key) else { return };
         let read = |buffer: &mut [u8]| socket.read(buffer);
         if pump::read_connection(&mut self.server, io.traffic, io.now, id, read).more {
@@ -221,7 +232,7 @@ impl Listener {
     }
 
     fn on_writable(&mut self, id: ConnectionId, io: &mut Io<'_>) {
-        let Some(key) = self.open.get(&id).copied() else { return };
+        let Some(key) = self.open.get(id, io.sockets) else { return };
         let Some(socket) = io.sockets.get_mut(key).filter(|socket| !socket.resting) else { return };
         let socket = RefCell::new(socket);
         let moved = pump::write_connection(
@@ -236,5 +247,29 @@ impl Listener {
             socket.borrow_mut().resting = true;
             self.wake(key, io.sockets);
         }
+    }
+}
+
+impl Open {
+    /// The socket of a connection that had the same number and is over, if it was not removed yet.
+    fn insert(&mut self, id: ConnectionId, socket: Key) -> Option<Key> {
+        if self.slots.len() <= id.index() {
+            self.slots.resize(id.index() + 1, None);
+        }
+        let before = self.slots[id.index()].replace(socket);
+        self.count += usize::from(before.is_none());
+        before
+    }
+
+    fn get(&self, id: ConnectionId, sockets: &Sockets) -> Option<Key> {
+        let key = (*self.slots.get(id.index())?)?;
+        matches!(sockets.get(key)?.owner(), Owner::Connection(_, owner) if owner == id).then_some(key)
+    }
+
+    fn remove(&mut self, id: ConnectionId, sockets: &Sockets) -> Option<Key> {
+        let key = self.get(id, sockets)?;
+        self.slots[id.index()] = None;
+        self.count -= 1;
+        Some(key)
     }
 }

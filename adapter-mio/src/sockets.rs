@@ -49,7 +49,8 @@ enum Io {
 pub(crate) enum Owner {
     Link(Key),
     Listener(Key),
-    Connection(Key, ConnectionId),
+    /// Of the listener with this index, which lives as long as its connections.
+    Connection(u32, ConnectionId),
 }
 
 impl Sockets {

@@ -68,6 +68,10 @@ struct Plan {
     measured: Duration,
 }
 
+fn device(link: usize) -> DeviceId {
+    DeviceId::new(&format!("idle-{link}")).unwrap()
+}
+
 /// From the first to the last reading.
 struct Seen {
     elapsed: Duration,
@@ -78,10 +82,10 @@ struct Seen {
 }
 
 impl Plan {
-    fn config(&self, link: usize) -> ClientConfig {
+    fn config(&self) -> ClientConfig {
         let liveness =
             LivenessConfig::builder().interval(self.interval).reply_timeout(self.interval / 2).build().unwrap();
-        ClientConfig::builder(DeviceId::new(&format!("idle-{link}")).unwrap()).liveness(liveness).build().unwrap()
+        ClientConfig::builder(device(0)).liveness(liveness).build().unwrap()
     }
 
     /// The first beat comes early; afterwards the links are spread over the interval.
@@ -151,7 +155,8 @@ fn on_tokio(plan: &Plan, threads: bool) -> Seen {
         builder = tokio::runtime::Builder::new_multi_thread();
     }
     builder.enable_all().build().unwrap().block_on(async {
-        let open = |link| keepbeat_tokio::Link::open(plan.address.clone(), plan.config(link)).into();
+        let builder = keepbeat_tokio::Link::builder(plan.address.clone(), plan.config());
+        let open = |link| builder.clone().device(device(link)).start().into();
         let links: Vec<_> = (0..plan.links).map(open).collect();
         watch(plan, &links, tokio::time::sleep).await
     })
@@ -159,8 +164,9 @@ fn on_tokio(plan: &Plan, threads: bool) -> Seen {
 
 fn on_smol(plan: &Plan, threads: bool) -> Seen {
     let executor = smol::LocalExecutor::new();
+    let builder = keepbeat_smol::Link::builder(plan.address.clone(), plan.config());
     let open = |link| {
-        let builder = keepbeat_smol::Link::builder(plan.address.clone(), plan.config(link));
+        let builder = builder.clone().device(device(link));
         if threads {
             return builder.open().unwrap().into();
         }
@@ -177,8 +183,9 @@ fn on_smol(plan: &Plan, threads: bool) -> Seen {
 
 fn on_mio(plan: &Plan) -> Seen {
     let mut event_loop = keepbeat_mio::EventLoop::new().unwrap();
-    let links: Vec<_> =
-        (0..plan.links).map(|link| event_loop.driver().open(plan.address.clone(), plan.config(link))).collect();
+    let builder = keepbeat_mio::LinkBuilder::new(plan.address.clone(), plan.config());
+    let open = |link| builder.clone().device(device(link)).open(event_loop.driver());
+    let links: Vec<_> = (0..plan.links).map(open).collect();
     let turn = |event_loop: &mut keepbeat_mio::EventLoop, until: Option<Instant>| {
         event_loop.turn(until.map(|until| until.saturating_duration_since(Instant::now()))).unwrap();
         while event_loop.driver().next_event().is_some() {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use keepbeat_mio::clock::Clock;
 use keepbeat_mio::core::liveness::LivenessConfig;
 use keepbeat_mio::core::reconnect::ReconnectConfig;
-use keepbeat_mio::{ClientConfig, DeviceId, DriverEvent, Event, EventLoop, LinkId, Timestamp};
+use keepbeat_mio::{ClientConfig, DeviceId, DriverEvent, Event, EventLoop, LinkBuilder, LinkId, Timestamp};
 
 use crate::process;
 
@@ -55,9 +55,10 @@ pub(crate) fn run(count: usize, steady: Duration) -> Result<(), Box<dyn Error>> 
     let before = [process::resident(own)?, process::resident(server.child.id())?];
 
     let begin = Clock::now();
+    let builder = LinkBuilder::new(server.address.clone(), config()?);
     for number in 0..count {
-        let config = config(number)?;
-        fleet.links.push(fleet.event_loop.driver().open(server.address.clone(), config));
+        let device = DeviceId::new(&format!("device-{number}"))?;
+        fleet.links.push(builder.clone().device(device).open(fleet.event_loop.driver()));
     }
     fleet.send_from_all(1)?;
     fleet.turn_until("all links are up", |fleet| fleet.told.up == count)?;
@@ -133,9 +134,9 @@ pub(crate) fn run(count: usize, steady: Duration) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-fn config(number: usize) -> Result<ClientConfig, Box<dyn Error>> {
+fn config() -> Result<ClientConfig, Box<dyn Error>> {
     let liveness = LivenessConfig::data_center().to_builder().interval(INTERVAL).build()?;
-    let config = ClientConfig::builder(DeviceId::new(&format!("device-{number}"))?).liveness(liveness);
+    let config = ClientConfig::builder(DeviceId::new("any")?).liveness(liveness);
     Ok(config.reconnect(ReconnectConfig::data_center()).build()?)
 }
 

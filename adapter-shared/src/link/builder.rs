@@ -10,6 +10,7 @@ use keepbeat_core::client::{Client, ClientConfig};
 #[cfg(feature = "netwatch")]
 use keepbeat_core::reconnect::Hint;
 use keepbeat_core::tunnel::{HostPort, HostPortError};
+use keepbeat_core::wire::DeviceId;
 
 use super::shared::Shared;
 use super::{BoxFuture, Link, LinkDriver, Provider};
@@ -21,11 +22,14 @@ use crate::socket::SocketOptions;
 use crate::suspend;
 
 /// Opens a link with more options. `L` is the adapter's own link.
+///
+/// For very many links, open a clone of one builder for each [`device`](LinkBuilder::device): they share address, options
+/// and configuration.
 #[must_use]
 pub struct LinkBuilder<L> {
-    address: String,
     config: Arc<ClientConfig>,
-    options: SocketOptions,
+    target: Arc<Target>,
+    device: Option<DeviceId>,
     provider: Option<Provider>,
     #[cfg(feature = "netwatch")]
     watch_network: bool,
@@ -46,21 +50,37 @@ pub struct Runtime {
 pub struct Parts {
     /// The link.
     pub link: LinkDriver,
-    /// The host and port to connect to: the server's, or its proxy's.
-    pub address: String,
-    /// For its sockets.
-    pub options: SocketOptions,
+    /// Where to connect to.
+    pub target: Arc<Target>,
     /// Who gives credentials.
     pub provider: Option<Provider>,
+}
+
+/// Where links connect to; many may share it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The server's host and port.
+    address: String,
+    /// The host and port of the proxy on the way, if there is one.
+    hop: Option<String>,
+    pub(super) options: SocketOptions,
+}
+
+impl Target {
+    /// What is connected to.
+    pub(super) fn next_hop(&self) -> &str {
+        self.hop.as_ref().unwrap_or(&self.address)
+    }
 }
 
 impl<L: From<Link>> LinkBuilder<L> {
     /// Begins with the defaults.
     pub fn new(address: String, config: ClientConfig, runtime: Runtime) -> Self {
+        let hop = config.proxy().map(|proxy| proxy.address().to_string());
         Self {
-            address,
             config: Arc::new(config),
-            options: SocketOptions::new(),
+            target: Arc::new(Target { address, hop, options: SocketOptions::new() }),
+            device: None,
             provider: None,
             #[cfg(feature = "netwatch")]
             watch_network: false,
@@ -70,8 +90,15 @@ impl<L: From<Link>> LinkBuilder<L> {
     }
 
     /// The options of the link's sockets.
-    pub const fn socket_options(mut self, options: SocketOptions) -> Self {
-        self.options = options;
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        Arc::make_mut(&mut self.target).options = options;
+        self
+    }
+
+    /// The device that the link speaks for. Default: the one that the configuration names. Links of one configuration share
+    /// its fixed credentials; if each device has its own, use a provider.
+    pub fn device(mut self, device: DeviceId) -> Self {
+        self.device = Some(device);
         self
     }
 
@@ -146,25 +173,27 @@ impl<L: From<Link>> LinkBuilder<L> {
             (true, false) => Err(OpenError::NoProvider),
             (false, true) => Err(OpenError::ProviderNotAsked),
             _ if !self.config.needs_server_name() => Ok(()),
-            _ => self.address.parse::<HostPort>().map(drop).map_err(OpenError::Address),
+            _ => self.target.address.parse::<HostPort>().map(drop).map_err(OpenError::Address),
         }
     }
 
     /// The link, its driver, and whether it could do what it was told.
     fn split(self) -> (Link, BoxFuture<()>, Result<(), OpenError>) {
-        let hop = self.config.proxy().map(|proxy| proxy.address().to_string());
+        let named = self.config.needs_server_name();
         let mut client = Client::new(self.config, seed());
-        if let Ok(server) = self.address.parse() {
+        if let Some(device) = self.device {
+            client = client.for_device(device);
+        }
+        if named && let Ok(server) = self.target.address.parse() {
             client = client.to_server(server);
         }
         client.open(Clock::now());
         let shared = Arc::new(Shared::new(client));
         suspend::watch(&shared);
         let link = LinkDriver::new(shared.clone());
-        let Self { options, provider, .. } = self;
-        let address = hop.unwrap_or(self.address);
+        let Self { target, provider, .. } = self;
         #[cfg(feature = "netwatch")]
-        let network = self.watch_network.then(|| watch_network(&shared, &address)).transpose();
+        let network = self.watch_network.then(|| watch_network(&shared, target.next_hop())).transpose();
         #[cfg(feature = "netwatch")]
         let (network, watching) = match network {
             Ok(network) => (network, Ok(())),
@@ -177,7 +206,7 @@ impl<L: From<Link>> LinkBuilder<L> {
             #[cfg(feature = "netwatch")]
             _network: network,
         };
-        let driver = (self.runtime.drive)(Parts { link, address, options, provider });
+        let driver = (self.runtime.drive)(Parts { link, target, provider });
         (handle, driver, watching)
     }
 }
@@ -195,12 +224,24 @@ fn watch_network(shared: &Arc<Shared>, address: &str) -> Result<NetworkWatch, Ne
     })
 }
 
+impl<L> Clone for LinkBuilder<L> {
+    fn clone(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            target: self.target.clone(),
+            device: self.device.clone(),
+            provider: self.provider.clone(),
+            ..*self
+        }
+    }
+}
+
 impl<L> fmt::Debug for LinkBuilder<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkBuilder")
-            .field("address", &self.address)
+            .field("target", &self.target)
             .field("config", &self.config)
-            .field("options", &self.options)
+            .field("device", &self.device)
             .field("provider", &self.provider.is_some())
             .finish()
     }

@@ -3,16 +3,16 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use keepbeat_core::client::{Action, Epoch};
 
 use super::attempt::{Attempt, Outcome};
 use super::turn::{LinkDriver, Next, Turn};
-use super::{BoxFuture, Parts, Provider};
+use super::{BoxFuture, Parts, Provider, Target};
 use crate::alarm::Alarm;
 use crate::clock::Clock;
-use crate::socket::SocketOptions;
 use crate::stream::Stream;
 
 /// How a runtime gets at connections.
@@ -25,17 +25,9 @@ pub struct Connector<S> {
 
 /// Drives a link until it was dropped and has said goodbye. Every turn bounds its own work.
 pub fn drive<S: Stream, A: Alarm>(parts: Parts, connector: Connector<S>) -> impl Future<Output = ()> + Send {
-    let Parts { link, address, options, provider } = parts;
-    let socket = Socket {
-        address,
-        options,
-        provider,
-        connector,
-        attempt: None,
-        stream: None,
-        discarded: None,
-        alarm: A::default(),
-    };
+    let Parts { link, target, provider } = parts;
+    let socket =
+        Socket { target, provider, connector, attempt: None, stream: None, discarded: None, alarm: A::default() };
     let mut driver = Driver { link, socket };
     poll_fn(move |cx| driver.poll(cx))
 }
@@ -47,14 +39,13 @@ struct Driver<S, A> {
 
 /// What the driver holds alone.
 struct Socket<S, A> {
-    address: String,
-    options: SocketOptions,
+    target: Arc<Target>,
     provider: Option<Provider>,
     connector: Connector<S>,
-    attempt: Option<Attempt<S>>,
+    attempt: Option<Box<Attempt<S>>>,
     stream: Option<(Epoch, S)>,
     /// Given up; dropped outside of the lock, because it holds what the application wrote.
-    discarded: Option<Attempt<S>>,
+    discarded: Option<Box<Attempt<S>>>,
     alarm: A,
 }
 
@@ -92,7 +83,7 @@ impl<S: Stream, A: Alarm> Socket<S, A> {
         if let Some((epoch, outcome)) = outcome
             && let Some((epoch, stream)) = turn.on_attempt(epoch, outcome)
         {
-            stream.apply(&self.options);
+            stream.apply(&self.target.options);
             self.stream = Some((epoch, stream));
         }
         // 2. Input before timeouts.
@@ -116,12 +107,12 @@ impl<S: Stream, A: Alarm> Socket<S, A> {
         while let Some(action) = turn.poll_action() {
             match action {
                 Action::FetchCredentials { epoch, refresh } => {
-                    self.attempt = Some(Attempt::fetch(epoch, self.provider.clone(), refresh));
+                    self.attempt = Some(Box::new(Attempt::fetch(epoch, self.provider.clone(), refresh)));
                     begun = true;
                 }
                 Action::Connect { epoch } => {
-                    let addresses = (self.connector.resolve)(self.address.clone());
-                    self.attempt = Some(Attempt::connect(epoch, addresses, self.connector.open));
+                    let addresses = (self.connector.resolve)(self.target.next_hop().to_owned());
+                    self.attempt = Some(Box::new(Attempt::connect(epoch, addresses, self.connector.open)));
                     begun = true;
                 }
                 // The writing that follows every drain does it.
@@ -136,7 +127,7 @@ impl<S: Stream, A: Alarm> Socket<S, A> {
     }
 
     fn arm(&mut self, cx: &mut Context<'_>, turn: &Turn<'_>) {
-        let race = self.attempt.as_ref().and_then(Attempt::poll_timeout);
+        let race = self.attempt.as_ref().and_then(|attempt| attempt.poll_timeout());
         if turn.resumed() {
             self.alarm.disarm();
         }

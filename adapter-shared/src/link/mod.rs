@@ -6,7 +6,7 @@ mod driver;
 mod shared;
 mod turn;
 
-pub use builder::{LinkBuilder, OpenError, Parts, Runtime};
+pub use builder::{LinkBuilder, OpenError, Parts, Runtime, Target};
 pub use driver::{Connector, drive};
 pub use turn::LinkDriver;
 

@@ -1,5 +1,6 @@
 //! What a client link is told once.
 
+use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 
@@ -24,12 +25,12 @@ pub(crate) enum CredentialsSource {
 pub struct ClientConfig<W: Wire = Beat> {
     pub(crate) device: DeviceId,
     pub(crate) wire: W::Config,
-    pub(crate) liveness: alloc::sync::Arc<LivenessConfig>,
-    pub(crate) reconnect: alloc::sync::Arc<ReconnectConfig>,
+    pub(crate) liveness: Arc<LivenessConfig>,
+    pub(crate) reconnect: Arc<ReconnectConfig>,
     pub(crate) credentials: CredentialsSource,
     pub(crate) way: Way,
-    pub(crate) outbox: QueueLimits,
-    pub(crate) inbox: QueueLimits,
+    pub(crate) outbox: Arc<QueueLimits>,
+    pub(crate) inbox: Arc<QueueLimits>,
     pub(crate) connect_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) credentials_timeout: Duration,
@@ -50,8 +51,8 @@ where
                 reconnect: ReconnectConfig::internet().into(),
                 credentials: CredentialsSource::Fixed(Credentials::default()),
                 way: Way::default(),
-                outbox: QueueLimits::default(),
-                inbox: QueueLimits::default(),
+                outbox: QueueLimits::default().into(),
+                inbox: QueueLimits::default().into(),
                 connect_timeout: Duration::from_secs(10),
                 handshake_timeout: Duration::from_secs(10),
                 credentials_timeout: Duration::from_secs(10),
@@ -62,7 +63,8 @@ where
 }
 
 impl<W: Wire> ClientConfig<W> {
-    /// The device that this link speaks for.
+    /// The device that a link of this configuration speaks for, unless it is told another one
+    /// ([`Client::for_device`](super::Client::for_device)).
     #[must_use]
     pub const fn device(&self) -> &DeviceId {
         &self.device
@@ -89,6 +91,11 @@ impl<W: Wire> ClientConfig<W> {
             return true;
         }
         self.way.proxy.is_some()
+    }
+
+    /// The largest message that the protocol lets us send and accept, in bytes.
+    pub(super) fn message_limit(&self) -> usize {
+        W::new(&self.wire).message_limit()
     }
 
     /// The longest time from the peer's death to the verdict, at the terms that this link asks for; see
@@ -174,13 +181,13 @@ impl<W: Wire> ClientConfigBuilder<W> {
 
     /// Bounds of the messages that wait for their acknowledgement. Default: [`QueueLimits::default`].
     pub fn outbox(mut self, limits: QueueLimits) -> Self {
-        self.config.outbox = limits;
+        self.config.outbox = limits.into();
         self
     }
 
     /// Bounds of the messages that wait for the application. Default: [`QueueLimits::default`].
     pub fn inbox(mut self, limits: QueueLimits) -> Self {
-        self.config.inbox = limits;
+        self.config.inbox = limits.into();
         self
     }
 

@@ -86,7 +86,7 @@ impl<W: Wire> Client<W> {
 
     /// Leaves the current attempt or connection without a word.
     pub(super) fn abandon(&mut self) {
-        let told = self.connect.take().is_none();
+        let told = !core::mem::take(&mut self.untold);
         if told && !matches!(self.state, State::Down) {
             self.disconnect = Some(self.epoch);
         }

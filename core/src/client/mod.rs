@@ -6,6 +6,7 @@
 mod config;
 mod ending;
 mod event;
+mod status;
 mod talk;
 
 pub use config::{ClientConfig, ClientConfigBuilder, ClientConfigError};
@@ -20,13 +21,12 @@ use bytes::Bytes;
 use self::config::CredentialsSource;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue, Verdict};
 use crate::entropy::Prng;
-use crate::liveness::{Evidence, Liveness, Rtt};
-use crate::reconnect::{Hint, Reconnect, ReconnectAction, ReconnectState};
+use crate::reconnect::{Hint, Reconnect, ReconnectAction};
 use crate::session::{SendError, Session, Ticket, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::HostPort;
 use crate::wire::beat::Beat;
-use crate::wire::{Credentials, Frame, Goodbye, Reason, Wire};
+use crate::wire::{Credentials, DeviceId, Frame, Goodbye, Reason, Wire};
 
 /// The server may not make us beat more often than at this part of the interval that we asked for.
 const FASTEST: u32 = 10;
@@ -37,9 +37,9 @@ const EVENT_LIMIT: usize = 1024;
 /// One logical link of a client.
 pub struct Client<W: Wire = Beat> {
     config: Arc<ClientConfig<W>>,
+    device: DeviceId,
     /// Whom a proxy or a certificate is for.
     server: Option<Arc<HostPort>>,
-    message_limit: usize,
     reconnect: Reconnect,
     session: Session,
     token: Option<Token>,
@@ -49,11 +49,11 @@ pub struct Client<W: Wire = Beat> {
     epoch: Epoch,
     state: State<W>,
     intent: Intent,
-    /// What the driver has not been told yet.
-    connect: Option<Action>,
+    /// The driver has not been told yet that the attempt goes on: it is to fetch credentials, or to connect.
+    untold: bool,
     transmit: bool,
     disconnect: Option<Epoch>,
-    events: EventQueue<Event>,
+    events: EventQueue<Event, EVENT_LIMIT>,
     rtt_is_new: bool,
     /// The server refused the credentials since they were last accepted; fresh ones were asked for.
     refreshed: bool,
@@ -72,7 +72,7 @@ enum State<W> {
         until: Timestamp,
     },
     Connecting {
-        credentials: Credentials,
+        credentials: Box<Credentials>,
         until: Timestamp,
     },
     /// From the first byte of the handshake to the last of the goodbye. `ending` is set once the goodbye is said.
@@ -98,7 +98,7 @@ impl<W: Wire> Client<W> {
     pub fn new(config: Arc<ClientConfig<W>>, seed: u64) -> Self {
         let mut prng = Prng::new(seed);
         Self {
-            message_limit: W::new(&config.wire).message_limit(),
+            device: config.device.clone(),
             reconnect: Reconnect::new(config.reconnect.clone(), prng.next_u64()),
             session: Session::new(config.outbox.clone(), config.inbox.clone()),
             token: None,
@@ -107,10 +107,10 @@ impl<W: Wire> Client<W> {
             epoch: Epoch(0),
             state: State::Down,
             intent: Intent::Closed,
-            connect: None,
+            untold: false,
             transmit: false,
             disconnect: None,
-            events: EventQueue::new(EVENT_LIMIT),
+            events: EventQueue::new(),
             rtt_is_new: false,
             refreshed: false,
             down_since: Timestamp::ZERO,
@@ -121,6 +121,14 @@ impl<W: Wire> Client<W> {
             server: None,
             config,
         }
+    }
+
+    /// Speaks for this device, not for the one that the configuration names: so very many links can share one
+    /// configuration. They share its fixed credentials, too; a provider gives each its own.
+    #[must_use]
+    pub fn for_device(mut self, device: DeviceId) -> Self {
+        self.device = device;
+        self
     }
 
     /// Names the server. Needed if the link goes through a proxy, which is asked for it, or through TLS, whose certificate
@@ -192,8 +200,9 @@ impl<W: Wire> Client<W> {
         if self.intent != Intent::Open {
             return Err(SendError::Closed { payload });
         }
-        if payload.len() > self.message_limit {
-            return Err(SendError::TooLarge { payload, limit: self.message_limit });
+        let limit = self.config.message_limit();
+        if payload.len() > limit {
+            return Err(SendError::TooLarge { payload, limit });
         }
         while let Some(dropped) = self.session.outbox.overflow(payload.len()) {
             self.events.push(Event::Dropped(dropped));
@@ -266,7 +275,7 @@ impl<W: Wire> Client<W> {
                 self.lose(now, DownCause::CredentialsFailed);
             }
             (Input::Opened { .. }, State::Connecting { credentials, .. }) => {
-                let credentials = core::mem::take(credentials);
+                let credentials = core::mem::take(&mut **credentials);
                 self.say_hello(now, credentials);
             }
             (Input::OpenFailed { failure, .. }, State::Connecting { .. }) => {
@@ -312,8 +321,14 @@ impl<W: Wire> Client<W> {
         if let Some(epoch) = self.disconnect.take() {
             return Some(Action::Disconnect { epoch });
         }
-        if let Some(connect) = self.connect.take() {
-            return Some(connect);
+        if core::mem::take(&mut self.untold) {
+            match self.state {
+                State::Credentials { .. } => {
+                    return Some(Action::FetchCredentials { epoch: self.epoch, refresh: self.refreshed });
+                }
+                State::Connecting { .. } => return Some(Action::Connect { epoch: self.epoch }),
+                State::Down | State::Connected { .. } => {}
+            }
         }
         core::mem::take(&mut self.transmit).then_some(Action::Transmit { epoch: self.epoch })
     }
@@ -344,95 +359,12 @@ impl<W: Wire> Client<W> {
         }
     }
 
-    // What anybody may ask.
-
-    /// Where the link stands.
-    #[must_use]
-    pub fn state(&self) -> LinkState {
-        match (&self.state, self.reconnect.state()) {
-            (State::Connected { ending: Some(_), .. }, _) => LinkState::Closing,
-            (State::Connected { connection, .. }, _) if connection.is_established() => {
-                LinkState::Up { suspect: connection.liveness().is_some_and(Liveness::is_suspect) }
-            }
-            (_, ReconnectState::Connecting { attempt }) => LinkState::Connecting { attempt },
-            (_, ReconnectState::Waiting { at, attempt }) => LinkState::Waiting { retry_at: at, attempt },
-            (_, ReconnectState::GaveUp(cause)) => LinkState::GaveUp(cause),
-            _ => LinkState::Closed,
-        }
-    }
-
-    /// The current round-trip estimate.
-    #[must_use]
-    pub fn rtt(&self) -> Option<Rtt> {
-        self.liveness().and_then(Liveness::rtt)
-    }
-
-    /// What was seen of the peer on the current connection.
-    #[must_use]
-    pub fn evidence(&self, now: Timestamp) -> Option<Evidence> {
-        self.liveness().map(|liveness| liveness.evidence(now))
-    }
-
-    /// What the TLS handshake of the current connection agreed on.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls(&self) -> Option<crate::tunnel::tls::TlsInfo> {
-        match &self.state {
-            State::Connected { connection, .. } => connection.tls_info(),
-            _ => None,
-        }
-    }
-
-    /// Messages accepted and not yet acknowledged.
-    #[must_use]
-    pub fn unacknowledged(&self) -> usize {
-        self.session.outbox.len()
-    }
-
-    /// Whether a message of `bytes` bytes would be accepted now.
-    #[must_use]
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.intent == Intent::Open && bytes <= self.message_limit && self.session.outbox.has_room(bytes)
-    }
-
-    /// Inputs that belonged to an attempt or connection that was over.
-    #[must_use]
-    pub const fn stale_inputs(&self) -> u64 {
-        self.stale_inputs
-    }
-
-    /// Events that were dropped because 1,024 later ones waited for [`Client::poll_event`]. Messages, [`Event::Closed`] and
-    /// [`Event::GaveUp`] never are.
-    #[must_use]
-    pub const fn missed_events(&self) -> u64 {
-        self.events.missed()
-    }
-
-    /// Whether [`Client::poll_event`] has something.
-    #[must_use]
-    pub fn has_event(&self) -> bool {
-        self.rtt_is_new || !self.events.is_empty()
-    }
-
-    /// The configuration.
-    #[must_use]
-    pub fn config(&self) -> &ClientConfig<W> {
-        &self.config
-    }
-
     // The inside.
 
     /// Time never runs backwards in here.
     fn tick(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now
-    }
-
-    fn liveness(&self) -> Option<&Liveness> {
-        match &self.state {
-            State::Connected { connection, .. } => connection.liveness(),
-            _ => None,
-        }
     }
 
     fn connection_mut(&mut self) -> Option<&mut Connection<W>> {
@@ -503,13 +435,14 @@ impl<W: Wire> Client<W> {
             CredentialsSource::Fixed(credentials) => self.connect(now, credentials.clone()),
             CredentialsSource::Provider => {
                 self.state = State::Credentials { until: now.after(self.config.credentials_timeout) };
-                self.connect = Some(Action::FetchCredentials { epoch: self.epoch, refresh: self.refreshed });
+                self.untold = true;
             }
         }
     }
 
     fn connect(&mut self, now: Timestamp, credentials: Credentials) {
-        self.state = State::Connecting { credentials, until: now.after(self.config.connect_timeout) };
-        self.connect = Some(Action::Connect { epoch: self.epoch });
+        self.state =
+            State::Connecting { credentials: Box::new(credentials), until: now.after(self.config.connect_timeout) };
+        self.untold = true;
     }
 }

@@ -23,12 +23,12 @@ impl<W: Wire> Client<W> {
         let mut connection = Box::new(Connection::open(&self.config.wire, layers, now, self.config.handshake_timeout));
         let hello = Hello {
             version: PROTOCOL_VERSION,
-            device: self.config.device.clone(),
+            device: self.device.clone(),
             instance: self.instance,
             attempt: self.epoch.0,
             interval_ms: wire_millis(self.config.liveness.interval()),
             reply_timeout_ms: wire_millis(self.config.liveness.reply_timeout()),
-            message_limit: self.message_limit as u64,
+            message_limit: self.config.message_limit() as u64,
             token: self.token,
             received: if self.token.is_some() { self.session.inbox.received() } else { 0 },
             credentials,

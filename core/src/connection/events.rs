@@ -1,15 +1,20 @@
 //! What waits for the application to look.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 /// Events in order, for an application that may not look for a long time. Messages are bounded by their inbox. Of the
-/// events that a later one outdates, at most `limit` wait: the oldest makes room, and is counted. What must not be missed
+/// events that a later one outdates, at most `LIMIT` wait: the oldest makes room, and is counted. What must not be missed
 /// is kept.
-pub(crate) struct EventQueue<E> {
+pub(crate) struct EventQueue<E, const LIMIT: usize> {
+    /// An empty queue holds no memory of the heap.
+    waiting: Option<Box<Waiting<E>>>,
+    missed: u64,
+}
+
+struct Waiting<E> {
     queue: VecDeque<E>,
     outdated: usize,
-    limit: usize,
-    missed: u64,
 }
 
 /// Tells which events a later one outdates.
@@ -17,40 +22,43 @@ pub(crate) trait Outdated {
     fn is_outdated_by_later(&self) -> bool;
 }
 
-impl<E: Outdated> EventQueue<E> {
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { queue: VecDeque::new(), outdated: 0, limit, missed: 0 }
+impl<E: Outdated, const LIMIT: usize> EventQueue<E, LIMIT> {
+    pub(crate) const fn new() -> Self {
+        Self { waiting: None, missed: 0 }
     }
 
     pub(crate) fn push(&mut self, event: E) {
+        let Waiting { queue, outdated } =
+            &mut **self.waiting.get_or_insert_with(|| Box::new(Waiting { queue: VecDeque::new(), outdated: 0 }));
         if event.is_outdated_by_later() {
-            if self.outdated < self.limit {
-                self.outdated += 1;
-            } else if let Some(oldest) = self.queue.iter().position(Outdated::is_outdated_by_later) {
-                self.queue.remove(oldest);
+            if *outdated < LIMIT {
+                *outdated += 1;
+            } else if let Some(oldest) = queue.iter().position(Outdated::is_outdated_by_later) {
+                queue.remove(oldest);
                 self.missed = self.missed.saturating_add(1);
             }
         }
-        self.queue.push_back(event);
+        queue.push_back(event);
     }
 
-    /// The oldest event. An empty queue holds no memory.
+    /// The oldest event.
     pub(crate) fn pop(&mut self) -> Option<E> {
-        let event = self.queue.pop_front();
+        let Waiting { queue, outdated } = &mut **self.waiting.as_mut()?;
+        let event = queue.pop_front();
         match &event {
-            Some(event) if event.is_outdated_by_later() => self.outdated -= 1,
-            Some(_) => {}
-            None => self.queue = VecDeque::new(),
+            Some(event) => *outdated -= usize::from(event.is_outdated_by_later()),
+            // Not with the last event, so that those who take each at once do not allocate for each.
+            None => self.waiting = None,
         }
         event
     }
 
     pub(crate) fn newest_mut(&mut self) -> Option<&mut E> {
-        self.queue.back_mut()
+        self.waiting.as_mut()?.queue.back_mut()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty())
     }
 
     pub(crate) const fn missed(&self) -> u64 {
@@ -70,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_newest_and_what_must_not_be_missed_stay() {
-        let mut events = EventQueue::new(2);
+        let mut events = EventQueue::<_, 2>::new();
         for event in [1, 0, 2, 3, 0, 4] {
             events.push(event);
         }

@@ -12,6 +12,7 @@ pub(crate) use events::{EventQueue, Outdated};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use crate::liveness::{DeathCause, Evidence, Liveness, LivenessAction};
@@ -34,25 +35,22 @@ pub(crate) struct Connection<W> {
     /// Between the socket and `tx`, if anything is.
     layers: Option<Box<Layers>>,
     phase: Phase,
-    /// Present from the end of the handshake on.
-    liveness: Option<Liveness>,
-    /// The stream position behind the beat that has not left yet.
-    beat_end: Option<u64>,
-    echo_due: Option<u32>,
+    /// How many bytes must leave until the beat that waits among them has left.
+    beat_behind: Option<NonZeroU64>,
+    /// The answer that is due goes to this beat.
+    echo_seq: u32,
+    echo_due: bool,
     ack_due: bool,
     last_feedback: Timestamp,
     /// When the peer's beats, at the agreed rate, would have reached the number that came.
     beats_paid_until: Timestamp,
     /// The largest message that the peer accepts.
     peer_limit: u64,
-    /// The stream position up to which the driver was told to transmit.
-    announced: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Handshake { until: Timestamp },
-    Established,
+    Established(Liveness),
     Closing { until: Timestamp },
 }
 
@@ -86,45 +84,49 @@ impl<W: Wire> Connection<W> {
             tx: Tx::default(),
             layers,
             phase: Phase::Handshake { until: now.after(handshake_timeout) },
-            liveness: None,
-            beat_end: None,
-            echo_due: None,
+            beat_behind: None,
+            echo_seq: 0,
+            echo_due: false,
             ack_due: false,
             last_feedback: now,
             beats_paid_until: now,
             peer_limit: u64::MAX,
-            announced: 0,
         }
     }
 
     /// The handshake is done.
     pub(crate) fn establish(&mut self, now: Timestamp, liveness: Liveness, peer_limit: u64) {
         self.wire.established();
-        self.phase = Phase::Established;
-        self.liveness = Some(liveness);
+        self.phase = Phase::Established(liveness);
         self.peer_limit = peer_limit;
         self.note_writes(now);
     }
 
     pub(crate) const fn is_established(&self) -> bool {
-        matches!(self.phase, Phase::Established)
+        matches!(self.phase, Phase::Established(_))
     }
 
     pub(crate) const fn liveness(&self) -> Option<&Liveness> {
-        self.liveness.as_ref()
+        match &self.phase {
+            Phase::Established(liveness) => Some(liveness),
+            Phase::Handshake { .. } | Phase::Closing { .. } => None,
+        }
     }
 
-    pub(crate) fn liveness_mut(&mut self) -> Option<&mut Liveness> {
-        self.liveness.as_mut()
+    pub(crate) const fn liveness_mut(&mut self) -> Option<&mut Liveness> {
+        match &mut self.phase {
+            Phase::Established(liveness) => Some(liveness),
+            Phase::Handshake { .. } | Phase::Closing { .. } => None,
+        }
     }
 
     pub(crate) fn evidence(&self, now: Timestamp) -> Option<Evidence> {
-        self.liveness.as_ref().map(|liveness| liveness.evidence(now))
+        self.liveness().map(|liveness| liveness.evidence(now))
     }
 
     /// Bytes arrived. What is behind the layers is to be decoded next; then comes the end, if there was one.
     pub(crate) fn received<'a>(&mut self, now: Timestamp, bytes: &'a [u8]) -> (Cow<'a, [u8]>, Option<DownCause>) {
-        if let Some(liveness) = &mut self.liveness {
+        if let Phase::Established(liveness) = &mut self.phase {
             liveness.received(now);
         }
         let Some(layers) = &mut self.layers else { return (Cow::Borrowed(bytes), None) };
@@ -157,7 +159,7 @@ impl<W: Wire> Connection<W> {
     /// All frames of one input were decoded, `frames` in number.
     pub(crate) fn decoded(&mut self, now: Timestamp, frames: usize) {
         let unfinished = self.wire.mid_frame() || self.layers.as_ref().is_some_and(|layers| layers.mid_record());
-        let Some(liveness) = &mut self.liveness else { return };
+        let Phase::Established(liveness) = &mut self.phase else { return };
         if !unfinished {
             return liveness.frame_finished();
         }
@@ -173,10 +175,10 @@ impl<W: Wire> Connection<W> {
         match frame {
             Frame::Beat { seq } => {
                 self.charge_beat(now)?;
-                self.echo_due = Some(seq);
+                (self.echo_seq, self.echo_due) = (seq, true);
             }
             Frame::Echo { seq } => {
-                if let Some(liveness) = &mut self.liveness {
+                if let Phase::Established(liveness) = &mut self.phase {
                     liveness.echo_received(now, seq);
                 }
             }
@@ -206,7 +208,7 @@ impl<W: Wire> Connection<W> {
     }
 
     fn charge_beat(&mut self, now: Timestamp) -> Result<(), DownCause> {
-        let Some(liveness) = &self.liveness else { return Ok(()) };
+        let Phase::Established(liveness) = &self.phase else { return Ok(()) };
         let price = liveness.interval() / BEATS_PER_INTERVAL;
         let paid_until = self.beats_paid_until.max(now).after(price);
         if paid_until.since(now) > price * BEAT_BURST {
@@ -237,8 +239,8 @@ impl<W: Wire> Connection<W> {
     }
 
     fn answer(&mut self, now: Timestamp, received: u64) {
-        if let Some(seq) = self.echo_due.take() {
-            self.wire.encode(&Frame::Echo { seq }, &mut self.tx);
+        if core::mem::take(&mut self.echo_due) {
+            self.wire.encode(&Frame::Echo { seq: self.echo_seq }, &mut self.tx);
         }
         if core::mem::take(&mut self.ack_due) {
             self.last_feedback = now;
@@ -257,9 +259,7 @@ impl<W: Wire> Connection<W> {
             layers.load(self.tx.chunk(), matches!(self.phase, Phase::Closing { .. }));
             return layers.announce();
         }
-        let more = self.tx.queued() > self.announced;
-        self.announced = self.tx.queued();
-        more
+        self.tx.take_news()
     }
 
     /// The next bytes to write.
@@ -283,37 +283,38 @@ impl<W: Wire> Connection<W> {
             self.wire.encode(farewell, &mut self.tx);
         }
         self.phase = Phase::Closing { until: now.after(timeout) };
-        self.liveness = None;
     }
 
     /// The driver reports that the first `count` bytes to write have left.
     pub(crate) fn written(&mut self, now: Timestamp, count: usize) {
-        let mut left = match &mut self.layers {
+        let left = match &mut self.layers {
             Some(layers) => layers.written(count),
             None => count,
         };
         if self.layers.as_ref().is_some_and(|layers| layers.is_none()) {
             self.layers = None;
         }
-        while left > 0 {
-            let taken = self.tx.consume(left);
-            if taken == 0 {
-                break;
+        let mut taken = 0;
+        while left > taken {
+            match self.tx.consume(left - taken) {
+                0 => break,
+                more => taken += more,
             }
-            left -= taken;
         }
-        let Some(liveness) = &mut self.liveness else { return };
+        let Phase::Established(liveness) = &mut self.phase else { return };
         if count > 0 {
             liveness.write_progressed(now, self.tx.is_empty());
         }
-        if self.beat_end.is_some_and(|end| end <= self.tx.written()) {
-            self.beat_end = None;
-            liveness.beat_written(now);
+        if let Some(behind) = self.beat_behind {
+            self.beat_behind = NonZeroU64::new(behind.get().saturating_sub(taken as u64));
+            if self.beat_behind.is_none() {
+                liveness.beat_written(now);
+            }
         }
     }
 
     fn note_writes(&mut self, now: Timestamp) {
-        if let Some(liveness) = &mut self.liveness
+        if let Phase::Established(liveness) = &mut self.phase
             && !self.tx.is_empty()
         {
             liveness.write_pending(now);
@@ -321,7 +322,7 @@ impl<W: Wire> Connection<W> {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
-        if let Some(liveness) = &mut self.liveness {
+        if let Phase::Established(liveness) = &mut self.phase {
             liveness.handle_timeout(now);
         }
     }
@@ -330,7 +331,7 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn expired(&self, now: Timestamp) -> bool {
         match self.phase {
             Phase::Handshake { until } | Phase::Closing { until } => until <= now,
-            Phase::Established => false,
+            Phase::Established(_) => false,
         }
     }
 
@@ -361,10 +362,16 @@ impl<W: Wire> Connection<W> {
     /// Sends the beats that liveness asks for, and hands on the rest.
     pub(crate) fn poll_verdict(&mut self, now: Timestamp) -> Option<Verdict> {
         loop {
-            return Some(match self.liveness.as_mut()?.poll_action()? {
+            return Some(match self.liveness_mut()?.poll_action()? {
                 LivenessAction::SendBeat { seq } => {
                     self.wire.encode(&Frame::Beat { seq }, &mut self.tx);
-                    self.beat_end = Some(self.tx.queued());
+                    self.beat_behind = NonZeroU64::new(self.tx.len());
+                    if self.beat_behind.is_none()
+                        && let Some(liveness) = self.liveness_mut()
+                    {
+                        // The wire has no beats, and nothing that waits.
+                        liveness.beat_written(now);
+                    }
                     self.note_writes(now);
                     continue;
                 }
@@ -381,10 +388,10 @@ impl<W: Wire> Connection<W> {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
-        match self.phase {
-            Phase::Handshake { until } => Some(Deadline::new(until, DeadlineCause::Handshake)),
-            Phase::Closing { until } => Some(Deadline::new(until, DeadlineCause::Close)),
-            Phase::Established => self.liveness.as_ref().and_then(Liveness::poll_timeout),
+        match &self.phase {
+            Phase::Handshake { until } => Some(Deadline::new(*until, DeadlineCause::Handshake)),
+            Phase::Closing { until } => Some(Deadline::new(*until, DeadlineCause::Close)),
+            Phase::Established(liveness) => liveness.poll_timeout(),
         }
     }
 }

@@ -20,8 +20,8 @@ pub struct ServerConfig<W: Wire = Beat> {
     pub(crate) authenticate: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsServer>,
-    pub(crate) outbox: QueueLimits,
-    pub(crate) inbox: QueueLimits,
+    pub(crate) outbox: Arc<QueueLimits>,
+    pub(crate) inbox: Arc<QueueLimits>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) grace: Duration,
@@ -47,8 +47,8 @@ where
                 authenticate: false,
                 #[cfg(feature = "tls")]
                 tls: None,
-                outbox: QueueLimits::default(),
-                inbox: QueueLimits::default(),
+                outbox: QueueLimits::default().into(),
+                inbox: QueueLimits::default().into(),
                 handshake_timeout: Duration::from_secs(10),
                 close_timeout: Duration::from_secs(1),
                 grace: Duration::ZERO,
@@ -119,13 +119,13 @@ impl<W: Wire> ServerConfigBuilder<W> {
 
     /// Bounds, for each device, of the messages that wait for its acknowledgement.
     pub fn outbox(mut self, limits: QueueLimits) -> Self {
-        self.config.outbox = limits;
+        self.config.outbox = limits.into();
         self
     }
 
     /// Bounds, for each device, of its messages that wait for the application.
     pub fn inbox(mut self, limits: QueueLimits) -> Self {
-        self.config.inbox = limits;
+        self.config.inbox = limits.into();
         self
     }
 

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::net::IpAddr;
 
-use super::{Admission, ConnectionId, Key, Server, ServerAction, ServerEvent, Stage};
+use super::{Admission, ConnectionId, Device, Key, Server, ServerAction, ServerEvent, Stage};
 use crate::connection::{self, DownCause, DownReport, Heard};
 use crate::liveness::Liveness;
 use crate::session::Ticket;
@@ -28,25 +28,25 @@ impl<W: Wire> Server<W> {
     /// Hands on what the connection's machines want, and files its next deadline. The last step of every change.
     pub(super) fn settle(&mut self, now: Timestamp, id: ConnectionId) {
         while let Some(accepted) = self.connections.get_mut(id)
-            && let Stage::Device(device) = &accepted.stage
+            && let Stage::Device(key) = accepted.stage
             && let Some(verdict) = accepted.connection.poll_verdict(now)
+            && let Some(device) = self.devices.id(key)
         {
-            let device = device.clone();
             match verdict {
                 connection::Verdict::Suspect { silent_for } => {
-                    self.events.push(ServerEvent::Suspect { device, silent_for });
+                    self.events.push(ServerEvent::Suspect { device: device.clone(), silent_for });
                 }
-                connection::Verdict::Recovered => self.events.push(ServerEvent::Recovered { device }),
+                connection::Verdict::Recovered => self.events.push(ServerEvent::Recovered { device: device.clone() }),
                 connection::Verdict::Measured => {}
                 connection::Verdict::Dead(cause) => self.part(now, id, DownCause::Dead(cause), None),
             }
         }
         let Some(accepted) = self.connections.get_mut(id) else { return };
-        if let Stage::Device(device) = &accepted.stage
-            && let Some(entry) = self.devices.get_mut(device)
+        if let Stage::Device(key) = accepted.stage
+            && let Some(Device { id: device, session, .. }) = self.devices.get_mut(key)
         {
             let events = &mut self.events;
-            accepted.connection.pump(now, &mut entry.session, |dropped| {
+            accepted.connection.pump(now, session, |dropped| {
                 events.push(ServerEvent::Dropped { device: device.clone(), dropped });
             });
         }
@@ -54,14 +54,14 @@ impl<W: Wire> Server<W> {
             self.actions.push_back(ServerAction::Transmit(id));
         }
         let due = accepted.connection.poll_timeout().map(|due| due.at);
-        self.timers.file(Key::Connection(id), &mut accepted.filed, due);
+        self.timers.file(Key::Connection(id.index), &mut accepted.filed, due);
     }
 
     /// Brings the earliest filed moments up to date, until the first one is real.
     pub(super) fn refile(&mut self) {
-        while let Some((at, key)) = self.timers.first().cloned() {
-            let (filed, due) = match &key {
-                Key::Connection(id) => match self.connections.get_mut(*id) {
+        while let Some((at, key)) = self.timers.first().copied() {
+            let (filed, due) = match key {
+                Key::Connection(index) => match self.connections.at_mut(index) {
                     Some(accepted) => (&mut accepted.filed, accepted.connection.poll_timeout().map(|due| due.at)),
                     None => return,
                 },
@@ -104,7 +104,7 @@ impl<W: Wire> Server<W> {
                     return;
                 }
                 (_, Err(error)) => Err(DownCause::Protocol(error)),
-                (Stage::Device(device), Ok(Some(frame))) => match self.devices.get_mut(device) {
+                (Stage::Device(key), Ok(Some(frame))) => match self.devices.get_mut(*key) {
                     Some(entry) => {
                         entry.confirmed = true;
                         let heard = accepted.connection.heard(now, frame, &mut entry.session);
@@ -112,7 +112,19 @@ impl<W: Wire> Server<W> {
                         if full && let Some(liveness) = accepted.connection.liveness_mut() {
                             liveness.pause_reading(now);
                         }
-                        heard.map(|heard| (device.clone(), heard))
+                        match heard {
+                            Ok(Heard::Message(payload)) => {
+                                self.events.push(ServerEvent::Message { device: entry.id.clone(), payload });
+                                Ok(())
+                            }
+                            Ok(Heard::Acknowledged(through)) => {
+                                let device = entry.id.clone();
+                                self.acknowledged(device, through);
+                                Ok(())
+                            }
+                            Ok(Heard::Nothing) => Ok(()),
+                            Err(cause) => Err(cause),
+                        }
                     }
                     None => return,
                 },
@@ -136,11 +148,8 @@ impl<W: Wire> Server<W> {
                 }
             };
             frames += 1;
-            match heard {
-                Ok((_, Heard::Nothing)) => {}
-                Ok((device, Heard::Message(payload))) => self.events.push(ServerEvent::Message { device, payload }),
-                Ok((device, Heard::Acknowledged(through))) => self.acknowledged(device, through),
-                Err(cause) => self.part(now, id, cause, None),
+            if let Err(cause) = heard {
+                self.part(now, id, cause, None);
             }
         }
     }
@@ -222,10 +231,9 @@ impl<W: Wire> Server<W> {
             Stage::Parting => return false,
             Stage::Greeting => None,
             Stage::Authenticating(hello) => Some(hello.device.clone()),
-            Stage::Device(device) => {
-                let report = Box::new(DownReport { cause, evidence: accepted.connection.evidence(now) });
-                let device = device.clone();
-                self.went_away(now, &device, report);
+            Stage::Device(key) => {
+                let (key, evidence) = (*key, accepted.connection.evidence(now));
+                self.went_away(now, key, Box::new(DownReport { cause, evidence }));
                 return true;
             }
         };

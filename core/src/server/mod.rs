@@ -28,7 +28,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use self::arena::Arena;
-use self::presence::Device;
+use self::presence::{Device, DeviceKey, Devices};
 use crate::connection::{Connection, DownCause, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::liveness::Evidence;
@@ -48,14 +48,14 @@ pub struct Server<W: Wire = Beat> {
     message_limit: usize,
     entropy: Box<dyn Entropy + Send>,
     prng: Prng,
-    connections: Arena<Accepted<W>>,
+    connections: Arena<W>,
     /// How many connections are in a stage of the handshake.
     handshakes: usize,
     per_address: BTreeMap<IpAddr, usize>,
-    devices: BTreeMap<DeviceId, Device>,
+    devices: Devices,
     timers: Timers<Key>,
     actions: VecDeque<ServerAction>,
-    events: EventQueue<ServerEvent>,
+    events: EventQueue<ServerEvent, EVENT_LIMIT>,
     draining: bool,
     now: Timestamp,
     /// Tickets are the server's, not a session's, so that none comes twice.
@@ -69,6 +69,8 @@ struct Accepted<W> {
     stage: Stage,
     address: Option<IpAddr>,
     filed: Option<Filed>,
+    /// The serial number in its [`ConnectionId`].
+    generation: u32,
 }
 
 enum Stage {
@@ -77,7 +79,7 @@ enum Stage {
     /// The application has not answered for this device yet.
     Authenticating(Box<Hello>),
     /// The device is in, and this connection is its one.
-    Device(DeviceId),
+    Device(DeviceKey),
     /// Only the goodbye remains.
     Parting,
 }
@@ -88,10 +90,12 @@ impl Stage {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// What is filed for a moment, until it is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Connection(ConnectionId),
-    Device(DeviceId),
+    /// The connection with this number.
+    Connection(u32),
+    Device(DeviceKey),
 }
 
 impl<W: Wire> Server<W> {
@@ -107,10 +111,10 @@ impl<W: Wire> Server<W> {
             connections: Arena::new(),
             handshakes: 0,
             per_address: BTreeMap::new(),
-            devices: BTreeMap::new(),
+            devices: Devices::new(),
             timers: Timers::new(),
             actions: VecDeque::new(),
-            events: EventQueue::new(EVENT_LIMIT),
+            events: EventQueue::new(),
             draining: false,
             now: Timestamp::ZERO,
             next_ticket: Ticket(1),
@@ -131,10 +135,11 @@ impl<W: Wire> Server<W> {
         let mut server = Self::new(config, entropy, seed);
         server.now = now;
         server.devices = sessions.devices;
-        for (id, device) in &mut server.devices {
-            device.change_clock(sessions.taken_at, now);
-            let due = device.deadline(&server.config).map(|due| due.at);
-            server.timers.file(Key::Device(id.clone()), &mut device.filed, due);
+        for key in server.devices.keys() {
+            if let Some(device) = server.devices.get_mut(key) {
+                device.change_clock(sessions.taken_at, now);
+            }
+            server.file_device(key);
         }
         server
     }
@@ -174,7 +179,13 @@ impl<W: Wire> Server<W> {
         };
         self.handshakes += 1;
         let connection = Connection::open(&self.config.wire, layers, now, self.config.handshake_timeout);
-        let id = self.connections.insert(Accepted { connection, stage: Stage::Greeting, address, filed: None });
+        let id = self.connections.insert(Accepted {
+            connection,
+            stage: Stage::Greeting,
+            address,
+            filed: None,
+            generation: 0,
+        });
         self.settle(now, id);
         Ok(id)
     }
@@ -209,12 +220,15 @@ impl<W: Wire> Server<W> {
     /// Does what is due. Early, late or repeated calls are safe. Hand over everything that can be read before.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let now = self.tick(now);
-        while let Some((at, key)) = self.timers.first().cloned()
+        while let Some((at, key)) = self.timers.first().copied()
             && at <= now
         {
             match key {
-                Key::Connection(id) => self.connection_due(now, id),
-                Key::Device(device) => self.device_due(now, &device),
+                Key::Connection(index) => match self.connections.id_at(index) {
+                    Some(id) => self.connection_due(now, id),
+                    None => return,
+                },
+                Key::Device(device) => self.device_due(now, device),
             }
         }
     }
@@ -223,9 +237,10 @@ impl<W: Wire> Server<W> {
     /// about their readiness.
     pub fn due(&self, now: Timestamp) -> impl Iterator<Item = ConnectionId> + '_ {
         self.timers.until(now).filter_map(move |key| match key {
-            Key::Connection(id) => {
-                let due = self.connections.get(*id)?.connection.poll_timeout()?;
-                (due.at <= now).then_some(*id)
+            Key::Connection(index) => {
+                let id = self.connections.id_at(*index)?;
+                let due = self.connections.get(id)?.connection.poll_timeout()?;
+                (due.at <= now).then_some(id)
             }
             Key::Device(_) => None,
         })
@@ -248,8 +263,10 @@ impl<W: Wire> Server<W> {
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let (at, key) = self.timers.first()?;
         let cause = match key {
-            Key::Connection(id) => self.connections.get(*id)?.connection.poll_timeout()?.cause,
-            Key::Device(device) => self.devices.get(device)?.deadline(&self.config)?.cause,
+            Key::Connection(index) => {
+                self.connections.get(self.connections.id_at(*index)?)?.connection.poll_timeout()?.cause
+            }
+            Key::Device(device) => self.devices.get(*device)?.deadline(&self.config)?.cause,
         };
         Some(Deadline::new(*at, cause))
     }
@@ -265,7 +282,7 @@ impl<W: Wire> Server<W> {
     #[must_use]
     pub fn wants_read(&self, id: ConnectionId) -> bool {
         self.connections.get(id).is_some_and(|accepted| match &accepted.stage {
-            Stage::Device(device) => !self.devices.get(device).is_some_and(|device| device.session.inbox.is_full()),
+            Stage::Device(device) => !self.devices.get(*device).is_some_and(|device| device.session.inbox.is_full()),
             Stage::Greeting | Stage::Parting => true,
             Stage::Authenticating(_) => false,
         })
@@ -326,9 +343,9 @@ impl<W: Wire> Server<W> {
         if payload.len() > self.message_limit {
             return Err(SendError::TooLarge { payload, limit: self.message_limit });
         }
-        let Some(entry) = self.devices.get_mut(device).filter(|entry| entry.has_session()) else {
-            return Err(SendError::Closed { payload });
-        };
+        let key = self.devices.find(device);
+        let entry = key.and_then(|key| self.devices.get_mut(key)).filter(|entry| entry.has_session());
+        let (Some(key), Some(entry)) = (key, entry) else { return Err(SendError::Closed { payload }) };
         entry.session.outbox.tickets_from(self.next_ticket);
         while let Some(dropped) = entry.session.outbox.overflow(payload.len()) {
             self.events.push(ServerEvent::Dropped { device: device.clone(), dropped });
@@ -338,7 +355,7 @@ impl<W: Wire> Server<W> {
             self.next_ticket = Ticket(number + 1);
         }
         let connection = entry.connection();
-        self.file_device(device);
+        self.file_device(key);
         if let Some(id) = connection {
             self.settle(now, id);
         }
@@ -348,7 +365,7 @@ impl<W: Wire> Server<W> {
     /// Ends a device's connection with this goodbye. Its session is kept, unless the reason is [`Reason::Closed`].
     pub fn disconnect(&mut self, now: Timestamp, device: &DeviceId, goodbye: Goodbye) {
         let now = self.tick(now);
-        if let Some(id) = self.devices.get(device).and_then(Device::connection) {
+        if let Some(id) = self.devices.by_id(device).and_then(Device::connection) {
             self.part(now, id, DownCause::EndedByUs(goodbye.reason), Some(goodbye));
             self.settle(now, id);
         }
@@ -385,12 +402,15 @@ impl<W: Wire> Server<W> {
             self.lose(now, id, DownCause::EndedByUs(Reason::GoingAway));
         }
         self.timers = Timers::new();
-        let mut devices = core::mem::take(&mut self.devices);
-        for device in devices.values_mut() {
+        let mut devices = core::mem::replace(&mut self.devices, Devices::new());
+        for key in devices.keys() {
+            let Some(device) = devices.get_mut(key) else { continue };
             device.filed = None;
             device.session.inbox.forget_waiting();
+            if !device.has_session() {
+                devices.remove(key);
+            }
         }
-        devices.retain(|_, device| device.has_session());
         Sessions { devices, taken_at: now }
     }
 
@@ -405,26 +425,29 @@ impl<W: Wire> Server<W> {
     /// Whether a device is connected.
     #[must_use]
     pub fn is_connected(&self, device: &DeviceId) -> bool {
-        self.devices.get(device).is_some_and(|device| device.connection().is_some())
+        self.devices.by_id(device).is_some_and(|device| device.connection().is_some())
     }
 
     /// What was seen of a device on its current connection.
     #[must_use]
     pub fn evidence(&self, now: Timestamp, device: &DeviceId) -> Option<Evidence> {
-        self.connections.get(self.devices.get(device)?.connection()?)?.connection.evidence(now)
+        self.connections.get(self.devices.by_id(device)?.connection()?)?.connection.evidence(now)
     }
 
     /// Whether a message of `bytes` bytes for this device would be accepted now.
     #[must_use]
     pub fn has_room(&self, device: &DeviceId, bytes: usize) -> bool {
         bytes <= self.message_limit
-            && self.devices.get(device).is_some_and(|entry| entry.has_session() && entry.session.outbox.has_room(bytes))
+            && self
+                .devices
+                .by_id(device)
+                .is_some_and(|entry| entry.has_session() && entry.session.outbox.has_room(bytes))
     }
 
     /// Messages for a device that it has not acknowledged.
     #[must_use]
     pub fn unacknowledged(&self, device: &DeviceId) -> usize {
-        self.devices.get(device).map_or(0, |device| device.session.outbox.len())
+        self.devices.by_id(device).map_or(0, |device| device.session.outbox.len())
     }
 
     /// Inputs that belonged to a connection that was over.

@@ -2,8 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::arena::Slab;
 use super::{ConnectionId, Key, Server, ServerConfig, ServerEvent, Stage};
 use crate::connection::{DownCause, DownReport};
 use crate::entropy::Entropy;
@@ -16,21 +18,80 @@ use crate::wire::{DeviceId, Frame, Goodbye, Hello, PROTOCOL_VERSION, Reason, Wel
 /// The sessions of all devices, on their way from one server to the next; see [`Server::take_sessions`].
 #[derive(Debug)]
 pub struct Sessions {
-    pub(super) devices: BTreeMap<DeviceId, Device>,
+    pub(super) devices: Devices,
     /// When they were taken out, by the clock of the server that they were taken from.
     pub(super) taken_at: Timestamp,
+}
+
+/// Names one device while it is known.
+pub(super) type DeviceKey = u32;
+
+/// All devices that are known.
+#[derive(Debug)]
+pub(super) struct Devices {
+    keys: BTreeMap<DeviceId, DeviceKey>,
+    slots: Slab<Device>,
+}
+
+impl Devices {
+    pub(super) const fn new() -> Self {
+        Self { keys: BTreeMap::new(), slots: Slab::new() }
+    }
+
+    pub(super) fn find(&self, id: &DeviceId) -> Option<DeviceKey> {
+        self.keys.get(id).copied()
+    }
+
+    pub(super) fn by_id(&self, id: &DeviceId) -> Option<&Device> {
+        self.get(self.find(id)?)
+    }
+
+    pub(super) fn get(&self, key: DeviceKey) -> Option<&Device> {
+        self.slots.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: DeviceKey) -> Option<&mut Device> {
+        self.slots.get_mut(key)
+    }
+
+    pub(super) fn id(&self, key: DeviceKey) -> Option<&DeviceId> {
+        self.get(key).map(|device| &device.id)
+    }
+
+    pub(super) fn keys(&self) -> Vec<DeviceKey> {
+        self.keys.values().copied().collect()
+    }
+
+    fn insert(&mut self, device: Device) -> DeviceKey {
+        let id = device.id.clone();
+        let key = self.slots.insert(device);
+        self.keys.insert(id, key);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: DeviceKey) {
+        if let Some(device) = self.slots.remove(key) {
+            self.keys.remove(&device.id);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len()
+    }
 }
 
 /// One device that has a session.
 #[derive(Debug)]
 pub(super) struct Device {
+    pub(super) id: DeviceId,
     /// `None` once the session has ended; the device stays here only while its last messages wait to be taken.
     token: Option<Token>,
     pub(super) session: Session,
     /// Whether the device has been heard in this session, and so knows its token.
     pub(super) confirmed: bool,
-    /// The instance and attempt of the latest hello that was let in.
-    latest: (u64, u32),
+    /// Of the latest hello that was let in.
+    instance: u64,
+    attempt: u32,
     presence: Presence,
     pub(super) filed: Option<Filed>,
 }
@@ -39,15 +100,18 @@ pub(super) struct Device {
 enum Presence {
     Here(ConnectionId),
     /// Gone, and not reported yet.
-    Away {
-        since: Timestamp,
-        report: Box<DownReport>,
-    },
+    Away(Box<Away>),
     Offline {
         since: Timestamp,
     },
     /// Its session has ended.
     Unknown,
+}
+
+#[derive(Debug)]
+struct Away {
+    since: Timestamp,
+    report: Box<DownReport>,
 }
 
 /// How a device's session begins or goes on.
@@ -60,7 +124,7 @@ impl Device {
     pub(super) const fn connection(&self) -> Option<ConnectionId> {
         match self.presence {
             Presence::Here(id) => Some(id),
-            Presence::Away { .. } | Presence::Offline { .. } | Presence::Unknown => None,
+            Presence::Away(_) | Presence::Offline { .. } | Presence::Unknown => None,
         }
     }
 
@@ -70,8 +134,10 @@ impl Device {
 
     /// All moments were told by a clock that said `then`; from now on one tells them that says `now`.
     pub(super) fn change_clock(&mut self, then: Timestamp, now: Timestamp) {
-        if let Presence::Away { since, .. } | Presence::Offline { since } = &mut self.presence {
-            *since = now.before(then.since(*since));
+        match &mut self.presence {
+            Presence::Away(away) => away.since = now.before(then.since(away.since)),
+            Presence::Offline { since } => *since = now.before(then.since(*since)),
+            Presence::Here(_) | Presence::Unknown => {}
         }
         self.session.outbox.change_clock(then, now);
     }
@@ -79,7 +145,7 @@ impl Device {
     pub(super) fn deadline<W: Wire>(&self, config: &ServerConfig<W>) -> Option<Deadline> {
         let presence = match &self.presence {
             Presence::Here(_) | Presence::Unknown => None,
-            Presence::Away { since, .. } => Some(Deadline::new(since.after(config.grace), DeadlineCause::Grace)),
+            Presence::Away(away) => Some(Deadline::new(away.since.after(config.grace), DeadlineCause::Grace)),
             Presence::Offline { since } => {
                 // A device that never spoke in its session cannot resume it, and nothing waits for it.
                 let worthless = !self.confirmed && self.session.outbox.is_empty();
@@ -95,11 +161,12 @@ impl Device {
 impl<W: Wire> Server<W> {
     /// Lets a device in: takes over from its earlier connection, resumes its session or begins one, and welcomes it.
     pub(super) fn admit(&mut self, now: Timestamp, id: ConnectionId, hello: &Hello) {
-        if !self.devices.contains_key(&hello.device) && self.devices.len() >= self.config.max_sessions {
+        let known = self.devices.by_id(&hello.device);
+        if known.is_none() && self.devices.len() >= self.config.max_sessions {
             let goodbye = Goodbye::new(Reason::Busy, "no room for another device");
             return self.refuse(now, id, goodbye, hello);
         }
-        if let Some(Device { latest: (instance, attempt), .. }) = self.devices.get(&hello.device)
+        if let Some(Device { instance, attempt, .. }) = known
             && hello.instance == *instance
             && hello.instance != 0
             && hello.attempt <= *attempt
@@ -107,10 +174,10 @@ impl<W: Wire> Server<W> {
             let goodbye = Goodbye::new(Reason::Replaced, "a later attempt of this client was here before");
             return self.refuse(now, id, goodbye, hello);
         }
-        let earlier = self.devices.get(&hello.device).and_then(Device::connection);
+        let earlier = known.and_then(Device::connection);
         let replaced = earlier.and_then(|earlier| self.replace(now, earlier));
-        let entrance = self.enter(id, hello);
-        let Some(token) = self.devices.get(&hello.device).and_then(|device| device.token) else { return };
+        let (key, entrance) = self.enter(id, hello);
+        let Some(token) = self.devices.get(key).and_then(|device| device.token) else { return };
         let interval = Duration::from_millis(hello.interval_ms.into())
             .clamp(self.config.shortest_interval, self.config.longest_interval);
         let reply_timeout = Duration::from_millis(hello.reply_timeout_ms.into()).min(interval);
@@ -123,11 +190,11 @@ impl<W: Wire> Server<W> {
             self.prng.next_u64(),
         );
         let (interval, reply_timeout) = (liveness.interval(), liveness.reply_timeout());
-        if let Some(device) = self.devices.get_mut(&hello.device) {
-            device.latest = (hello.instance, hello.attempt);
+        if let Some(device) = self.devices.get_mut(key) {
+            (device.instance, device.attempt) = (hello.instance, hello.attempt);
         }
-        self.enter_stage(id, Stage::Device(hello.device.clone()));
-        let (Some(accepted), Some(device)) = (self.connections.get_mut(id), self.devices.get(&hello.device)) else {
+        self.enter_stage(id, Stage::Device(key));
+        let (Some(accepted), Some(device)) = (self.connections.get_mut(id), self.devices.get(key)) else {
             return;
         };
         let welcome = Welcome {
@@ -148,12 +215,12 @@ impl<W: Wire> Server<W> {
         let (device, resumed, address) = (hello.device.clone(), entrance.resumed, accepted.address);
         self.events.push(match (replaced, entrance.before) {
             (Some(report), _) => ServerEvent::Replaced { device, resumed, report, address },
-            (None, Some(Presence::Away { since, report })) => {
-                ServerEvent::Returned { device, resumed, away: now.since(since), report }
+            (None, Some(Presence::Away(away))) => {
+                ServerEvent::Returned { device, resumed, away: now.since(away.since), report: away.report }
             }
             _ => ServerEvent::Online { device, address, resumed, interval },
         });
-        self.file_device(&hello.device);
+        self.file_device(key);
     }
 
     /// Sends the earlier connection of a device away.
@@ -166,129 +233,129 @@ impl<W: Wire> Server<W> {
     }
 
     /// Finds or makes the session that this device goes on with.
-    fn enter(&mut self, id: ConnectionId, hello: &Hello) -> Entrance {
-        let Some(device) = self.devices.get_mut(&hello.device) else {
-            let device = self.new_device(id);
-            self.devices.insert(hello.device.clone(), device);
-            return Entrance { resumed: false, before: None };
+    fn enter(&mut self, id: ConnectionId, hello: &Hello) -> (DeviceKey, Entrance) {
+        let known = self.devices.find(&hello.device);
+        let (Some(key), Some(device)) = (known, known.and_then(|key| self.devices.get_mut(key))) else {
+            let device = self.new_device(id, hello.device.clone());
+            return (self.devices.insert(device), Entrance { resumed: false, before: None });
         };
+        let before = Some(core::mem::replace(&mut device.presence, Presence::Here(id)));
         if hello.token.is_some()
             && hello.token == device.token
             && device.session.outbox.numbered_above(hello.message_limit).is_none()
             && let Ok(settled) = device.session.outbox.resume(hello.received)
         {
-            let before = core::mem::replace(&mut device.presence, Presence::Here(id));
             device.confirmed = true;
             if let Some(through) = settled {
                 self.acknowledged(hello.device.clone(), through);
             }
-            return Entrance { resumed: true, before: Some(before) };
+            return (key, Entrance { resumed: true, before });
         }
-        if !device.confirmed {
-            // Its welcome never arrived: the session goes on as a new one. Should another process of the device know the
-            // token after all, it must not go on with numbers that are this one's from now on.
-            device.token = Some(fresh_token(&mut *self.entropy));
-            device.session.restart();
-            let before = core::mem::replace(&mut device.presence, Presence::Here(id));
-            return Entrance { resumed: false, before: Some(before) };
-        }
-        let before = core::mem::replace(&mut device.presence, Presence::Here(id));
         let had_session = device.token.replace(fresh_token(&mut *self.entropy)).is_some();
-        device.confirmed = false;
-        let undelivered = device.session.outbox.take_all().collect();
-        device.session.restart();
-        if had_session {
-            self.events.push(ServerEvent::SessionEnded { device: hello.device.clone(), undelivered });
+        if device.confirmed {
+            device.confirmed = false;
+            let undelivered = device.session.outbox.take_all().collect();
+            if had_session {
+                self.events.push(ServerEvent::SessionEnded { device: hello.device.clone(), undelivered });
+            }
         }
-        Entrance { resumed: false, before: Some(before) }
+        // Without that, its welcome never arrived: the session goes on as a new one. Should another process of the device
+        // know the token after all, it must not go on with numbers that are this one's from now on.
+        device.session.restart();
+        (key, Entrance { resumed: false, before })
     }
 
-    fn new_device(&mut self, id: ConnectionId) -> Device {
+    fn new_device(&mut self, connection: ConnectionId, id: DeviceId) -> Device {
         Device {
+            id,
             token: Some(fresh_token(&mut *self.entropy)),
             session: Session::new(self.config.outbox.clone(), self.config.inbox.clone()),
             confirmed: false,
-            latest: (0, 0),
-            presence: Presence::Here(id),
+            instance: 0,
+            attempt: 0,
+            presence: Presence::Here(connection),
             filed: None,
         }
     }
 
     /// A device's connection is over.
-    pub(super) fn went_away(&mut self, now: Timestamp, id: &DeviceId, report: Box<DownReport>) {
+    pub(super) fn went_away(&mut self, now: Timestamp, key: DeviceKey, report: Box<DownReport>) {
         let closed = match &report.cause {
             DownCause::Goodbye(goodbye) => goodbye.reason == Reason::Closed,
             DownCause::EndedByUs(reason) => *reason == Reason::Closed,
             _ => false,
         };
-        let Some(device) = self.devices.get_mut(id) else { return };
-        device.presence = Presence::Away { since: now, report };
+        let Some(device) = self.devices.get_mut(key) else { return };
+        device.presence = Presence::Away(Box::new(Away { since: now, report }));
         if closed {
-            self.report_offline(id);
-            self.end_session(id);
+            self.report_offline(key);
+            self.end_session(key);
         }
-        self.device_due(now, id);
+        self.device_due(now, key);
     }
 
-    pub(super) fn device_due(&mut self, now: Timestamp, id: &DeviceId) {
-        let Some(device) = self.devices.get_mut(id) else { return };
+    pub(super) fn device_due(&mut self, now: Timestamp, key: DeviceKey) {
+        let Some(device) = self.devices.get_mut(key) else { return };
         self.timers.remove(&mut device.filed);
         while let Some(dropped) = device.session.outbox.expire(now) {
-            self.events.push(ServerEvent::Dropped { device: id.clone(), dropped });
+            self.events.push(ServerEvent::Dropped { device: device.id.clone(), dropped });
         }
         // One may follow at once on another: without a grace, an offline device may have nothing worth keeping.
-        while let Some(due) = self.devices.get(id).and_then(|device| device.deadline(&self.config))
+        while let Some(due) = self.devices.get(key).and_then(|device| device.deadline(&self.config))
             && due.at <= now
         {
             match due.cause {
-                DeadlineCause::Grace => self.report_offline(id),
-                DeadlineCause::SessionExpiry => self.end_session(id),
+                DeadlineCause::Grace => self.report_offline(key),
+                DeadlineCause::SessionExpiry => self.end_session(key),
                 _ => break,
             }
         }
-        self.file_device(id);
+        self.file_device(key);
     }
 
-    fn report_offline(&mut self, id: &DeviceId) {
-        let Some(device) = self.devices.get_mut(id) else { return };
-        let Presence::Away { since, .. } = device.presence else { return };
+    fn report_offline(&mut self, key: DeviceKey) {
+        let Some(device) = self.devices.get_mut(key) else { return };
+        let Presence::Away(away) = &device.presence else { return };
+        let since = away.since;
         let before = core::mem::replace(&mut device.presence, Presence::Offline { since });
-        if let Presence::Away { report, .. } = before {
+        if let Presence::Away(away) = before {
+            let report = away.report;
             let last_seen = report.evidence.as_ref().map_or(since, |evidence| evidence.last_received);
-            self.events.push(ServerEvent::Offline { device: id.clone(), report, last_seen });
+            self.events.push(ServerEvent::Offline { device: device.id.clone(), report, last_seen });
         }
     }
 
-    fn end_session(&mut self, id: &DeviceId) {
-        let Some(device) = self.devices.get_mut(id) else { return };
+    fn end_session(&mut self, key: DeviceKey) {
+        let Some(device) = self.devices.get_mut(key) else { return };
         device.token = None;
         device.presence = Presence::Unknown;
         let undelivered = device.session.outbox.take_all().collect();
-        self.events.push(ServerEvent::SessionEnded { device: id.clone(), undelivered });
-        self.forget_if_done(id);
+        self.events.push(ServerEvent::SessionEnded { device: device.id.clone(), undelivered });
+        self.forget_if_done(key);
     }
 
     /// A device without a session is kept only for the account of its messages that wait to be taken.
-    fn forget_if_done(&mut self, id: &DeviceId) {
-        if let Some(device) = self.devices.get_mut(id)
+    fn forget_if_done(&mut self, key: DeviceKey) {
+        if let Some(device) = self.devices.get_mut(key)
             && !device.has_session()
             && !device.session.inbox.has_waiting()
         {
             self.timers.remove(&mut device.filed);
-            self.devices.remove(id);
+            self.devices.remove(key);
         }
     }
 
-    pub(super) fn file_device(&mut self, id: &DeviceId) {
-        if let Some(device) = self.devices.get_mut(id) {
+    pub(super) fn file_device(&mut self, key: DeviceKey) {
+        if let Some(device) = self.devices.get_mut(key) {
             let due = device.deadline(&self.config).map(|due| due.at);
-            self.timers.file(Key::Device(id.clone()), &mut device.filed, due);
+            self.timers.file(Key::Device(key), &mut device.filed, due);
         }
     }
 
     /// The application took a message of this device.
     pub(super) fn message_taken(&mut self, now: Timestamp, id: &DeviceId, bytes: usize) {
-        let Some(device) = self.devices.get_mut(id) else { return };
+        let Some(key) = self.devices.find(id) else { return };
+        let Some(device) = self.devices.get_mut(key) else { return };
         let was_full = device.session.inbox.is_full();
         device.session.inbox.taken(bytes);
         if was_full
@@ -301,7 +368,7 @@ impl<W: Wire> Server<W> {
             self.actions.push_back(super::ServerAction::Read(connection));
             self.settle(now, connection);
         }
-        self.forget_if_done(id);
+        self.forget_if_done(key);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the peer sent: which numbers we have had, and how much our application has not taken yet.
 
+use alloc::sync::Arc;
+
 use super::{QueueLimits, SequenceError};
 
 /// The numbers received in a session, and the room that messages not yet taken occupy.
@@ -7,17 +9,17 @@ use super::{QueueLimits, SequenceError};
 /// The messages themselves wait where the application takes them from; the inbox keeps the account.
 #[derive(Debug)]
 pub struct Inbox {
-    limits: QueueLimits,
+    limits: Arc<QueueLimits>,
     received: u64,
     messages: usize,
     bytes: usize,
 }
 
 impl Inbox {
-    /// An inbox that has received nothing.
+    /// An inbox that has received nothing. Many may share their limits.
     #[must_use]
-    pub const fn new(limits: QueueLimits) -> Self {
-        Self { limits, received: 0, messages: 0, bytes: 0 }
+    pub fn new(limits: impl Into<Arc<QueueLimits>>) -> Self {
+        Self { limits: limits.into(), received: 0, messages: 0, bytes: 0 }
     }
 
     /// The message with the number `seq` and `bytes` bytes arrived: `true` if it is to be delivered, `false` if it was
@@ -53,7 +55,7 @@ impl Inbox {
 
     /// Whether no more should be read from the connection until messages are taken.
     #[must_use]
-    pub const fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.messages >= self.limits.messages || self.bytes >= self.limits.bytes
     }
 

@@ -33,6 +33,7 @@ pub use inbox::Inbox;
 pub use outbox::{DropReason, Dropped, Outbox, Overflow, SendError, Ticket};
 pub use token::Token;
 
+use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 
@@ -46,14 +47,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session in which nothing was sent or received.
+    /// A session in which nothing was sent or received. Many may share their limits.
     #[must_use]
-    pub const fn new(outbox: QueueLimits, inbox: QueueLimits) -> Self {
+    pub fn new(outbox: impl Into<Arc<QueueLimits>>, inbox: impl Into<Arc<QueueLimits>>) -> Self {
         Self { outbox: Outbox::new(outbox), inbox: Inbox::new(inbox) }
     }
 
     /// Both directions count from 1 again; see [`Outbox::restart`].
-    pub const fn restart(&mut self) -> usize {
+    pub fn restart(&mut self) -> usize {
         self.inbox.restart();
         self.outbox.restart()
     }

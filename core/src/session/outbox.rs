@@ -1,6 +1,8 @@
 //! What our application handed in and the peer has not acknowledged yet.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use core::fmt;
 
 use bytes::Bytes;
@@ -115,25 +117,31 @@ struct Entry {
     payload: Bytes,
 }
 
-/// Messages accepted and not yet acknowledged.
+/// Messages accepted and not yet acknowledged. An empty one holds no memory of the heap.
 #[derive(Debug)]
 pub struct Outbox {
-    limits: QueueLimits,
+    limits: Arc<QueueLimits>,
+    acknowledged: u64,
+    next_ticket: u64,
+    /// `None` if nothing waits.
+    waiting: Option<Box<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
     /// The first `numbered` entries have left at least once; entry `i` of them has the number `acknowledged + 1 + i`.
     queue: VecDeque<Entry>,
     bytes: usize,
-    acknowledged: u64,
     numbered: usize,
     /// How many of the numbered entries have left on the current connection.
     sent: usize,
-    next_ticket: u64,
 }
 
 impl Outbox {
-    /// An empty outbox.
+    /// An empty outbox. Many may share their limits.
     #[must_use]
-    pub const fn new(limits: QueueLimits) -> Self {
-        Self { limits, queue: VecDeque::new(), bytes: 0, acknowledged: 0, numbered: 0, sent: 0, next_ticket: 1 }
+    pub fn new(limits: impl Into<Arc<QueueLimits>>) -> Self {
+        Self { limits: limits.into(), acknowledged: 0, next_ticket: 1, waiting: None }
     }
 
     /// Accepts a message. With [`Overflow::DropOldest`], call [`Outbox::overflow`] before, to hear what makes room.
@@ -145,12 +153,13 @@ impl Outbox {
             return Err(SendError::TooLarge { limit: self.limits.bytes, payload });
         }
         if !self.has_room(payload.len()) {
-            return Err(SendError::Full { payload, messages: self.queue.len(), bytes: self.bytes });
+            return Err(SendError::Full { payload, messages: self.len(), bytes: self.bytes() });
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.bytes += payload.len();
-        self.queue.push_back(Entry { ticket, accepted: now, payload });
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.bytes += payload.len();
+        waiting.queue.push_back(Entry { ticket, accepted: now, payload });
         Ok(ticket)
     }
 
@@ -161,20 +170,20 @@ impl Outbox {
 
     /// The ages of messages were counted by a clock that said `then`; from now on one counts that says `now`.
     pub(crate) fn change_clock(&mut self, then: Timestamp, now: Timestamp) {
-        for entry in &mut self.queue {
+        for entry in self.waiting.iter_mut().flat_map(|waiting| &mut waiting.queue) {
             entry.accepted = now.before(then.since(entry.accepted));
         }
     }
 
     /// The length of a message that has left before and is larger than this, if there is one.
     pub(crate) fn numbered_above(&self, limit: u64) -> Option<u64> {
-        self.queue.iter().take(self.numbered).map(|entry| entry.payload.len() as u64).find(|length| *length > limit)
+        self.lengths_of_numbered().map(|length| length as u64).find(|length| *length > limit)
     }
 
     /// Whether a message of `bytes` bytes would be accepted now.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.queue.len() < self.limits.messages && self.bytes.saturating_add(bytes) <= self.limits.bytes
+        self.len() < self.limits.messages && self.bytes().saturating_add(bytes) <= self.limits.bytes
     }
 
     /// With [`Overflow::DropOldest`]: the next message that must go so that one of `bytes` bytes fits. `None` if it
@@ -183,8 +192,9 @@ impl Outbox {
         if self.limits.overflow != Overflow::DropOldest || self.has_room(bytes) {
             return None;
         }
-        let numbered_bytes: usize = self.queue.iter().take(self.numbered).map(|entry| entry.payload.len()).sum();
-        let enough = self.numbered < self.limits.messages && numbered_bytes.saturating_add(bytes) <= self.limits.bytes;
+        let numbered_bytes: usize = self.lengths_of_numbered().sum();
+        let enough =
+            self.numbered() < self.limits.messages && numbered_bytes.saturating_add(bytes) <= self.limits.bytes;
         if enough { self.drop_first_unnumbered(DropReason::Overflow) } else { None }
     }
 
@@ -196,14 +206,16 @@ impl Outbox {
     /// When the next message reaches its age limit, unless it leaves before.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
+        let waiting = self.waiting.as_ref()?;
         let age = self.limits.age?;
-        self.queue.get(self.numbered).map(|entry| entry.accepted.after(age))
+        waiting.queue.get(waiting.numbered).map(|entry| entry.accepted.after(age))
     }
 
     /// If the next message to leave for the first time is larger than the peer accepts, drops it.
     pub fn refuse_larger_than(&mut self, limit: u64) -> Option<Dropped> {
-        let next = self.queue.get(self.sent)?;
-        if self.sent < self.numbered || next.payload.len() as u64 <= limit {
+        let waiting = self.waiting.as_ref()?;
+        let next = waiting.queue.get(waiting.sent)?;
+        if waiting.sent < waiting.numbered || next.payload.len() as u64 <= limit {
             return None;
         }
         self.drop_first_unnumbered(DropReason::PeerLimit)
@@ -211,10 +223,11 @@ impl Outbox {
 
     /// The next message to leave on this connection, with its number.
     pub fn next_to_send(&mut self) -> Option<(u64, Bytes)> {
-        let entry = self.queue.get(self.sent)?;
-        self.sent += 1;
-        self.numbered = self.numbered.max(self.sent);
-        Some((self.acknowledged + self.sent as u64, entry.payload.clone()))
+        let waiting = self.waiting.as_mut()?;
+        let entry = waiting.queue.get(waiting.sent)?;
+        waiting.sent += 1;
+        waiting.numbered = waiting.numbered.max(waiting.sent);
+        Some((self.acknowledged + waiting.sent as u64, entry.payload.clone()))
     }
 
     /// The peer has everything up to `seq`. The newest message that this settles, if any.
@@ -222,7 +235,8 @@ impl Outbox {
     /// # Errors
     /// `seq` is higher than what has left on this connection. Nothing changed.
     pub fn acknowledge(&mut self, seq: u64) -> Result<Option<Ticket>, SequenceError> {
-        let highest = self.acknowledged + self.sent as u64;
+        let sent = self.waiting.as_ref().map_or(0, |waiting| waiting.sent);
+        let highest = self.acknowledged + sent as u64;
         if seq > highest {
             return Err(SequenceError { got: seq, lowest: self.acknowledged, highest });
         }
@@ -236,63 +250,81 @@ impl Outbox {
     /// # Errors
     /// `received` does not fit to this session. Nothing changed; only [`Outbox::restart`] helps.
     pub fn resume(&mut self, received: u64) -> Result<Option<Ticket>, SequenceError> {
-        let highest = self.acknowledged + self.numbered as u64;
+        let highest = self.acknowledged + self.numbered() as u64;
         if received < self.acknowledged || received > highest {
             return Err(SequenceError { got: received, lowest: self.acknowledged, highest });
         }
         let settled = self.settle((received - self.acknowledged) as usize);
-        self.sent = 0;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.sent = 0;
+        }
         Ok(settled)
     }
 
     /// A new session: numbers start from 1 again, and everything leaves again. Returns how many messages had left
     /// before and may therefore arrive twice.
-    pub const fn restart(&mut self) -> usize {
-        let in_doubt = self.numbered;
+    pub fn restart(&mut self) -> usize {
+        let in_doubt = self.numbered();
         self.acknowledged = 0;
-        self.numbered = 0;
-        self.sent = 0;
+        if let Some(waiting) = &mut self.waiting {
+            (waiting.numbered, waiting.sent) = (0, 0);
+        }
         in_doubt
     }
 
     /// How many messages wait for their acknowledgement.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.waiting.as_ref().map_or(0, |waiting| waiting.queue.len())
     }
 
     /// Whether everything was acknowledged.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.waiting.is_none()
     }
 
     /// Everything that was not acknowledged, oldest first; the outbox is empty then.
     pub fn take_all(&mut self) -> impl Iterator<Item = (Ticket, Bytes)> + use<> {
-        self.bytes = 0;
-        self.acknowledged += self.numbered as u64;
-        (self.numbered, self.sent) = (0, 0);
-        core::mem::take(&mut self.queue).into_iter().map(|entry| (entry.ticket, entry.payload))
+        self.acknowledged += self.numbered() as u64;
+        let waiting = self.waiting.take().unwrap_or_default();
+        waiting.queue.into_iter().map(|entry| (entry.ticket, entry.payload))
+    }
+
+    fn bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes)
+    }
+
+    fn numbered(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.numbered)
+    }
+
+    fn lengths_of_numbered(&self) -> impl Iterator<Item = usize> {
+        self.waiting
+            .iter()
+            .flat_map(|waiting| waiting.queue.iter().take(waiting.numbered))
+            .map(|entry| entry.payload.len())
     }
 
     fn settle(&mut self, count: usize) -> Option<Ticket> {
+        let waiting = self.waiting.as_mut()?;
         let mut newest = None;
-        for entry in self.queue.drain(..count) {
-            self.bytes -= entry.payload.len();
+        for entry in waiting.queue.drain(..count) {
+            waiting.bytes -= entry.payload.len();
             newest = Some(entry.ticket);
         }
         self.acknowledged += count as u64;
-        self.numbered -= count;
-        self.sent = self.sent.saturating_sub(count);
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
+        waiting.numbered -= count;
+        waiting.sent = waiting.sent.saturating_sub(count);
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
         newest
     }
 
     fn drop_first_unnumbered(&mut self, reason: DropReason) -> Option<Dropped> {
-        let entry = self.queue.remove(self.numbered)?;
-        self.bytes -= entry.payload.len();
+        let waiting = self.waiting.as_mut()?;
+        let entry = waiting.queue.remove(waiting.numbered)?;
+        waiting.bytes -= entry.payload.len();
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
         Some(Dropped { ticket: entry.ticket, payload: entry.payload, reason })
     }
 }

@@ -1,11 +1,13 @@
 //! Bytes waiting to be written to one connection.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Control frames of an idle link fit here, so that beats cost no allocation.
-const INLINE: usize = 38;
+/// A beat, an answer and an acknowledgement fit here, so that an idle link allocates nothing for them.
+const INLINE: usize = 21;
 
 /// Payloads up to this size are copied behind their header, so that one write takes both.
 const COPY_LIMIT: usize = 4096;
@@ -15,45 +17,40 @@ const COPY_LIMIT: usize = 4096;
 /// Large payloads are held as they came ([`Bytes`]) and never copied.
 #[derive(Debug, Default)]
 pub struct Tx {
-    /// Goes before `queue` and `tail`.
-    inline: Inline,
-    queue: VecDeque<Bytes>,
-    tail: BytesMut,
-    /// Bytes ever put in.
-    queued: u64,
-    /// Bytes ever taken out.
-    written: u64,
-}
-
-#[derive(Debug)]
-struct Inline {
-    bytes: [u8; INLINE],
+    /// Goes before `rest`.
+    inline: [u8; INLINE],
     start: u8,
     end: u8,
+    /// Bytes were put in since [`Tx::take_news`].
+    news: bool,
+    /// What does not fit in here; never empty.
+    rest: Option<Box<Rest>>,
 }
 
-impl Default for Inline {
-    fn default() -> Self {
-        Self { bytes: [0; INLINE], start: 0, end: 0 }
-    }
-}
-
-impl Inline {
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[usize::from(self.start)..usize::from(self.end)]
-    }
+#[derive(Debug, Default)]
+struct Rest {
+    queue: VecDeque<Bytes>,
+    /// Goes behind `queue`.
+    tail: BytesMut,
+    /// Bytes of both.
+    length: u64,
 }
 
 impl Tx {
     /// Appends a copy of `bytes`.
     pub fn put(&mut self, bytes: &[u8]) {
-        self.queued += bytes.len() as u64;
-        let end = usize::from(self.inline.end);
-        if self.queue.is_empty() && self.tail.is_empty() && end + bytes.len() <= INLINE {
-            self.inline.bytes[end..end + bytes.len()].copy_from_slice(bytes);
-            self.inline.end = (end + bytes.len()) as u8;
-        } else {
-            self.tail.extend_from_slice(bytes);
+        self.news |= !bytes.is_empty();
+        let end = usize::from(self.end);
+        match &mut self.rest {
+            None if end + bytes.len() <= INLINE => {
+                self.inline[end..end + bytes.len()].copy_from_slice(bytes);
+                self.end = (end + bytes.len()) as u8;
+            }
+            rest => {
+                let rest = rest.get_or_insert_default();
+                rest.tail.extend_from_slice(bytes);
+                rest.length += bytes.len() as u64;
+            }
         }
     }
 
@@ -62,46 +59,40 @@ impl Tx {
         if payload.len() <= COPY_LIMIT {
             return self.put(payload);
         }
-        self.queued += payload.len() as u64;
-        if !self.tail.is_empty() {
-            self.queue.push_back(self.tail.split().freeze());
+        self.news = true;
+        let rest = self.rest.get_or_insert_default();
+        if !rest.tail.is_empty() {
+            rest.queue.push_back(rest.tail.split().freeze());
         }
-        self.queue.push_back(payload.clone());
+        rest.queue.push_back(payload.clone());
+        rest.length += payload.len() as u64;
     }
 
     /// The next bytes to write; empty if there are none. More may follow when these are taken.
     #[must_use]
     pub fn chunk(&self) -> &[u8] {
-        let inline = self.inline.as_slice();
-        if !inline.is_empty() {
-            return inline;
+        let inline = &self.inline[usize::from(self.start)..usize::from(self.end)];
+        match &self.rest {
+            Some(rest) if inline.is_empty() => rest.queue.front().map_or(&rest.tail[..], |payload| &payload[..]),
+            _ => inline,
         }
-        self.queue.front().map_or(&self.tail[..], |payload| &payload[..])
     }
 
     /// Takes `count` bytes away, at most those of [`Tx::chunk`]; returns how many it took.
     pub fn consume(&mut self, count: usize) -> usize {
-        let count = count.min(self.chunk().len());
-        self.written += count as u64;
-        if !self.inline.as_slice().is_empty() {
-            self.inline.start += count as u8;
-            if self.inline.start == self.inline.end {
-                (self.inline.start, self.inline.end) = (0, 0);
+        let inline = usize::from(self.end - self.start);
+        if inline > 0 {
+            let count = count.min(inline);
+            self.start += count as u8;
+            if self.start == self.end {
+                (self.start, self.end) = (0, 0);
             }
             return count;
         }
-        match self.queue.front_mut() {
-            Some(payload) => {
-                payload.advance(count);
-                if payload.is_empty() {
-                    self.queue.pop_front();
-                }
-            }
-            None => self.tail.advance(count),
-        }
-        if self.is_empty() {
-            self.queue = VecDeque::new();
-            self.tail = BytesMut::new();
+        let Some(rest) = &mut self.rest else { return 0 };
+        let count = rest.consume(count);
+        if rest.length == 0 {
+            self.rest = None;
         }
         count
     }
@@ -109,25 +100,40 @@ impl Tx {
     /// Whether nothing waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.queued == self.written
+        self.start == self.end && self.rest.is_none()
     }
 
     /// How many bytes wait.
     #[must_use]
-    pub const fn len(&self) -> u64 {
-        self.queued - self.written
+    pub fn len(&self) -> u64 {
+        u64::from(self.end - self.start) + self.rest.as_ref().map_or(0, |rest| rest.length)
     }
 
-    /// How many bytes were ever put in: the stream position behind the last one.
-    #[must_use]
-    pub const fn queued(&self) -> u64 {
-        self.queued
+    /// Whether bytes were put in since this was last asked.
+    pub(crate) const fn take_news(&mut self) -> bool {
+        mem::replace(&mut self.news, false)
     }
+}
 
-    /// How many bytes were ever taken out.
-    #[must_use]
-    pub const fn written(&self) -> u64 {
-        self.written
+impl Rest {
+    fn consume(&mut self, count: usize) -> usize {
+        let taken = match self.queue.front_mut() {
+            Some(payload) => {
+                let taken = count.min(payload.len());
+                payload.advance(taken);
+                if payload.is_empty() {
+                    self.queue.pop_front();
+                }
+                taken
+            }
+            None => {
+                let taken = count.min(self.tail.len());
+                self.tail.advance(taken);
+                taken
+            }
+        };
+        self.length -= taken as u64;
+        taken
     }
 }
 
@@ -156,7 +162,8 @@ mod tests {
                     }
                 }
                 put.extend_from_slice(&bytes);
-                assert_eq!(tx.queued(), put.len() as u64);
+                assert_eq!(tx.len(), (put.len() - got.len()) as u64);
+                assert!(tx.take_news() && !tx.take_news());
             }
             while !tx.is_empty() {
                 let take = tx.chunk().len();
@@ -175,5 +182,16 @@ mod tests {
         assert_eq!(tx.consume(10), 3);
         assert_eq!(tx.consume(1), 0);
         assert!(tx.is_empty());
+    }
+
+    #[test]
+    fn what_an_idle_link_says_needs_no_heap() {
+        let mut tx = Tx::default();
+        for frame in [[1; 7], [2; 7], [3; 7]] {
+            tx.put(&frame);
+        }
+        assert!(tx.rest.is_none());
+        assert_eq!(tx.consume(21), 21);
+        assert!(size_of::<Tx>() <= 32, "{} bytes", size_of::<Tx>());
     }
 }

@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod varint;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::{fmt, mem};
 
@@ -107,11 +108,17 @@ enum State {
     /// The header is not complete.
     Header { bytes: [u8; 5], have: u8 },
     /// The body is not complete.
-    Body { kind: u8, left: u32, body: Vec<u8> },
+    Body(Box<Body>),
     /// The body of an unknown frame passes by.
     Skipping { left: u32 },
     /// The peer broke the protocol.
-    Failed(WireError),
+    Failed(Box<WireError>),
+}
+
+struct Body {
+    kind: u8,
+    left: u32,
+    bytes: Vec<u8>,
 }
 
 impl Beat {
@@ -121,7 +128,7 @@ impl Beat {
     #[must_use]
     pub const fn reserved(&self) -> usize {
         match &self.state {
-            State::Body { body, .. } => body.capacity(),
+            State::Body(body) => body.bytes.capacity(),
             State::Idle | State::Header { .. } | State::Skipping { .. } | State::Failed(_) => 0,
         }
     }
@@ -131,7 +138,7 @@ impl Beat {
     fn decode_any(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
         let decoded = self.advance(input);
         if let Err(error) = decoded {
-            self.state = State::Failed(error);
+            self.state = State::Failed(Box::new(error));
         }
         decoded
     }
@@ -153,9 +160,9 @@ impl Beat {
                 }
                 Ok(None)
             }
-            State::Body { .. } => self.gather(input),
+            State::Body(_) => self.gather(input),
             State::Skipping { .. } => Ok(self.skip(input)),
-            State::Failed(error) => Err(*error),
+            State::Failed(error) => Err(**error),
         }
     }
 
@@ -196,7 +203,7 @@ impl Beat {
             return Ok(self.skip(input));
         }
         let Some((body, rest)) = input.split_at_checked(length as usize) else {
-            self.state = State::Body { kind, left: length, body: Vec::new() };
+            self.state = State::Body(Box::new(Body { kind, left: length, bytes: Vec::new() }));
             return self.gather(input);
         };
         *input = rest;
@@ -232,20 +239,21 @@ impl Beat {
     }
 
     fn gather(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
-        let State::Body { kind, left, body } = &mut self.state else { return Ok(None) };
+        let State::Body(body) = &mut self.state else { return Ok(None) };
+        let Body { kind, left, bytes } = &mut **body;
         let outstanding = *left as usize;
         let (came, rest) = input.split_at(outstanding.min(input.len()));
         *input = rest;
-        if body.capacity() - body.len() < came.len() {
+        if bytes.capacity() - bytes.len() < came.len() {
             // Exactly, because a vector that grows by itself may double beyond the frame's length.
-            body.reserve_exact(body.len().max(came.len()).max(STEP).min(outstanding));
+            bytes.reserve_exact(bytes.len().max(came.len()).max(STEP).min(outstanding));
         }
-        body.extend_from_slice(came);
+        bytes.extend_from_slice(came);
         *left -= came.len() as u32;
         if *left > 0 {
             return Ok(None);
         }
-        let (kind, body) = (*kind, mem::take(body));
+        let (kind, body) = (*kind, mem::take(bytes));
         self.state = State::Idle;
         if kind != kind::DATA {
             return decode::control(kind, &body).map(Some);
@@ -291,7 +299,7 @@ impl Wire for Beat {
     }
 
     fn mid_frame(&self) -> bool {
-        matches!(self.state, State::Header { .. } | State::Body { .. } | State::Skipping { .. })
+        matches!(self.state, State::Header { .. } | State::Body(_) | State::Skipping { .. })
     }
 
     /// Appends a frame. [`Frame::Unknown`] and what the format cannot say (a message above [`MESSAGE_LIMIT_MAX`], or
