@@ -86,21 +86,25 @@ fn table(text: &mut String, name: &str, cells: &BTreeMap<(String, String), f64>,
     let versus = reference.map_or_else(String::new, |reference| format!(", and how many times that of `{reference}`"));
     write!(text, "{name}: median processor time of one{versus}\n{:20}", "").unwrap();
     for column in &columns {
-        write!(text, "{column:>20}").unwrap();
+        write!(text, "{column:>22}").unwrap();
     }
     for row in rows {
         write!(text, "\n{row:20}").unwrap();
         for column in &columns {
             let Some(time) = cell(row, column) else {
-                write!(text, "{:>20}", "-").unwrap();
+                write!(text, "{:>22}", "-").unwrap();
                 continue;
             };
             let base = reference.filter(|reference| *reference != row).and_then(|reference| cell(reference, column));
-            let ratio = base.map_or_else(String::new, |base| format!("{:.2}x", time / base));
-            write!(text, "{:>12}{ratio:>8}", duration(*time)).unwrap();
+            let ratio = base.map_or_else(String::new, |base| ratio_of(time / base));
+            write!(text, "{:>12}{ratio:>10}", duration(*time)).unwrap();
         }
     }
     text.push_str("\n\n");
+}
+
+fn ratio_of(ratio: f64) -> String {
+    if ratio < 100.0 { format!("{ratio:.2}x") } else { format!("{ratio:.0}x") }
 }
 
 fn duration(nanos: f64) -> String {
