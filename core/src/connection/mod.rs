@@ -187,17 +187,20 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn decode(&mut self, now: Timestamp, heard: &mut Heard<'_>) -> Result<Option<Frame>, DownCause> {
         loop {
             let decoded = self.wire.decode(&mut heard.rest);
-            heard.frames |= matches!(decoded, Ok(Some(_)));
             match (&decoded, &mut self.phase) {
+                (Ok(None), _) => return Ok(None),
                 (Ok(Some(Frame::Echo { seq })), Phase::Established(liveness)) => liveness.echo_received(now, *seq),
                 (Ok(Some(Frame::Beat { seq })), Phase::Established(liveness)) => {
                     let interval = liveness.interval();
-                    (self.echo_seq, self.echo_due) = (*seq, true);
                     self.charge_beat(now, interval)?;
+                    (self.echo_seq, self.echo_due) = (*seq, true);
                 }
-                _ => return decoded.map_err(DownCause::Protocol),
+                _ => {
+                    heard.frames = true;
+                    return decoded.map_err(DownCause::Protocol);
+                }
             }
-            heard.beats = true;
+            (heard.frames, heard.beats) = (true, true);
             // There is nothing in it to drop, and to find that out takes as long as to decode it.
             mem::forget(decoded);
         }

@@ -275,8 +275,8 @@ impl Liveness {
             return;
         }
         self.patience_from = now;
-        self.asked = self.asked.map(|_| now);
         self.awaiting = self.awaiting.map(|_| now);
+        self.sample_from = None;
         self.frame_begun = self.frame_begun.map(|_| now);
         if self.is_suspect() {
             self.verdict = Some(now.after(self.config.suspicion(self.reply_timeout())));

@@ -126,6 +126,10 @@ impl<W> Arena<W> {
         self.slots.get(index).map(|accepted| ConnectionId { index, generation: accepted.generation })
     }
 
+    pub(super) fn at(&self, index: u32) -> Option<&Accepted<W>> {
+        self.slots.get(index)
+    }
+
     pub(super) fn at_mut(&mut self, index: u32) -> Option<&mut Accepted<W>> {
         self.slots.get_mut(index)
     }

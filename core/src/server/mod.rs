@@ -238,9 +238,8 @@ impl<W: Wire> Server<W> {
     pub fn due(&self, now: Timestamp) -> impl Iterator<Item = ConnectionId> + '_ {
         self.timers.until(now).filter_map(move |key| match key {
             Key::Connection(index) => {
-                let id = self.connections.id_at(*index)?;
-                let due = self.connections.get(id)?.connection.poll_timeout()?;
-                (due.at <= now).then_some(id)
+                let due = self.connections.at(*index)?.connection.poll_timeout()?;
+                if due.at <= now { self.connections.id_at(*index) } else { None }
             }
             Key::Device(_) => None,
         })
@@ -263,9 +262,7 @@ impl<W: Wire> Server<W> {
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let (at, key) = self.timers.first()?;
         let cause = match key {
-            Key::Connection(index) => {
-                self.connections.get(self.connections.id_at(*index)?)?.connection.poll_timeout()?.cause
-            }
+            Key::Connection(index) => self.connections.at(*index)?.connection.poll_timeout()?.cause,
             Key::Device(device) => self.devices.get(*device)?.deadline(&self.config)?.cause,
         };
         Some(Deadline::new(at, cause))

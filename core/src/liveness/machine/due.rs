@@ -74,20 +74,24 @@ impl Liveness {
     /// When our bytes have waited for too long. Meanwhile a peer that is heard is only slow, up to a limit; and while
     /// we do not read, only that limit counts. A beat has to leave in time even if other bytes trickle out before it.
     fn stall_due(&self) -> Option<Timestamp> {
-        let mut at = self.stalled.map(|since| since.after(self.config.stall_limit));
-        if self.read_paused.is_none() {
-            // If an earlier beat has left and is unanswered, its reply deadline decides.
-            let waiting = if self.unwritten && self.awaiting.is_none() { self.asked } else { None };
-            for since in [self.stalled, waiting].into_iter().flatten() {
-                let heard = match self.judgement {
-                    Judgement::OneWay if !self.on_probation() => self.patience_from.after(self.interval()),
-                    Judgement::OneWay | Judgement::RoundTrip => self.patience_from,
-                };
-                let limit = since.max(heard).after(self.config.write_stall);
-                at = Some(at.map_or(limit, |at| at.min(limit)));
-            }
+        let limit = self.stalled.map(|since| since.after(self.config.stall_limit));
+        if self.read_paused.is_some() {
+            return limit;
         }
-        at
+        // If an earlier beat has left and is unanswered, its reply deadline decides.
+        let waiting = if self.unwritten && self.awaiting.is_none() { self.asked } else { None };
+        let since = match (self.stalled, waiting) {
+            (Some(stalled), Some(waiting)) => stalled.min(waiting),
+            (one, other) => one.or(other)?,
+        };
+        let heard = match self.judgement {
+            Judgement::OneWay if !self.on_probation() => {
+                self.patience_from.after_nanos(NANOS_PER_MILLI * u64::from(self.interval_ms))
+            }
+            Judgement::OneWay | Judgement::RoundTrip => self.patience_from,
+        };
+        let at = since.max(heard).after(self.config.write_stall);
+        Some(limit.map_or(at, |limit| at.min(limit)))
     }
 
     /// Does what is due, beginning with `first`.
@@ -159,6 +163,7 @@ impl Liveness {
         if !self.unwritten {
             self.unwritten = true;
             self.seq = self.seq.saturating_add(1);
+            self.sample_from = None;
             if self.awaiting.is_none() {
                 self.asked = Some(now);
             }
@@ -197,7 +202,6 @@ impl Liveness {
         self.local_stalls = self.local_stalls.saturating_add(1);
         self.forgiven += 1;
         self.patience_from = now;
-        self.asked = self.unwritten.then_some(now);
         self.awaiting = None;
         self.sample_from = None;
         self.stalled = self.stalled.map(|_| now);

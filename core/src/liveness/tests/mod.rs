@@ -126,16 +126,21 @@ impl Rig {
 #[test]
 fn the_first_beat_comes_in_the_second_half_of_the_interval() {
     let config = Arc::new(base().jitter_percent(10).build().unwrap());
-    let first = |seed| {
-        let due = Liveness::new(config.clone(), Judgement::RoundTrip, ms(5000), seed).poll_timeout().unwrap();
+    let first_from = |start, seed| {
+        let due = Liveness::new(config.clone(), Judgement::RoundTrip, start, seed).poll_timeout().unwrap();
         assert_eq!(due.cause, Why::Beat);
         due.at
     };
+    let first = |seed| first_from(ms(5000), seed);
     let firsts: Vec<Timestamp> = (0..2000).map(first).collect();
     let (earliest, latest) = (*firsts.iter().min().unwrap(), *firsts.iter().max().unwrap());
     assert!(earliest >= ms(5500) && earliest < ms(5505), "{earliest:?}");
     // Down to a tick of 10 ms.
     assert!(latest <= ms(6000) && latest >= ms(5990), "{latest:?}");
+    // Not below half of it either if that is between two ticks.
+    for seed in 0..2000 {
+        assert!(first_from(ms(5007), seed) >= ms(5507));
+    }
 }
 
 /// The links of a process wake it together, and not each for itself.
@@ -427,6 +432,35 @@ fn an_answer_that_is_reported_before_its_beat_left_counts_and_measures_nothing()
         rig.liveness.beat_written(ms(20));
         assert_eq!((rig.liveness.rtt(), rig.due()), (None, (ms(1000), Why::Beat)), "nothing is awaited");
     }
+}
+
+#[test]
+fn an_answer_reported_before_its_beat_left_is_not_measured_from_the_beat_before() {
+    let mut rig = Rig::client(base());
+    rig.liveness.received(ms(10));
+    rig.writes = false;
+    assert_eq!(rig.wait_for(1000, Why::Beat), [beat(2)]);
+    rig.liveness.echo_received(ms(1020), 2);
+    assert_eq!((rig.drain(ms(1020)), rig.liveness.beats_answered()), (Vec::new(), 1));
+}
+
+#[test]
+fn an_answer_that_we_ourselves_kept_waiting_measures_nothing() {
+    // We did not read.
+    let mut rig = Rig::client(base());
+    rig.liveness.pause_reading(ms(20));
+    rig.liveness.resume_reading(ms(900));
+    rig.liveness.echo_received(ms(900), 1);
+    assert_eq!((rig.drain(ms(900)), rig.liveness.beats_answered()), (Vec::new(), 1));
+
+    // We did not read, and were away as well.
+    let mut rig = Rig::server(base());
+    rig.liveness.probe_now(ms(10));
+    assert_eq!(rig.wake(ms(10)), [beat(1)]);
+    rig.liveness.pause_reading(ms(20));
+    assert_eq!(rig.wake(ms(50_000)), [LivenessAction::ShowLife]);
+    rig.liveness.echo_received(ms(50_000), 1);
+    assert_eq!((rig.drain(ms(50_000)), rig.liveness.beats_answered()), (Vec::new(), 1));
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use keepbeat_core::liveness::{Judgement, Liveness, LivenessAction, LivenessConfig};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::timers::{Filed, Timers};
+use keepbeat_core::wire::beat::{Beat, BeatConfig};
+use keepbeat_core::wire::{Frame, Tx, Wire};
 
 use super::{Case, counted_operation};
 
@@ -19,6 +21,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("liveness/bytes received by a server", 1, 1000, bytes_received),
         Case::new("liveness/echo received", 1, 200, echo_received),
         Case::new("liveness/beat due", 1, 200, beat_due),
+        Case::new("liveness/BEAT parsed and judged by a server", 1, 200, |times| parsed(Judgement::OneWay, times)),
+        Case::new("liveness/ECHO parsed and judged by a client", 1, 200, |times| parsed(Judgement::RoundTrip, times)),
     ];
     for (links, name) in [(1, "one"), (MANY, "10,000")] {
         cases.push(Case::new(format!("timers/{name}/filed for later"), u64::from(links), 2, move |times| {
@@ -79,6 +83,41 @@ fn echo_received(times: u32) -> Result<(), String> {
             while liveness.poll_action().is_some() {}
             liveness.poll_timeout()
         });
+    }
+    Ok(())
+}
+
+/// A frame that an idle link hears: parsed, and judged until there is no action.
+fn parsed(judgement: Judgement, times: u32) -> Result<(), String> {
+    let (mut liveness, mut wire) = (liveness(judgement), Beat::new(&BeatConfig::default()));
+    wire.established();
+    let mut now = Timestamp::ZERO;
+    for turn in 0..times {
+        let frame = if judgement == Judgement::RoundTrip {
+            let (left, seq) = beat(&mut liveness)?;
+            now = left.after(Duration::from_millis(40));
+            Frame::Echo { seq }
+        } else {
+            now = now.after(Duration::from_secs(25));
+            Frame::Beat { seq: turn }
+        };
+        let mut tx = Tx::default();
+        wire.encode(&frame, &mut tx);
+        let mut input = tx.chunk();
+        let decoded = counted_operation(|| {
+            liveness.received(now);
+            let decoded = wire.decode(&mut input);
+            if let Ok(Some(Frame::Echo { seq })) = decoded {
+                liveness.echo_received(now, seq);
+            }
+            while let Some(action) = liveness.poll_action() {
+                black_box(action);
+            }
+            decoded
+        });
+        if decoded != Ok(Some(frame)) {
+            return Err(format!("{decoded:?} was decoded"));
+        }
     }
     Ok(())
 }
@@ -156,8 +195,7 @@ fn came_up(links: u32, times: u32) -> Result<(), String> {
         for _ in 0..times * links {
             let Some((at, &key)) = timers.first() else { continue };
             let filed = &mut places[key as usize];
-            timers.remove(filed);
-            timers.file(key, filed, Some(at.after(period)));
+            timers.refile(filed, Some(at.after(period)));
         }
     });
     Ok(())
