@@ -281,6 +281,8 @@ impl Liveness {
         if self.is_suspect() {
             self.verdict = Some(now.after(self.config.suspicion(self.reply_timeout())));
         } else if self.judgement == Judgement::OneWay {
+            // If we were away as well, the probe that was to follow was not sent: we did not read.
+            self.forgiven = 0;
             self.next_beat = None;
         }
     }

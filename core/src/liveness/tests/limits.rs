@@ -162,6 +162,17 @@ fn the_peers_time_starts_anew_when_reading_goes_on() {
 }
 
 #[test]
+fn a_device_whose_server_was_away_while_it_did_not_read_is_still_judged() {
+    let mut rig = Rig::server(base().probes(1));
+    rig.liveness.pause_reading(ms(100));
+    assert_eq!(rig.wake(ms(1000)), [LivenessAction::ShowLife], "much too late for 200");
+    rig.liveness.resume_reading(ms(1050));
+    assert_eq!(rig.due(), (ms(1050 + 1400), Why::Reply));
+    assert_eq!(rig.wait_for(2450, Why::Reply), [beat(1), suspect(2450)]);
+    rig.dies_at(2850, DeathCause::Silent);
+}
+
+#[test]
 fn a_suspect_is_not_judged_while_we_do_not_read_and_gets_a_full_last_chance() {
     let mut rig = Rig::client(base());
     rig.wake(ms(400));
