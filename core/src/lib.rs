@@ -64,6 +64,9 @@ extern crate std;
 pub mod client;
 mod connection;
 pub mod entropy;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod liveness;
 pub mod reconnect;
 pub mod server;

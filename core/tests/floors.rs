@@ -19,6 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["connection"],
     &["client", "server"],
     &["sim"],
+    &["fuzzing"],
 ];
 
 /// Rooms that may name less than everything below them.

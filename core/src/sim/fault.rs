@@ -71,6 +71,9 @@ pub enum FaultKind {
     HalfOpen(usize, Lost),
     /// The next connection of a link is reset when this many bytes have gone in this direction.
     CutAtByte(usize, Direction, u64),
+    /// On the next connection of a link, the byte at this position in this direction arrives with these bits changed. TCP
+    /// does not do that: neither delivery nor order is promised then.
+    FlipAtByte(usize, Direction, u64, u8),
     /// Nobody listens for a link's attempts.
     Refuse(usize),
     /// A link's attempts succeed and are closed at once.

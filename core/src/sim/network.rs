@@ -36,6 +36,7 @@ pub(super) struct Weather {
     hangs: u32,
     pub(super) trickle: Option<u32>,
     cut_next: Option<(Direction, u64)>,
+    flip_next: Option<(Direction, u64, u8)>,
 }
 
 /// What the simulation does at a certain moment.
@@ -100,6 +101,9 @@ impl Sim {
         } else {
             if let Some((direction, byte)) = weather.cut_next.take() {
                 conn.pipe(direction).cut_at = Some(byte);
+            }
+            if let Some((direction, byte, bits)) = weather.flip_next.take() {
+                conn.pipe(direction).flip_at = Some((byte, bits));
             }
             conn.incoming = true;
             self.server_host.reports.push_back(Report::Incoming(id));
@@ -182,6 +186,9 @@ impl Sim {
             FaultKind::CutAtByte(link, direction, byte) => {
                 self.links[link].weather.cut_next = Some((direction, byte));
             }
+            FaultKind::FlipAtByte(link, direction, byte, bits) => {
+                self.links[link].weather.flip_next = Some((direction, byte, bits));
+            }
             FaultKind::Refuse(link) => self.links[link].weather.refuse += 1,
             FaultKind::AcceptThenClose(link) => self.links[link].weather.accept_then_close += 1,
             FaultKind::NameNotFound(link) => self.links[link].weather.no_name += 1,
@@ -236,6 +243,7 @@ impl Sim {
                 });
             }
             FaultKind::CutAtByte(link, ..) => self.links[link].weather.cut_next = None,
+            FaultKind::FlipAtByte(link, ..) => self.links[link].weather.flip_next = None,
             FaultKind::Refuse(link) => self.links[link].weather.refuse -= 1,
             FaultKind::AcceptThenClose(link) => self.links[link].weather.accept_then_close -= 1,
             FaultKind::NameNotFound(link) => self.links[link].weather.no_name -= 1,

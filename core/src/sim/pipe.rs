@@ -46,6 +46,8 @@ pub(super) struct Pipe {
     written: u64,
     /// The position in the stream at which the connection is to be cut.
     pub(super) cut_at: Option<u64>,
+    /// The position in the stream at which these bits are to be changed.
+    pub(super) flip_at: Option<(u64, u8)>,
     end: Option<(Timestamp, Failure)>,
     /// When the line has carried what was written so far.
     line_free: Option<Timestamp>,
@@ -88,14 +90,29 @@ impl Pipe {
             (None, Some(cut)) => taken.min(cut.saturating_sub(self.written) as usize),
             (None, None) => taken,
         };
+        let mut position = self.written;
         self.written += taken as u64;
         self.unread += carried;
         let piece = path.bandwidth.map_or(carried.max(1), |rate| (rate as usize / 20).max(1));
         for chunk in bytes.get(..carried).unwrap_or_default().chunks(piece) {
             let ready = self.arrival(now, chunk.len(), path, prng);
-            self.segments.push_back(Segment { ready, bytes: chunk.to_vec(), start: 0 });
+            let mut bytes = chunk.to_vec();
+            self.flip(position, &mut bytes);
+            position += chunk.len() as u64;
+            self.segments.push_back(Segment { ready, bytes, start: 0 });
         }
         taken
+    }
+
+    /// Changes the byte that is to be changed, if it is among these, which begin at `position`.
+    fn flip(&mut self, position: u64, bytes: &mut [u8]) {
+        if let Some((at, bits)) = self.flip_at
+            && let Some(offset) = at.checked_sub(position)
+            && let Some(byte) = usize::try_from(offset).ok().and_then(|offset| bytes.get_mut(offset))
+        {
+            *byte ^= bits;
+            self.flip_at = None;
+        }
     }
 
     fn arrival(&mut self, now: Timestamp, bytes: usize, path: &Path, prng: &mut Prng) -> Timestamp {

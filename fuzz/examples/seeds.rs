@@ -1,0 +1,177 @@
+//! Writes the first inputs of every target: `cargo run --manifest-path fuzz/Cargo.toml --example seeds -- FOLDER`.
+//!
+//! They come from what the tests use: the vectors of the protocol, the answers of proxies, the first bytes of other protocols,
+//! and schedules of faults. The same call writes the same files.
+
+use std::path::Path;
+use std::{env, fs, io};
+
+use keepbeat_core::entropy::{Entropy, Prng};
+
+fn main() -> io::Result<()> {
+    let Some(folder) = env::args_os().nth(1) else {
+        return Err(io::Error::other("say where to write them: seeds FOLDER"));
+    };
+    let folder = Path::new(&folder);
+    let vectors = vectors()?;
+    write(folder, "frame", frames(&vectors))?;
+    write(folder, "handshake", handshakes(&vectors))?;
+    write(folder, "session", sessions())?;
+    write(folder, "timer_path", timer_paths())?;
+    write(folder, "time", times())
+}
+
+fn write(folder: &Path, target: &str, seeds: Vec<Vec<u8>>) -> io::Result<()> {
+    let folder = folder.join(target);
+    fs::create_dir_all(&folder)?;
+    for (number, seed) in seeds.iter().enumerate() {
+        fs::write(folder.join(format!("seed-{number:03}")), seed)?;
+    }
+    println!("{}: {} seeds", folder.display(), seeds.len());
+    Ok(())
+}
+
+struct Vector {
+    established: bool,
+    bytes: Vec<u8>,
+}
+
+/// `docs/protocol-vectors.txt`, of which the second field is the phase and the fourth the bytes.
+fn vectors() -> io::Result<Vec<Vector>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol-vectors.txt");
+    let text = fs::read_to_string(path)?;
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let vectors = lines.filter_map(|line| {
+        let fields: Vec<&str> = line.splitn(5, '|').map(str::trim).collect();
+        let digits = fields.get(3)?.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).ok());
+        let bytes = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<u8>>>()?;
+        Some(Vector { established: *fields.get(1)? == "established", bytes })
+    });
+    Ok(vectors.collect())
+}
+
+/// Every vector alone, and streams of several that begin with a greeting.
+fn frames(vectors: &[Vector]) -> Vec<Vec<u8>> {
+    let alone = vectors.iter().map(|vector| {
+        let options = if vector.established { 0b1_1101 } else { 0b1_1100 };
+        [&[options, 7], &vector.bytes[..]].concat()
+    });
+    let streams = vectors.iter().filter(|vector| !vector.established).map(|greeting| {
+        let rest = vectors.iter().filter(|vector| vector.established && vector.bytes.len() < 40);
+        let rest: Vec<u8> = rest.flat_map(|vector| vector.bytes.clone()).take(400).collect();
+        [&[0b1_1110, 3], &greeting.bytes[..], &rest].concat()
+    });
+    alone.chain(streams).collect()
+}
+
+/// The numbers of the listeners in `core/src/fuzzing/handshake.rs`.
+const CLIENT: u8 = 0;
+const HTTP: [u8; 2] = [1, 2];
+const SOCKS: [u8; 2] = [3, 4];
+const SERVERS: [u8; 3] = [5, 6, 7];
+const URL: u8 = 8;
+
+fn handshakes(vectors: &[Vector]) -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    let mut add = |who: u8, bytes: &[u8]| seeds.push([&[who, 5], bytes].concat());
+    for vector in vectors.iter().filter(|vector| !vector.established) {
+        for who in [CLIENT].into_iter().chain(SERVERS) {
+            add(who, &vector.bytes);
+        }
+        add(HTTP[0], &[b"HTTP/1.1 200 OK\r\n\r\n", &vector.bytes[..]].concat());
+        add(SOCKS[0], &[&[5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0], &vector.bytes[..]].concat());
+        let frames = vectors.iter().filter(|vector| vector.established).flat_map(|vector| &vector.bytes[..]).take(200);
+        add(CLIENT, &vector.bytes.iter().chain(frames.clone()).copied().collect::<Vec<u8>>());
+        add(SERVERS[0], &vector.bytes.iter().chain(frames).copied().collect::<Vec<u8>>());
+    }
+    // Greetings, and then far too many beats; and the same greeting again for the next connection.
+    for vector in vectors.iter().filter(|vector| !vector.established && vector.bytes.len() > 20) {
+        for who in [CLIENT, SERVERS[0], SERVERS[2]] {
+            add(who, &[&vector.bytes[..], &[0x10, 1, 1].repeat(60)].concat());
+            add(who, &[&vector.bytes[..], &[0x30, 4, 1, 0, 0, 0], &vector.bytes].concat());
+        }
+    }
+    let twice = [0x20, 2, 1, b'x', 0x20, 2, 1, b'x', 0x20, 2, 2, b'y', 0x20, 2, 4, b'z'];
+    for vector in vectors.iter().filter(|vector| vector.bytes.first() == Some(&2)) {
+        add(CLIENT, &[&vector.bytes[..], &twice].concat());
+    }
+    for who in HTTP {
+        for answer in [
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 Connection established\r\nX: y\r\nContent-Length: 5\r\n\r\n",
+            "HTTP/1.1 407 Who are you\r\nProxy-Authenticate: Basic\r\n\r\n",
+            "HTTP/1.1 403 Forbidden\r\n\r\n",
+            "HTTP/1.1 502 Bad Gateway\r\n\r\n",
+            "HTTP/1.1 503 Busy\r\nRetry-After: 120\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "SSH-2.0-OpenSSH\r\n",
+        ] {
+            add(who, answer.as_bytes());
+        }
+        add(who, &[&b"HTTP/1.1 200 OK\r\n"[..], &b"A: b\r\n".repeat(65), b"\r\n"].concat());
+    }
+    for (who, method) in
+        [(SOCKS[0], &[5, 0][..]), (SOCKS[1], &[5, 0]), (SOCKS[1], &[5, 2, 1, 0]), (SOCKS[1], &[5, 2, 1, 1])]
+    {
+        for reply in [
+            &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0][..],
+            &[5, 0, 0, 3, 1, b'x', 0, 0],
+            &[5, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[5, 2, 0, 1],
+            &[5, 7],
+            &[5, 1],
+            &[4, 90],
+        ] {
+            add(who, &[method, reply].concat());
+        }
+    }
+    add(SOCKS[0], &[5, 0xFF]);
+    for (who, first) in [CLIENT].into_iter().chain(SERVERS).flat_map(|who| {
+        let others = [&b"GET / HTTP/1.1\r\n"[..], b"SSH-2.0-x", &[0x16, 3, 1], &[0x10, 0x0C, 0, 4, b'M'], b"\n"];
+        others.map(|first| (who, first))
+    }) {
+        add(who, first);
+    }
+    for url in [
+        "http://u:p%41@[::1]:80",
+        "socks5://user:secret@proxy.example:1080/",
+        "[fe80::1%eth0]:7411",
+        "http://a:b",
+        "x:1",
+    ] {
+        add(URL, url.as_bytes());
+    }
+    seeds
+}
+
+/// Bytes that a seed draws, behind these.
+fn drawn(front: &[u8], count: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    Prng::new(seed).fill(&mut bytes);
+    [front, &bytes].concat()
+}
+
+/// Random schedules, with each kind of harm.
+fn sessions() -> Vec<Vec<u8>> {
+    let one = |seed: u64| drawn(&[(seed % 3) as u8], 2 + 8 * (seed as usize % 7), seed);
+    (0..60).map(one).collect()
+}
+
+fn timer_paths() -> Vec<Vec<u8>> {
+    let lengths = [120, 130, 150, 38];
+    let one = |seed: u64| drawn(&[(seed % 4) as u8], lengths[(seed % 4) as usize] / (1 + seed as usize % 3), seed);
+    (0..60).map(one).collect()
+}
+
+/// With the configuration as it is, and with one span of it changed to each extreme.
+fn times() -> Vec<Vec<u8>> {
+    const WORLD: usize = 64;
+    let world = |seed: u64| drawn(&[0; WORLD], 120, seed);
+    let extreme = |span: u8| {
+        let mut bytes = world(span.into());
+        bytes[1 + usize::from(span) * 7 % 60] = span;
+        bytes
+    };
+    let alone = |seed: u64| drawn(&[1 + (seed % 3) as u8, 0, 0, 0, 0, 0, 0, 0, 0], 90, seed);
+    (0..20).map(world).chain((1..33).map(extreme)).chain((0..30).map(alone)).collect()
+}
