@@ -1,5 +1,7 @@
 //! keepbeat's own parser.
 
+use std::mem;
+
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
 use keepbeat_core::wire::{Frame, Wire};
 
@@ -21,8 +23,13 @@ impl Parser for Ours {
 
     fn feed(&mut self, mut piece: &[u8], found: &mut Found) {
         loop {
-            match self.0.decode(&mut piece) {
-                Ok(Some(Frame::Beat { seq })) => found.beat(seq),
+            let decoded = self.0.decode(&mut piece);
+            match decoded {
+                Ok(Some(Frame::Beat { seq })) => {
+                    found.beat(seq);
+                    // As a connection does: there is nothing in it to drop, and to find that out takes a call.
+                    mem::forget(decoded);
+                }
                 Ok(Some(Frame::Data { payload, .. })) => found.message(payload),
                 Ok(None) => return,
                 Ok(Some(_)) | Err(_) => {

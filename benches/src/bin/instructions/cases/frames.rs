@@ -5,10 +5,12 @@ use keepbeat_benches::peers::{ByHand, CopyOnly, Delimited, Ours, Parser, run};
 
 use super::{Case, counted_operation};
 
-const WORK: [(Load, Feed); 8] = [
+const WORK: [(Load, Feed); 10] = [
     (Load::Beats, Feed::Pieces),
     (Load::Beats, Feed::Random(1)),
+    (Load::Small, Feed::Whole),
     (Load::Small, Feed::Pieces),
+    (Load::Medium, Feed::Whole),
     (Load::Medium, Feed::Pieces),
     (Load::Large, Feed::Whole),
     (Load::Large, Feed::Pieces),
