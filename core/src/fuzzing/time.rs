@@ -73,7 +73,7 @@ impl Clock {
     }
 }
 
-/// A machine that counts with this moment has done what was due.
+/// What was due until the latest moment that counts for a machine is done.
 fn assert_rest(latest: Timestamp, due: Option<Deadline>) {
     let later = due.is_none_or(|due| due.at > latest);
     assert!(later || latest == Timestamp::MAX, "at {latest:?} the turn is done, but {due:?} is due");
