@@ -1,5 +1,5 @@
 //! The clients of all servers, on one thread: they connect, beat each at its own moment of the interval, and count what
-//! comes back. While the next beat is near, this process does not sleep, so that each leaves by itself.
+//! comes back.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,6 +13,8 @@ use keepbeat_mio::{DeviceId, Timestamp};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use crate::args::Args;
@@ -23,9 +25,6 @@ const LINKS_PER_ADDRESS: u32 = 20_000;
 
 /// What is due within one of these leaves together, in a burst.
 const BURST: Duration = Duration::from_millis(1);
-
-/// The poll waits in whole milliseconds, rounded up. What is nearer is waited for awake.
-const ROUNDING: Duration = Duration::from_millis(1);
 
 /// Whoever leaves so long after its moment is late.
 const LATE: Duration = Duration::from_millis(2);
@@ -207,9 +206,14 @@ impl Fleet {
 
     fn turn(&mut self) -> io::Result<()> {
         let next = self.next_beat().min(self.next_connect().unwrap_or(Timestamp::MAX));
-        let rounding = if self.bursts { Duration::ZERO } else { ROUNDING };
-        let wait = next.since(Clock::now()).saturating_sub(rounding).min(LONGEST_WAIT);
-        match self.poll.poll(&mut self.events, Some(wait)) {
+        let wait = next.since(Clock::now()).min(LONGEST_WAIT);
+        // mio waits in whole milliseconds.
+        let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+        match rustix::event::poll(&mut [PollFd::new(self.poll.registry(), PollFlags::IN)], Some(&wait)) {
+            Err(error) if error != Errno::INTR => return Err(error.into()),
+            _ => {}
+        }
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
@@ -254,7 +258,7 @@ impl Fleet {
         // The next server's clients want the ports at once.
         socket.set_linger(Some(Duration::ZERO))?;
         match socket.connect(&self.server.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
                 return Err(error);
             }
             _ => {}

@@ -20,6 +20,9 @@ use crate::servers::Server;
 /// System calls and instructions are counted for so long.
 const COUNTING: Duration = Duration::from_secs(1);
 
+/// For every beat to leave at its moment; in nanoseconds.
+const SLACK: u64 = 1000;
+
 /// With a counter that slows the server down, at most so many links.
 const LINKS_UNDER_STRACE: u32 = 500;
 
@@ -53,6 +56,7 @@ pub(crate) fn all(args: &Args) -> Result<Table, Box<dyn Error>> {
     }
     let processors = process::processors()?;
     process::pin(*processors.first().ok_or("no processor")?)?;
+    process::set_slack(SLACK)?;
     let counter = Counter::find();
 
     let chosen = Server::value_variants().iter().filter(|server| args.only.is_empty() || args.only.contains(server));

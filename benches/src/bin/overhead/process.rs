@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
 
 /// The processors that this thread may run on.
 pub(crate) fn processors() -> io::Result<Vec<usize>> {
@@ -17,6 +18,11 @@ pub(crate) fn pin(processor: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(processor);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// How late this thread wakes at most when it asks for a moment, in nanoseconds. Processes that it begins inherit this.
+pub(crate) fn set_slack(nanos: u64) -> io::Result<()> {
+    Ok(set_current_timer_slack(NonZeroU64::new(nanos))?)
 }
 
 /// Processor time that all threads of a process have used, in the kernel and outside.

@@ -72,6 +72,7 @@ pub(crate) fn run(server: Server, interval: Duration, links: u32) -> Result<(), 
     raise_descriptor_limit()?;
     let processors = process::processors()?;
     process::pin(*processors.last().ok_or("no processor")?)?;
+    process::set_slack(USUAL_SLACK)?;
     std::thread::spawn(|| {
         // Whatever ends the input ends the process.
         drop(io::copy(&mut io::stdin(), &mut io::sink()));
@@ -87,6 +88,9 @@ pub(crate) fn run(server: Server, interval: Duration, links: u32) -> Result<(), 
         Server::TokioTungstenite => web_socket::run(interval),
     }
 }
+
+/// That of a process which did not ask for another, in nanoseconds.
+const USUAL_SLACK: u64 = 50_000;
 
 const fn anywhere() -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
