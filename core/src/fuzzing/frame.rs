@@ -13,10 +13,10 @@ use crate::entropy::Prng;
 use crate::wire::beat::{Beat, BeatConfig, HELLO_LIMIT_MAX, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX};
 use crate::wire::{Frame, Tx, Wire, WireError};
 
-/// A frame in pieces gets room for this many bytes at once, or for twice what came.
+/// A frame in pieces gets room for this many bytes at once, or for four times what came.
 const LEAST_ROOM: usize = 1024;
 
-/// So much arrives, at most. Room for one frame grows seven times until then, so work that grows with the square shows.
+/// So much arrives, at most. Room for one frame grows four times until then, so work that grows with the square shows.
 const MOST_BYTES: usize = 128 << 10;
 
 /// So many frames are read, at most: more small ones take time, and show nothing new.
@@ -121,7 +121,7 @@ impl Reader {
                     }
                 }
                 let begun = outcome.frames.last().map_or(0, |(end, _)| *end);
-                let most = self.longest().min((2 * (position - begun)).max(LEAST_ROOM));
+                let most = self.longest().min((4 * (position - begun)).max(LEAST_ROOM));
                 assert!(beat.reserved() <= most, "{} bytes reserved, at most {most}", beat.reserved());
                 work.note_room(beat.reserved());
             }
@@ -210,7 +210,7 @@ impl Work {
     /// Linear in what came.
     fn check(&self, bytes: usize, frames: usize) {
         assert!(self.calls <= self.pieces + frames, "{} calls for {frames} frames", self.calls);
-        let most = 4 * bytes + (frames + 1) * 2 * LEAST_ROOM;
+        let most = 6 * bytes + (frames + 1) * 2 * LEAST_ROOM;
         assert!(self.moved <= most, "{} bytes moved for {bytes}", self.moved);
     }
 }
