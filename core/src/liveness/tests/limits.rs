@@ -190,8 +190,10 @@ fn a_suspect_is_not_judged_while_we_do_not_read_and_gets_a_full_last_chance() {
 fn a_suspect_that_we_do_not_read_goes_on_hearing_of_us() {
     let mut rig = Rig::server(base().probes(2));
     assert_eq!(rig.wake(ms(1400)), [beat(1), suspect(1400)]);
+    rig.liveness.pause_reading(ms(1405));
+    rig.liveness.resume_reading(ms(1408));
     rig.liveness.pause_reading(ms(1410));
-    assert_eq!(rig.wait_for(1450, Why::Probe), [beat(2)]);
+    assert_eq!(rig.wait_for(1450, Why::Probe), [beat(2)], "no probe is forgotten");
     for now in [1550, 1650] {
         assert_eq!(rig.wait_for(now, Why::Probe), [LivenessAction::ShowLife]);
     }
