@@ -145,20 +145,18 @@ async fn all_online(listener: &keepbeat_adapter::Listener) {
     assert_eq!(poll_once(listener.next_event()).await, None);
 }
 
-async fn client_on_tokio(address: SocketAddr) -> isize {
-    let builder = keepbeat_tokio::Link::builder(address.to_string(), config());
-    let open = |number| builder.clone().device(device(number)).open().unwrap().into();
-    let first: Vec<_> = (0..LINKS).map(open).collect();
+/// What one more link holds of those that `open` opens.
+async fn held_by_clients(open: impl Fn(usize) -> keepbeat_adapter::Link) -> isize {
+    let first: Vec<_> = (0..LINKS).map(&open).collect();
     all_up(&first).await;
     let before = held();
-    let second: Vec<_> = (LINKS..2 * LINKS).map(open).collect();
+    let second: Vec<_> = (LINKS..2 * LINKS).map(&open).collect();
     all_up(&second).await;
     per_link(before)
 }
 
-async fn server_on_tokio() -> isize {
-    let listener: keepbeat_adapter::Listener =
-        keepbeat_tokio::Listener::bind("127.0.0.1:0", server()).await.unwrap().into();
+/// What one more device holds at this listener.
+async fn held_by_server(listener: keepbeat_adapter::Listener) -> isize {
     let first = raw_devices(listener.local_addr(), 0..LINKS);
     all_online(&listener).await;
     let before = held();
@@ -167,6 +165,15 @@ async fn server_on_tokio() -> isize {
     let bytes = per_link(before);
     drop((first, second));
     bytes
+}
+
+async fn client_on_tokio(address: SocketAddr) -> isize {
+    let builder = keepbeat_tokio::Link::builder(address.to_string(), config());
+    held_by_clients(|number| builder.clone().device(device(number)).open().unwrap().into()).await
+}
+
+async fn server_on_tokio() -> isize {
+    held_by_server(keepbeat_tokio::Listener::bind("127.0.0.1:0", server()).await.unwrap().into()).await
 }
 
 fn on_tokio(future: impl Future<Output = isize>) -> isize {
@@ -176,31 +183,18 @@ fn on_tokio(future: impl Future<Output = isize>) -> isize {
 
 async fn client_on_smol(executor: &smol::LocalExecutor<'_>, address: SocketAddr) -> isize {
     let builder = keepbeat_smol::Link::builder(address.to_string(), config());
-    let open = |number| {
+    held_by_clients(|number| {
         let (link, driver) = builder.clone().device(device(number)).build().unwrap();
         executor.spawn(driver).detach();
         link.into()
-    };
-    let first: Vec<_> = (0..LINKS).map(open).collect();
-    all_up(&first).await;
-    let before = held();
-    let second: Vec<_> = (LINKS..2 * LINKS).map(open).collect();
-    all_up(&second).await;
-    per_link(before)
+    })
+    .await
 }
 
 async fn server_on_smol(executor: &smol::LocalExecutor<'_>) -> isize {
     let (listener, driver) = keepbeat_smol::Listener::builder(server()).build("127.0.0.1:0").await.unwrap();
     executor.spawn(driver).detach();
-    let listener: keepbeat_adapter::Listener = listener.into();
-    let first = raw_devices(listener.local_addr(), 0..LINKS);
-    all_online(&listener).await;
-    let before = held();
-    let second = raw_devices(listener.local_addr(), LINKS..2 * LINKS);
-    all_online(&listener).await;
-    let bytes = per_link(before);
-    drop((first, second));
-    bytes
+    held_by_server(listener.into()).await
 }
 
 fn on_smol(future: impl AsyncFnOnce(&smol::LocalExecutor<'_>) -> isize) -> isize {

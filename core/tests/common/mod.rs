@@ -7,10 +7,14 @@
 
 mod acceptor;
 mod dialer;
+#[cfg(feature = "tls-ring")]
+pub(crate) mod foreign;
 mod link;
 #[cfg(feature = "tls-ring")]
 pub(crate) mod pki;
 mod raw;
+#[cfg(feature = "tls-ring")]
+pub(crate) mod tls;
 
 pub(crate) use acceptor::Acceptor;
 pub(crate) use dialer::{Answer, Dialer};
