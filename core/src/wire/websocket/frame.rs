@@ -6,17 +6,18 @@ use nom::bytes::streaming::take;
 use nom::error::{ErrorKind, ParseError};
 
 use super::Violation;
+use super::control::CONTROL_LIMIT;
 
 /// The longest header: two bytes, a length of eight, a key of four.
 pub(super) const LONGEST: usize = 14;
 
-/// The longest payload of a control frame.
-pub(super) const CONTROL_LIMIT: u64 = 125;
-
-const FIN: u8 = 0x80;
+/// In the first byte: the frame is the last of its message.
+pub(super) const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2_AND_3: u8 = 0x30;
-const MASKED: u8 = 0x80;
+
+/// In the second byte: a key follows the length.
+pub(super) const MASKED: u8 = 0x80;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Opcode {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 
-    const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::Continuation => 0,
             Self::Text => 1,
@@ -157,7 +158,7 @@ fn fields(input: &[u8]) -> Parsed<'_, Header> {
     if length > i64::MAX as u64 {
         return fault("a frame's length has its highest bit set");
     }
-    if opcode.is_control() && length > CONTROL_LIMIT {
+    if opcode.is_control() && length > CONTROL_LIMIT as u64 {
         return fault("a control frame has more than 125 bytes");
     }
     let (rest, mask) = if second & MASKED == 0 {

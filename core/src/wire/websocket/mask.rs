@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-/// So many bytes are masked in one go on their way, so that they are not copied first and masked afterwards.
+/// So many bytes are masked in one go on their way: memory is read once and written once, and what is in between stays in the
+/// processor's nearest cache.
 const BLOCK: usize = 256;
 
 /// A masking key, turned to the byte of the payload that comes next.
@@ -17,32 +18,41 @@ impl Mask {
 
     /// Appends `bytes`, masked or unmasked, which is the same. The next call goes on where this one ends.
     pub(super) fn append(&mut self, bytes: &[u8], to: &mut Vec<u8>) {
-        let mut blocks = bytes.chunks_exact(BLOCK);
-        for block in &mut blocks {
-            let mut masked = [0; BLOCK];
-            masked.copy_from_slice(block);
-            self.apply(&mut masked);
-            to.extend_from_slice(&masked);
+        if self.0 == [0; 4] {
+            return to.extend_from_slice(bytes);
         }
-        let begin = to.len();
-        to.extend_from_slice(blocks.remainder());
-        self.apply(&mut to[begin..]);
+        self.pass(bytes, |block| to.extend_from_slice(block));
+    }
+
+    /// Hands `bytes` on, masked or unmasked, block by block. The next call goes on where this one ends.
+    pub(super) fn pass(&mut self, bytes: &[u8], mut to: impl FnMut(&[u8])) {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        for block in blocks {
+            let mut block = *block;
+            self.apply(&mut block);
+            to(&block);
+        }
+        let mut block = [0; BLOCK];
+        if let Some(block) = block.get_mut(..rest.len()) {
+            block.copy_from_slice(rest);
+            self.apply(block);
+            to(block);
+        }
     }
 
     /// Masks or unmasks `bytes` in place. The next call goes on where this one ends.
     pub(super) fn apply(&mut self, bytes: &mut [u8]) {
         let Self([a, b, c, d]) = *self;
         let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-        let mut words = bytes.chunks_exact_mut(8);
-        for bytes in &mut words {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(bytes);
-            bytes.copy_from_slice(&(u64::from_ne_bytes(eight) ^ word).to_ne_bytes());
+        let turn = bytes.len() % 4;
+        let (words, rest) = bytes.as_chunks_mut::<8>();
+        for bytes in words {
+            *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
         }
-        for (byte, key) in words.into_remainder().iter_mut().zip(self.0.iter().cycle()) {
+        for (byte, key) in rest.iter_mut().zip([a, b, c, d, a, b, c]) {
             *byte ^= key;
         }
-        self.0.rotate_left(bytes.len() % 4);
+        self.0.rotate_left(turn);
     }
 }
 
