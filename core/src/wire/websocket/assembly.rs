@@ -1,9 +1,11 @@
-//! One message on its way in: its bytes, checked as they come.
+//! One message on its way in: its bytes, inflated if they are compressed, and checked as they come.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::deflate::Inflater;
 use super::mask::Mask;
 use super::{Message, Violation};
 
@@ -17,34 +19,62 @@ pub(super) struct Assembly {
     body: Vec<u8>,
     /// So many bytes of a text were found to be UTF-8.
     checked: usize,
+    /// The message is compressed.
+    inflater: Option<Box<Inflater>>,
 }
 
 impl Assembly {
-    pub(super) const fn new(text: bool) -> Self {
-        Self { text, body: Vec::new(), checked: 0 }
+    /// A message that is compressed if there is an inflater. [`Assembly::finish`] gives it back.
+    pub(super) const fn new(text: bool, inflater: Option<Box<Inflater>>) -> Self {
+        Self { text, body: Vec::new(), checked: 0, inflater }
     }
 
-    /// How many bytes there are.
+    /// How many bytes the application would get so far.
     pub(super) const fn len(&self) -> usize {
         self.body.len()
     }
 
-    /// How many bytes of the heap are held.
+    /// Whether the lengths of its frames say nothing about its own.
+    pub(super) const fn is_compressed(&self) -> bool {
+        self.inflater.is_some()
+    }
+
+    /// How many bytes of the heap are held for the body.
     pub(super) const fn reserved(&self) -> usize {
         self.body.capacity()
     }
 
-    /// Takes the next bytes of the payload of a frame of which `outstanding` bytes, these included, have not been taken.
-    pub(super) fn append(&mut self, bytes: &[u8], mask: &mut Mask, outstanding: usize) -> Result<(), Violation> {
-        reserve(&mut self.body, bytes.len(), outstanding);
-        mask.append(bytes, &mut self.body);
-        self.check(false)
+    /// Takes the next bytes of the payload of a frame of which `outstanding` bytes, these included, have not been taken. A
+    /// compressed message must not become longer than `limit`; whether another does was seen in its frames' headers.
+    pub(super) fn append(
+        &mut self,
+        bytes: &[u8],
+        mask: &mut Mask,
+        outstanding: usize,
+        limit: usize,
+    ) -> Result<(), Violation> {
+        let Some(inflater) = &mut self.inflater else {
+            reserve(&mut self.body, bytes.len(), outstanding);
+            mask.append(bytes, &mut self.body);
+            return self.check(false);
+        };
+        let mut verdict = Ok(());
+        mask.pass(bytes, |block| {
+            if verdict.is_ok() {
+                verdict = inflater.inflate(block, &mut self.body, limit);
+            }
+        });
+        // A text that is wrong in front of what cannot be inflated is wrong, however the two are cut.
+        self.check(false).and(verdict)
     }
 
     /// The last frame is complete.
-    pub(super) fn finish(mut self) -> Result<Message, Violation> {
+    pub(super) fn finish(mut self, limit: usize) -> Result<(Message, Option<Box<Inflater>>), Violation> {
+        if let Some(inflater) = &mut self.inflater {
+            inflater.finish(&mut self.body, limit)?;
+        }
         self.check(true)?;
-        Ok(Message::checked(self.text, Bytes::from(self.body)))
+        Ok((Message::checked(self.text, Bytes::from(self.body)), self.inflater))
     }
 
     /// Finds the first byte that cannot be UTF-8; at the `end`, a character that is cut off, too.

@@ -21,10 +21,10 @@ pub struct Control(Payload);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Payload {
-    /// The bytes behind the length are zero.
+    /// The bytes behind the length are zero. There are more than can be used, so that all are one word.
     Short {
         length: u8,
-        bytes: [u8; SHORT],
+        bytes: [u8; 16],
     },
     Long(Box<[u8]>),
 }
@@ -33,13 +33,12 @@ impl Control {
     /// Takes a payload; `None` if it is longer than [`CONTROL_LIMIT`].
     #[must_use]
     pub fn new(payload: &[u8]) -> Option<Self> {
-        let mut bytes = [0; SHORT];
-        match bytes.get_mut(..payload.len()) {
-            Some(front) => {
-                front.copy_from_slice(payload);
-                Some(Self(Payload::Short { length: payload.len() as u8, bytes }))
+        match payload.len() {
+            length @ 0..=SHORT => {
+                Some(Self(Payload::Short { length: length as u8, bytes: padded(payload).to_le_bytes() }))
             }
-            None => (payload.len() <= CONTROL_LIMIT).then(|| Self(Payload::Long(payload.into()))),
+            0..=CONTROL_LIMIT => Some(Self(Payload::Long(payload.into()))),
+            _ => None,
         }
     }
 
@@ -47,7 +46,7 @@ impl Control {
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
-            Payload::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Payload::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
             Payload::Long(bytes) => bytes,
         }
     }
@@ -83,8 +82,7 @@ pub(super) fn read_short(role: Role, input: &[u8]) -> Option<(Opcode, Control, &
         None => padded(payload),
     };
     let clear = (word ^ repeated(key)) & !(u128::MAX << (8 * length));
-    let [bytes @ .., _, _] = clear.to_le_bytes();
-    Some((opcode, Control(Payload::Short { length: length as u8, bytes }), behind))
+    Some((opcode, Control(Payload::Short { length: length as u8, bytes: clear.to_le_bytes() }), behind))
 }
 
 /// The bytes of a frame with a short payload, and how many of them count; `None` if the payload is long.
@@ -94,8 +92,8 @@ pub(super) fn write_short(
     payload: &Control,
     key: impl FnOnce() -> Option<[u8; 4]>,
 ) -> Option<([u8; SHORT_FRAME], usize)> {
-    let Payload::Short { length, bytes: [a, b, c, d, e, f, g, h, i, j, k, l, m, n] } = payload.0 else { return None };
-    let word = u128::from_le_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, 0, 0]);
+    let Payload::Short { length, bytes } = &payload.0 else { return None };
+    let (length, word) = (*length, u128::from_le_bytes(*bytes));
     let mut frame = [0; SHORT_FRAME];
     frame[0] = FIN | opcode.code();
     match key() {
@@ -122,12 +120,16 @@ pub(super) fn unmask(payload: &[u8], mut mask: Mask) -> Option<([u8; CONTROL_LIM
     Some((clear, payload.len()))
 }
 
+/// The front of a word of which the rest did not come: two halves that overlap, so that it takes no loop.
 fn padded(payload: &[u8]) -> u128 {
-    let mut word = [0; 16];
-    for (slot, byte) in word.iter_mut().zip(payload) {
-        *slot = *byte;
+    let shift = |halves: usize| 8 * (payload.len() - halves);
+    if let (Some(front), Some(back)) = (payload.first_chunk(), payload.last_chunk()) {
+        u128::from(u64::from_le_bytes(*front)) | u128::from(u64::from_le_bytes(*back)) << shift(8)
+    } else if let (Some(front), Some(back)) = (payload.first_chunk(), payload.last_chunk()) {
+        u128::from(u32::from_le_bytes(*front)) | u128::from(u32::from_le_bytes(*back)) << shift(4)
+    } else {
+        payload.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte))
     }
-    u128::from_le_bytes(word)
 }
 
 const fn repeated(key: [u8; 4]) -> u128 {

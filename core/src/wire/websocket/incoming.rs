@@ -6,6 +6,9 @@ use alloc::vec::Vec;
 use super::assembly::Assembly;
 use super::close::Close;
 use super::control::{self, Control};
+#[cfg(feature = "deflate")]
+use super::deflate::Agreement;
+use super::deflate::Inflater;
 use super::frame::{self, Header, LONGEST, Opcode};
 use super::mask::Mask;
 use super::message::Message;
@@ -49,6 +52,8 @@ pub struct Incoming {
     limits: Limits,
     /// `None` between messages.
     work: Option<Box<Work>>,
+    /// `None` if compression was not agreed on, and while a compressed message is on its way.
+    inflater: Option<Box<Inflater>>,
 }
 
 /// A message or control frame that is not complete, or the end.
@@ -81,7 +86,19 @@ impl Incoming {
     /// Puts together what comes to `role`, which is ours.
     #[must_use]
     pub const fn new(role: Role, limits: Limits) -> Self {
-        Self { role, partial: Partial::NONE, limits, work: None }
+        Self { role, partial: Partial::NONE, limits, work: None, inflater: None }
+    }
+
+    /// Takes compressed messages, too, as was agreed on.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        let sender = match self.role {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        };
+        self.inflater = Some(Box::new(Inflater::new(agreement.side(sender))));
+        self
     }
 
     /// Takes bytes from the front of `input` until something is whole; `Ok(None)` means that all was used. How the bytes are
@@ -91,12 +108,18 @@ impl Incoming {
     /// The peer broke the protocol. Every later call returns the same error.
     #[inline]
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
-        if self.work.is_none()
-            && self.partial.have == 0
-            && let Some((opcode, payload, behind)) = control::read_short(self.role, input)
-        {
-            *input = behind;
-            return Ok(Some(if matches!(opcode, Opcode::Ping) { Item::Ping(payload) } else { Item::Pong(payload) }));
+        if self.work.is_none() && self.partial.have == 0 {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some((opcode, payload, behind)) = control::read_short(self.role, input) {
+                *input = behind;
+                return Ok(Some(if matches!(opcode, Opcode::Ping) {
+                    Item::Ping(payload)
+                } else {
+                    Item::Pong(payload)
+                }));
+            }
         }
         self.next_any(input)
     }
@@ -159,7 +182,7 @@ impl Incoming {
     /// A header is complete: checks what only the connection knows, and takes the payload.
     fn begin(&mut self, header: Header, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
         let Header { opcode, fin, rsv1, mask, length } = header;
-        if rsv1 {
+        if rsv1 && (self.inflater.is_none() || !matches!(opcode, Opcode::Text | Opcode::Binary)) {
             return Err(Violation::Protocol("a frame has its first reserved bit set, for which nothing was agreed on"));
         }
         let mask = match (self.role, mask) {
@@ -182,27 +205,31 @@ impl Incoming {
                 }
                 _ => {}
             }
-            self.admit(length, message)?;
+            self.admit(length, rsv1, message)?;
             if let (Some((payload, behind)), None, true) = (whole, message, fin) {
                 *input = behind;
-                let (mut message, mut mask) = (Assembly::new(opcode == Opcode::Text), mask);
-                message.append(payload, &mut mask, payload.len())?;
-                return message.finish().map(|message| Some(Item::Message(message)));
+                let (mut message, mut mask) = (self.message(opcode, rsv1), mask);
+                message.append(payload, &mut mask, payload.len(), self.limits.message)?;
+                return self.finish(message).map(Some);
             }
         }
+        let message = matches!(opcode, Opcode::Text | Opcode::Binary).then(|| self.message(opcode, rsv1));
         let work = self.work.get_or_insert_default();
-        if matches!(opcode, Opcode::Text | Opcode::Binary) {
-            work.message = Some(Assembly::new(opcode == Opcode::Text));
+        if message.is_some() {
+            work.message = message;
         }
         work.payload = Some(Payload { opcode, fin, left: length, mask, control: Vec::new() });
         self.gather(input)
     }
 
     /// Refuses a frame by what its header announces, before anything is reserved for it.
-    fn admit(&self, length: u64, message: Option<&Assembly>) -> Result<(), Violation> {
+    fn admit(&self, length: u64, rsv1: bool, message: Option<&Assembly>) -> Result<(), Violation> {
         let Limits { frame, message: limit } = self.limits;
         if length > frame as u64 {
             return Err(Violation::TooLarge { length, limit: frame as u64 });
+        }
+        if rsv1 || message.is_some_and(Assembly::is_compressed) {
+            return Ok(());
         }
         let length = length.saturating_add(message.map_or(0, |message| message.len() as u64));
         if length > limit as u64 {
@@ -221,7 +248,7 @@ impl Incoming {
         payload.left -= came.len() as u64;
         match &mut work.message {
             _ if payload.opcode.is_control() => payload.control.extend_from_slice(came),
-            Some(message) => message.append(came, &mut payload.mask, outstanding)?,
+            Some(message) => message.append(came, &mut payload.mask, outstanding, self.limits.message)?,
             None => {}
         }
         if payload.left > 0 {
@@ -235,7 +262,19 @@ impl Incoming {
         if opcode.is_control() {
             return control(opcode, &bytes, mask);
         }
-        message.map(|message| message.finish().map(Item::Message)).transpose()
+        message.map(|message| self.finish(message)).transpose()
+    }
+
+    fn message(&mut self, opcode: Opcode, rsv1: bool) -> Assembly {
+        Assembly::new(opcode == Opcode::Text, if rsv1 { self.inflater.take() } else { None })
+    }
+
+    fn finish(&mut self, message: Assembly) -> Result<Item, Violation> {
+        let (message, inflater) = message.finish(self.limits.message)?;
+        if inflater.is_some() {
+            self.inflater = inflater;
+        }
+        Ok(Item::Message(message))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Masking keys (RFC 6455, sections 5.3 and 10.3).
 
-use core::fmt;
+use core::{array, fmt};
 
 /// The block has eight rounds; that of RFC 8439 has twenty. Eight are enough for what nobody can keep secret: a key stands
 /// on the wire beside what it masks. What counts is that no application can foresee it.
@@ -58,32 +58,53 @@ impl fmt::Debug for MaskKeys {
     }
 }
 
+type Row = [u32; 4];
+
+/// All four columns, and then all four diagonals, side by side: the compiler makes vectors of the rows.
 fn block(state: &[u32; 16], rounds: usize) -> [u32; 16] {
-    let mut block = *state;
+    let mut rows: [Row; 4] = array::from_fn(|row| array::from_fn(|at| state[4 * row + at]));
     for _ in 0..rounds / 2 {
-        for [a, b, c, d] in [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]] {
-            quarter(&mut block, a, b, c, d);
-        }
-        for [a, b, c, d] in [[0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]] {
-            quarter(&mut block, a, b, c, d);
-        }
+        quarters(&mut rows);
+        rows = turned(rows);
+        quarters(&mut rows);
+        rows = turned_back(rows);
     }
-    for (word, first) in block.iter_mut().zip(state) {
-        *word = word.wrapping_add(*first);
-    }
-    block
+    array::from_fn(|at| rows[at / 4][at % 4].wrapping_add(state[at]))
 }
 
 #[inline]
-const fn quarter(x: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
-    x[a] = x[a].wrapping_add(x[b]);
-    x[d] = (x[d] ^ x[a]).rotate_left(16);
-    x[c] = x[c].wrapping_add(x[d]);
-    x[b] = (x[b] ^ x[c]).rotate_left(12);
-    x[a] = x[a].wrapping_add(x[b]);
-    x[d] = (x[d] ^ x[a]).rotate_left(8);
-    x[c] = x[c].wrapping_add(x[d]);
-    x[b] = (x[b] ^ x[c]).rotate_left(7);
+fn quarters([a, b, c, d]: &mut [Row; 4]) {
+    for (first, second) in [(16, 12), (8, 7)] {
+        add(a, b);
+        mix(d, a, first);
+        add(c, d);
+        mix(b, c, second);
+    }
+}
+
+/// Turns the rows so that the diagonals become columns.
+#[inline]
+const fn turned([a, [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]]: [Row; 4]) -> [Row; 4] {
+    [a, [b1, b2, b3, b0], [c2, c3, c0, c1], [d3, d0, d1, d2]]
+}
+
+#[inline]
+const fn turned_back([a, [b1, b2, b3, b0], [c2, c3, c0, c1], [d3, d0, d1, d2]]: [Row; 4]) -> [Row; 4] {
+    [a, [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]]
+}
+
+#[inline]
+fn add(to: &mut Row, from: &Row) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = to.wrapping_add(*from);
+    }
+}
+
+#[inline]
+fn mix(to: &mut Row, from: &Row, by: u32) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = (*to ^ from).rotate_left(by);
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_block_of_rfc_8439_section_2_3_2() {
-        let mut state = MaskKeys::new(core::array::from_fn(|at| at as u8)).state;
+        let mut state = MaskKeys::new(array::from_fn(|at| at as u8)).state;
         state[12..].copy_from_slice(&[1, 0x0900_0000, 0x4a00_0000, 0]);
         let expected = [
             0xe4e7_f110,

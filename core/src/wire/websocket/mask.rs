@@ -6,19 +6,19 @@ use alloc::vec::Vec;
 /// processor's nearest cache.
 const BLOCK: usize = 256;
 
-/// A masking key, turned to the byte of the payload that comes next.
+/// A masking key, turned to the byte of the payload that comes next, which is the lowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mask([u8; 4]);
+pub(super) struct Mask(u32);
 
 impl Mask {
     /// The key of a payload that has not begun. A key of zeros changes nothing.
     pub(super) const fn new(key: [u8; 4]) -> Self {
-        Self(key)
+        Self(u32::from_le_bytes(key))
     }
 
     /// Appends `bytes`, masked or unmasked, which is the same. The next call goes on where this one ends.
     pub(super) fn append(&mut self, bytes: &[u8], to: &mut Vec<u8>) {
-        if self.0 == [0; 4] {
+        if self.0 == 0 {
             return to.extend_from_slice(bytes);
         }
         self.pass(bytes, |block| to.extend_from_slice(block));
@@ -33,7 +33,9 @@ impl Mask {
             to(&block);
         }
         let mut block = [0; BLOCK];
-        if let Some(block) = block.get_mut(..rest.len()) {
+        if !rest.is_empty()
+            && let Some(block) = block.get_mut(..rest.len())
+        {
             block.copy_from_slice(rest);
             self.apply(block);
             to(block);
@@ -41,18 +43,18 @@ impl Mask {
     }
 
     /// Masks or unmasks `bytes` in place. The next call goes on where this one ends.
+    #[inline]
     pub(super) fn apply(&mut self, bytes: &mut [u8]) {
-        let Self([a, b, c, d]) = *self;
-        let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+        let key = u64::from(self.0) | u64::from(self.0) << 32;
         let turn = bytes.len() % 4;
         let (words, rest) = bytes.as_chunks_mut::<8>();
         for bytes in words {
-            *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+            *bytes = (u64::from_le_bytes(*bytes) ^ key).to_le_bytes();
         }
-        for (byte, key) in rest.iter_mut().zip([a, b, c, d, a, b, c]) {
+        for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
             *byte ^= key;
         }
-        self.0.rotate_left(turn);
+        self.0 = self.0.rotate_right(8 * turn as u32);
     }
 }
 

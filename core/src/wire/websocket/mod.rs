@@ -21,12 +21,18 @@
 mod assembly;
 mod close;
 mod control;
+#[cfg(feature = "deflate")]
+pub mod deflate;
+#[cfg(not(feature = "deflate"))]
+#[path = "deflate/absent.rs"]
+mod deflate;
 mod frame;
 mod incoming;
 mod keys;
 mod mask;
 mod message;
 mod outgoing;
+pub mod upgrade;
 
 pub use close::{ABNORMAL, Close, CloseCode, NO_CODE, Outlook, REASON_LIMIT, TLS_FAILED};
 pub use control::{CONTROL_LIMIT, Control};

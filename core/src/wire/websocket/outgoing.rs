@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 use super::close::Close;
 use super::control::{self, CONTROL_LIMIT, Control};
+#[cfg(feature = "deflate")]
+use super::deflate::Agreement;
+use super::deflate::Deflater;
 use super::frame::{self, Header, Opcode};
 use super::keys::MaskKeys;
 use super::mask::Mask;
@@ -22,19 +25,29 @@ pub struct Outgoing {
     /// A client's.
     keys: Option<Box<MaskKeys>>,
     closed: bool,
+    deflater: Option<Box<Deflater>>,
 }
 
 impl Outgoing {
     /// Writes to a client, unmasked. A large payload is handed on and never copied.
     #[must_use]
     pub const fn server() -> Self {
-        Self { keys: None, closed: false }
+        Self { keys: None, closed: false, deflater: None }
     }
 
     /// Writes to a server, masked.
     #[must_use]
     pub fn client(keys: MaskKeys) -> Self {
-        Self { keys: Some(Box::new(keys)), closed: false }
+        Self { keys: Some(Box::new(keys)), closed: false, deflater: None }
+    }
+
+    /// Compresses messages that become smaller by it, as was agreed on.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        let role = if self.keys.is_some() { super::Role::Client } else { super::Role::Server };
+        self.deflater = Some(Box::new(Deflater::new(agreement.side(role), agreement.level())));
+        self
     }
 
     /// Whether a close was written. After that nothing else is (RFC 6455, section 5.5.1): every call appends nothing.
@@ -46,7 +59,13 @@ impl Outgoing {
     /// Appends a message.
     pub fn message(&mut self, message: &Message, tx: &mut Tx) {
         let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
-        self.frame(opcode, message.payload(), tx);
+        if self.closed {
+            return;
+        }
+        match self.deflater.as_mut().and_then(|deflater| deflater.compress(message.payload())) {
+            Some(compressed) => self.frame(opcode, true, &Bytes::from(compressed), tx),
+            None => self.frame(opcode, false, message.payload(), tx),
+        }
     }
 
     /// Appends a ping.
@@ -65,7 +84,7 @@ impl Outgoing {
     pub fn close(&mut self, close: &Close, tx: &mut Tx) {
         let mut payload = [0; CONTROL_LIMIT];
         let length = close.write(&mut payload);
-        self.frame(Opcode::Close, &Bytes::copy_from_slice(payload.get(..length).unwrap_or_default()), tx);
+        self.frame(Opcode::Close, false, &Bytes::copy_from_slice(payload.get(..length).unwrap_or_default()), tx);
         self.closed = true;
     }
 
@@ -76,17 +95,23 @@ impl Outgoing {
         }
         match control::write_short(opcode, payload, || self.keys.as_mut().map(|keys| keys.key())) {
             Some((frame, count)) => tx.put(frame.get(..count).unwrap_or_default()),
-            None => self.frame(opcode, &Bytes::copy_from_slice(payload.as_slice()), tx),
+            None => self.long_control(opcode, payload, tx),
         }
     }
 
-    fn frame(&mut self, opcode: Opcode, payload: &Bytes, tx: &mut Tx) {
+    // Kept out of line, so that the path of a short one is small.
+    #[inline(never)]
+    fn long_control(&mut self, opcode: Opcode, payload: &Control, tx: &mut Tx) {
+        self.frame(opcode, false, &Bytes::copy_from_slice(payload.as_slice()), tx);
+    }
+
+    fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
         if self.closed {
             return;
         }
         let key = self.keys.as_mut().map(|keys| keys.key());
         let (header, count) =
-            frame::write(&Header { opcode, fin: true, rsv1: false, mask: key, length: payload.len() as u64 });
+            frame::write(&Header { opcode, fin: true, rsv1, mask: key, length: payload.len() as u64 });
         tx.put(header.get(..count).unwrap_or_default());
         let Some(key) = key else { return tx.put_payload(payload) };
         let mut mask = Mask::new(key);

@@ -102,7 +102,7 @@ fn memory_is_reserved_for_what_came() {
 
 #[test]
 fn between_messages_nothing_is_held() {
-    assert!(size_of::<Incoming>() <= 48, "{} bytes", size_of::<Incoming>());
+    assert!(size_of::<Incoming>() <= 56, "{} bytes", size_of::<Incoming>());
     let mut incoming = Incoming::new(Role::Server, LIMITS);
     let stream = [
         frame_to(Role::Server, Opcode::Ping, true, b"12345678"),

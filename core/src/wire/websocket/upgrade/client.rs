@@ -1,46 +1,103 @@
-//! The client's side: the request, and what the answer says.
+//! The client's side: what the answer says (RFC 6455, section 4.1).
 
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use httparse::{EMPTY_HEADER, Header, Response, Status};
+use super::head::{AnswerHead, Fields, HeadError, Reader};
+use super::{Agreed, extension, key};
+use crate::wire::websocket::Outlook;
+#[cfg(feature = "deflate")]
+use crate::wire::websocket::deflate::DeflateConfig;
 
-use super::{HEAD_LIMIT, HEADERS_LIMIT, for_people, has_token, key, list, only};
+/// The longest reason of a refusal, in characters.
+const REASON_LIMIT: usize = 120;
 
 /// A request that was sent, waiting for its answer.
 #[derive(Debug)]
 pub struct ClientUpgrade {
-    key: String,
+    accept: String,
     subprotocols: Vec<String>,
-    /// All bytes of the answer so far.
-    head: Vec<u8>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateConfig>,
+    reader: Reader<AnswerHead>,
 }
 
-/// What a request asks for. All parts must be checked before: see [`super::is_token`] and [`super::is_value`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// Host, and port if it is not the scheme's.
-    pub host: String,
-    /// Path and query.
-    pub target: String,
-    /// In order of preference.
-    pub subprotocols: Vec<String>,
-    /// Names and values of further headers.
-    pub headers: Vec<(String, String)>,
-    /// The offer of extensions, if any.
-    pub extensions: Option<String>,
-}
+impl ClientUpgrade {
+    pub(super) fn new(
+        key: &str,
+        subprotocols: Vec<String>,
+        #[cfg(feature = "deflate")] deflate: Option<DeflateConfig>,
+    ) -> Self {
+        Self {
+            accept: key::accept(key.as_bytes()),
+            subprotocols,
+            #[cfg(feature = "deflate")]
+            deflate,
+            reader: Reader::new(AnswerHead::parse),
+        }
+    }
 
-/// What the server agreed to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Agreed {
-    /// One of those that we asked for.
-    pub subprotocol: Option<String>,
-    /// What it said about extensions.
-    pub extensions: Option<String>,
+    /// Takes the answer from the front of `input`; what is behind its head belongs to the WebSocket. `Ok(None)` means that
+    /// all was used and the head is not complete.
+    ///
+    /// # Errors
+    /// There is no WebSocket: the server refused, or broke the protocol. The connection cannot be used further.
+    pub fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Agreed>, UpgradeError> {
+        loop {
+            let head = match self.reader.receive(input) {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ok(None),
+                Err(HeadError::TooLarge) => return Err(UpgradeError::HeadTooLarge),
+                Err(HeadError::NotHttp | HeadError::Version) => return Err(UpgradeError::NotHttp),
+            };
+            match head.status {
+                // Interim: another answer follows (RFC 9110, section 15.2).
+                100 | 102..=199 => {}
+                101 => return self.agree(&head).map(Some),
+                _ => return Err(UpgradeError::Refused(Box::new(Refusal::new(head)))),
+            }
+        }
+    }
+
+    fn agree(&self, AnswerHead { minor, fields, .. }: &AnswerHead) -> Result<Agreed, UpgradeError> {
+        let broken = |problem| Err(UpgradeError::Broken(problem));
+        if *minor == 0 {
+            return broken("the answer is of HTTP/1.0, which knows no upgrade");
+        }
+        if !fields.one("Upgrade").is_ok_and(|value| value.is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")))
+        {
+            return broken("the answer does not upgrade to websocket");
+        }
+        if !fields.has_token("Connection", "upgrade") {
+            return broken("the answer's Connection does not say upgrade");
+        }
+        if fields.one("Sec-WebSocket-Accept") != Ok(Some(self.accept.as_bytes())) {
+            return broken("the answer's Sec-WebSocket-Accept does not belong to our key");
+        }
+        let subprotocol = match fields.one("Sec-WebSocket-Protocol") {
+            Ok(None) => None,
+            Ok(Some(name)) => match self.subprotocols.iter().find(|ours| ours.as_bytes() == name) {
+                Some(ours) => Some(ours.clone()),
+                None => return broken("the server chose a sub-protocol that we did not offer"),
+            },
+            Err(_) => return broken("the server chose more than one sub-protocol"),
+        };
+        let Ok(extensions) = extension::parse(fields.all("Sec-WebSocket-Extensions")) else {
+            return broken("the answer's Sec-WebSocket-Extensions is not a list of extensions");
+        };
+        #[cfg(feature = "deflate")]
+        if let Some(config) = &self.deflate {
+            let deflate = config.agree(&extensions).map_err(UpgradeError::Broken)?;
+            return Ok(Agreed { subprotocol, deflate });
+        }
+        if !extensions.is_empty() {
+            return broken("the server chose an extension that we did not offer");
+        }
+        Ok(Agreed { subprotocol, ..Agreed::default() })
+    }
 }
 
 /// An answer that is no upgrade.
@@ -48,12 +105,46 @@ pub struct Agreed {
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// What the server calls it, cut to 120 characters.
+    /// What the server calls it, without control characters, at most 120 characters. Not to be trusted.
     pub reason: String,
-    /// `Retry-After` (RFC 9110, section 10.2.3), if it is a number of seconds above zero, or a date behind the answer's own.
+    /// `Retry-After` in seconds (RFC 9110, section 10.2.3). Its other form, a date, says nothing without a wall clock; and
+    /// zero must not turn a backoff off.
     pub retry_after: Option<Duration>,
-    /// Where to go instead.
+    /// With a status of 3xx, where to go instead: a URL or a part of one, in visible ASCII.
     pub location: Option<String>,
+}
+
+impl Refusal {
+    fn new(AnswerHead { status, reason, fields, .. }: AnswerHead) -> Self {
+        Self {
+            status,
+            reason: reason.chars().filter(|char| !char.is_control()).take(REASON_LIMIT).collect(),
+            retry_after: retry_after(&fields),
+            location: if matches!(status, 300..=399) { location(&fields) } else { None },
+        }
+    }
+
+    /// What the status says about another attempt, as [`Outlook::of_status`] has it.
+    #[must_use]
+    pub const fn outlook(&self) -> Outlook {
+        Outlook::of_status(self.status)
+    }
+}
+
+fn retry_after(fields: &Fields) -> Option<Duration> {
+    let digits = fields.one("Retry-After").ok()??;
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    let seconds = digits.iter().fold(0, add);
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+fn location(fields: &Fields) -> Option<String> {
+    let value = fields.one("Location").ok()??;
+    let is_visible = !value.is_empty() && value.iter().all(u8::is_ascii_graphic);
+    if is_visible { core::str::from_utf8(value).ok().map(Into::into) } else { None }
 }
 
 /// Why an answer opens no WebSocket.
@@ -61,128 +152,28 @@ pub struct Refusal {
 #[non_exhaustive]
 pub enum UpgradeError {
     /// The server refused.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// What answers does not speak HTTP/1.
     NotHttp,
-    /// The answer's head is longer than 16 KiB or has more than 96 lines.
+    /// The answer's head is above [`HEAD_LIMIT`](super::HEAD_LIMIT) or [`HEADERS_LIMIT`](super::HEADERS_LIMIT).
     HeadTooLarge,
-    /// The answer says that it upgrades and breaks this rule of RFC 6455, section 4.1.
+    /// The answer says that it upgrades, and breaks this rule of RFC 6455, section 4.1.
     Broken(&'static str),
 }
 
 impl fmt::Display for UpgradeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(Refusal { status, reason, .. }) => write!(f, "the server answered {status} {reason}"),
-            Self::NotHttp => f.write_str("what answers does not speak HTTP/1"),
-            Self::HeadTooLarge => f.write_str("the answer's head is longer than 16 KiB or has more than 96 lines"),
-            Self::Broken(problem) => f.write_str(problem),
+            Self::Refused(refusal) => {
+                let Refusal { status, reason, location, .. } = &**refusal;
+                write!(f, "the server refused with HTTP status {status} {reason}")?;
+                location.as_ref().map_or(Ok(()), |location| write!(f, "; it says to go to {location}"))
+            }
+            Self::NotHttp => f.write_str("what answers does not speak HTTP/1; check host and port"),
+            Self::HeadTooLarge => f.write_str("the server's answer has a head above 16 KiB or 96 lines"),
+            Self::Broken(problem) => write!(f, "the server broke the protocol: {problem}"),
         }
     }
 }
 
 impl core::error::Error for UpgradeError {}
-
-impl ClientUpgrade {
-    /// Begins: the request to write, and who waits for its answer. `random` must be unpredictable (RFC 6455, section 4.1).
-    #[must_use]
-    pub fn request(wish: &Wish, random: [u8; 16]) -> (Self, Vec<u8>) {
-        let key = key::key(random);
-        let Wish { host, target, subprotocols, headers, extensions } = wish;
-        let mut request = format!(
-            "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-        );
-        let mut line = |name: &str, value: &str| request.extend([name, ": ", value, "\r\n"]);
-        if !subprotocols.is_empty() {
-            line("Sec-WebSocket-Protocol", &subprotocols.join(", "));
-        }
-        if let Some(extensions) = extensions {
-            line("Sec-WebSocket-Extensions", extensions);
-        }
-        for (name, value) in headers {
-            line(name, value);
-        }
-        request.push_str("\r\n");
-        (Self { key, subprotocols: subprotocols.clone(), head: Vec::new() }, request.into_bytes())
-    }
-
-    /// Takes the answer from the front of `input`. What is behind its head belongs to the WebSocket. `Ok(None)` means that
-    /// all was used and the head is not complete.
-    ///
-    /// # Errors
-    /// There is no WebSocket: the server refused, or broke the protocol.
-    pub fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Agreed>, UpgradeError> {
-        let had = self.head.len();
-        let taken = input.len().min(HEAD_LIMIT - had);
-        self.head.extend_from_slice(&input[..taken]);
-        let mut start = 0;
-        loop {
-            // Every piece parses the head anew. The limit keeps that cheap even if each byte comes alone.
-            let mut headers = [EMPTY_HEADER; HEADERS_LIMIT];
-            let mut response = Response::new(&mut headers);
-            match response.parse(&self.head[start..]) {
-                Ok(Status::Complete(length)) => start += length,
-                Ok(Status::Partial) if self.head.len() == HEAD_LIMIT => return Err(UpgradeError::HeadTooLarge),
-                Ok(Status::Partial) => {
-                    *input = &input[taken..];
-                    return Ok(None);
-                }
-                Err(httparse::Error::TooManyHeaders) => return Err(UpgradeError::HeadTooLarge),
-                Err(_) => return Err(UpgradeError::NotHttp),
-            }
-            match response.code.unwrap_or(0) {
-                100 | 102..=199 => {}
-                101 => {
-                    *input = &input[start.saturating_sub(had)..];
-                    return self.agree(response.headers).map(Some);
-                }
-                status => {
-                    return Err(UpgradeError::Refused(refusal(status, response.reason.unwrap_or(""), response.headers)));
-                }
-            }
-        }
-    }
-
-    fn agree(&self, headers: &[Header<'_>]) -> Result<Agreed, UpgradeError> {
-        let broken = |problem| Err(UpgradeError::Broken(problem));
-        if !only(headers, "Upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
-            return broken("the answer does not upgrade to websocket");
-        }
-        if !has_token(headers, "Connection", "upgrade") {
-            return broken("the answer's Connection header does not say upgrade");
-        }
-        if only(headers, "Sec-WebSocket-Accept") != Some(key::accept(self.key.as_bytes()).as_bytes()) {
-            return broken("the answer's Sec-WebSocket-Accept is not the answer to our key");
-        }
-        let mut subprotocols = list(headers, "Sec-WebSocket-Protocol");
-        let subprotocol = match (subprotocols.next(), subprotocols.next()) {
-            (None, _) => None,
-            (Some(name), None) => match self.subprotocols.iter().find(|ours| ours.as_bytes() == name) {
-                Some(ours) => Some(ours.clone()),
-                None => return broken("the server chose a sub-protocol that we did not offer"),
-            },
-            (Some(_), Some(_)) => return broken("the server chose more than one sub-protocol"),
-        };
-        let extensions: Vec<String> = list(headers, "Sec-WebSocket-Extensions")
-            .map(|extension| String::from_utf8_lossy(extension).into_owned())
-            .collect();
-        Ok(Agreed { subprotocol, extensions: (!extensions.is_empty()).then(|| extensions.join(", ")) })
-    }
-}
-
-fn refusal(status: u16, reason: &str, headers: &[Header<'_>]) -> Refusal {
-    let location = only(headers, "Location").and_then(|value| core::str::from_utf8(value).ok());
-    Refusal {
-        status,
-        reason: for_people(reason.as_bytes()),
-        retry_after: only(headers, "Retry-After").and_then(seconds),
-        location: location.map(ToString::to_string),
-    }
-}
-
-fn seconds(digits: &[u8]) -> Option<Duration> {
-    let seconds: u32 = core::str::from_utf8(digits).ok()?.parse().ok()?;
-    // Zero must not turn the backoff off, and a sign is none of the digits.
-    (seconds > 0 && digits[0].is_ascii_digit()).then(|| Duration::from_secs(seconds.into()))
-}

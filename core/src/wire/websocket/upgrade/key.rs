@@ -1,10 +1,10 @@
-//! Proof that the other end speaks WebSocket (RFC 6455, section 4.2.2, 5.4).
+//! Proof that the other end speaks WebSocket (RFC 6455, section 4.2.2, step 5.4).
 
 use alloc::string::String;
 
 use sha1::{Digest, Sha1};
 
-use crate::base64::base64;
+use crate::tunnel::base64;
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -18,7 +18,7 @@ pub(super) fn accept(key: &[u8]) -> String {
     base64(&Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
-/// Whether a key is 16 bytes in base64: 22 characters and two signs of padding.
+/// Whether a key is 16 bytes in base64: 22 digits and two signs of padding.
 pub(super) fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     matches!(key.split_at_checked(22), Some((digits, b"==")) if digits.iter().all(is_digit))
@@ -35,8 +35,16 @@ mod tests {
     }
 
     #[test]
-    fn every_key_of_ours_is_one() {
+    fn a_key_is_16_bytes() {
         assert!(is_key(key([0xFF; 16]).as_bytes()) && is_key(key([0; 16]).as_bytes()));
-        assert!(!is_key(b"") && !is_key(b"dGhlIHNhbXBsZSBub25jZQ=") && !is_key(b"dGhlIHNhbXBsZSBub25jZ===!"));
+        for key in [
+            "",
+            "dGhlIHNhbXBsZSBub25jZQ=",
+            "dGhlIHNhbXBsZSBub25jZ===",
+            "dGhlIHNhbXBsZSBub25jZQ===",
+            "*GhlIHNhbXBsZSBub25jZQ==",
+        ] {
+            assert!(!is_key(key.as_bytes()), "{key}");
+        }
     }
 }

@@ -1,62 +1,67 @@
 //! The opening handshake (RFC 6455, section 4): an HTTP/1.1 request, and the answer that makes a WebSocket of the connection.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `request` | [`UpgradeRequest`]: what a client asks for, checked once and written for every connection |
+//! | `client` | [`ClientUpgrade`]: reads the answer |
+//! | `server` | [`ServerUpgrade`]: reads a [`Request`]; [`Offer`]: what it offers, and the answer to it |
+//! | `refusal` | [`refuse`] and [`OfferError`]: answers that are no upgrade |
+//! | `head` | the lines of a request or an answer |
+//! | `extension` | what is in `Sec-WebSocket-Extensions` |
+//! | `key` | the proof that the other end speaks WebSocket |
+//!
+//! Both sides read heads of up to [`HEAD_LIMIT`] bytes and [`HEADERS_LIMIT`] lines, however they are cut. What is behind a
+//! head is left to the caller. Neither side has a time limit; whoever drives it has.
 
 mod client;
+mod extension;
+mod head;
 mod key;
+mod refusal;
+mod request;
 mod server;
 
-pub use client::{Agreed, ClientUpgrade, Refusal, UpgradeError};
-pub use server::{Offer, OfferError, ServerUpgrade, refuse};
+#[cfg(all(test, feature = "deflate"))]
+pub(super) use extension::parse as parse_extensions;
+
+pub use client::{ClientUpgrade, Refusal, UpgradeError};
+pub use extension::{Extension, Malformed};
+pub use head::{HEAD_LIMIT, HEADERS_LIMIT};
+pub use refusal::{OfferError, refuse};
+pub use request::{RequestError, UpgradeRequest};
+pub use server::{NotOffered, Offer, Request, ServerUpgrade};
 
 use alloc::string::String;
 
-use httparse::Header;
+#[cfg(feature = "deflate")]
+use super::deflate::Agreement;
 
-/// The longest head of a request or an answer, in bytes: 16 KiB.
-pub const HEAD_LIMIT: usize = 16 << 10;
-
-/// The most header lines of a request or an answer.
-pub const HEADERS_LIMIT: usize = 96;
+/// What both sides agreed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Agreed {
+    /// One of those that the client offered.
+    pub subprotocol: Option<String>,
+    /// How messages are compressed, if they are.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<Agreement>,
+}
 
 /// The version of the protocol that RFC 6455 defines.
-const VERSION: &[u8] = b"13";
-
-/// The value of the only header with this name; `None` if there is none, or more than one.
-fn only<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
-    let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-    match (values.next(), values.next()) {
-        (Some(header), None) => Some(header.value.trim_ascii()),
-        _ => None,
-    }
-}
-
-/// The elements of a header that is a list, over all its lines (RFC 9110, section 5.3), without quoted commas.
-fn list<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .iter()
-        .filter(move |header| header.name.eq_ignore_ascii_case(name))
-        .flat_map(|header| header.value.split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|element| !element.is_empty())
-}
-
-fn has_token(headers: &[Header<'_>], name: &str, token: &str) -> bool {
-    list(headers, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
-}
+const VERSION: &str = "13";
 
 /// Whether `text` is a token (RFC 9110, section 5.6.2), as the names of headers and sub-protocols are.
-#[must_use]
-pub fn is_token(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// Whether `text` can be the value of a header: visible ASCII, spaces and tabs, so that nothing can be smuggled in.
-#[must_use]
-pub fn is_value(text: &str) -> bool {
-    text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
 }
 
-/// Text of the peer, for people: cut, and without what a terminal would obey.
-fn for_people(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().filter(|char| !char.is_control()).take(120).collect()
-}
+#[cfg(test)]
+mod tests;
