@@ -1,6 +1,5 @@
 //! Where a proxy is, and how to log in to it.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;

@@ -1,19 +1,19 @@
 //! Streams drawn from seeds, for both roles.
 
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
 use crate::entropy::{Entropy, Prng};
 use crate::wire::websocket::{Close, CloseCode, Control, MaskKeys, Message, Outgoing};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 100;
 
 const SIZES: [u64; 9] = [0, 1, 14, 15, 125, 126, 700, 5000, 70_000];
 
 fn bytes(prng: &mut Prng, most: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.resize(prng.between(0, most) as usize, 0);
+    let mut bytes = vec![0; prng.between(0, most) as usize];
     prng.fill(&mut bytes);
     bytes
 }

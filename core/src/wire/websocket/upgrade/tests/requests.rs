@@ -183,7 +183,7 @@ fn what_is_no_http_fails_at_once_or_at_its_limit() {
     assert_eq!(of(b"GET / HTTP/1.1\r\nHost : b\r\n\r\n"), Err(OfferError::NotHttp), "a space before the colon");
     assert_eq!(of(b"GET / HTTP/1.1\r\nA: b\0c\r\n\r\n"), Err(OfferError::NotHttp), "a control character");
     assert_eq!(of(b"PRI * HTTP/2.0\r\n\r\n"), Err(OfferError::HttpVersion));
-    assert_eq!(of("GET / HTTP/1.1\r\n".repeat(1).as_bytes()), Ok(false));
+    assert_eq!(of(b"GET / HTTP/1.1\r\n"), Ok(false));
     let lines = |count| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(count));
     assert_eq!(of(lines(HEADERS_LIMIT).as_bytes()), Ok(true));
     assert_eq!(of(lines(HEADERS_LIMIT + 1).as_bytes()), Err(OfferError::HeadTooLarge));
