@@ -1,7 +1,7 @@
 //! The URLs of proxies.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use super::super::ProxyUrlError as E;
 use super::*;

@@ -14,7 +14,7 @@ const CLIENT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_BITS: &str = "server_max_window_bits";
 const CLIENT_BITS: &str = "client_max_window_bits";
 
-/// What one side wants of compression. By default: no context takeover, windows of any size, level 6.
+/// What one side wants of compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeflateConfig {
     client: Side,
@@ -24,12 +24,17 @@ pub struct DeflateConfig {
 
 impl Default for DeflateConfig {
     fn default() -> Self {
-        let side = Side { takeover: false, window_bits: WINDOW_BITS_MAX };
-        Self { client: side, server: side, level: 6 }
+        Self::DEFAULT
     }
 }
 
 impl DeflateConfig {
+    /// No context takeover, windows of any size, level 6.
+    pub const DEFAULT: Self = {
+        let side = Side { takeover: false, window_bits: WINDOW_BITS_MAX };
+        Self { client: side, server: side, level: 6 }
+    };
+
     /// Whether messages that come from `sender` may refer to the ones before. If not, the sender is told so; if yes, the
     /// other side may still refuse it.
     #[must_use]

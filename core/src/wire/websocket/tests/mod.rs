@@ -1,5 +1,7 @@
 //! Whole streams, by the specification's examples and rules, and by seeds.
 
+#[cfg(feature = "deflate")]
+mod compressed;
 mod reading;
 mod rules;
 mod streams;
