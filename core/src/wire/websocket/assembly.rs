@@ -12,6 +12,9 @@ use super::{Message, Violation};
 /// So much is reserved for a payload that was announced and has not come, in bytes.
 const STEP: usize = 1 << 10;
 
+/// Of a frame that ends its message, so many times as much is reserved as has come.
+const AHEAD: usize = 4;
+
 /// A message of which at least one frame has begun.
 #[derive(Debug)]
 pub(super) struct Assembly {
@@ -44,17 +47,19 @@ impl Assembly {
         self.body.capacity()
     }
 
-    /// Takes the next bytes of the payload of a frame of which `outstanding` bytes, these included, have not been taken. A
-    /// compressed message must not become longer than `limit`; whether another does was seen in its frames' headers.
+    /// Takes the next bytes of a frame's payload. If the frame ends the message, `last` bytes of it, these included, have not
+    /// been taken. A compressed message must not become longer than `limit`; whether another does was seen in its frames'
+    /// headers.
     pub(super) fn append(
         &mut self,
         bytes: &[u8],
         mask: &mut Mask,
-        outstanding: usize,
+        last: Option<usize>,
         limit: usize,
     ) -> Result<(), Violation> {
         let Some(inflater) = &mut self.inflater else {
-            reserve(&mut self.body, bytes.len(), outstanding);
+            let most = limit.saturating_sub(self.body.len());
+            reserve(&mut self.body, bytes.len(), last, most);
             mask.append(bytes, &mut self.body);
             return self.check(false);
         };
@@ -91,10 +96,16 @@ impl Assembly {
     }
 }
 
-/// Makes room for `more` bytes: exactly, because a vector that grows by itself may double beyond the message's length; and at
-/// most for as many as there are already, because the rest may never come.
-fn reserve(body: &mut Vec<u8>, more: usize, most: usize) {
+/// Makes room for `more` bytes and, so that few bytes are moved, for some of those that are still to come: `last` of the
+/// message's last frame, or nobody knows how many up to `most`. Exactly, because a vector that grows by itself may double
+/// beyond the message's length.
+fn reserve(body: &mut Vec<u8>, more: usize, last: Option<usize>, most: usize) {
     if body.capacity() - body.len() < more {
-        body.reserve_exact(body.len().max(STEP).min(most).max(more));
+        let came = body.len().saturating_add(more);
+        let ahead = match last {
+            Some(last) => came.saturating_mul(AHEAD - 1).max(STEP).min(last),
+            None => came.max(STEP).min(most),
+        };
+        body.reserve_exact(ahead.max(more));
     }
 }

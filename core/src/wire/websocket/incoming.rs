@@ -130,8 +130,8 @@ impl Incoming {
         self.partial.have > 0 || self.work.as_ref().is_some_and(|work| work.end.is_none())
     }
 
-    /// How many bytes of the heap are held for the payload of an unfinished message: at most twice what has come of it, or
-    /// 1 KiB if that is more.
+    /// How many bytes of the heap are held for the payload of an unfinished message: at most four times what has come of it,
+    /// or 1 KiB if that is more, and never more than the message may have.
     #[must_use]
     pub fn reserved(&self) -> usize {
         self.work.as_ref().and_then(|work| work.message.as_ref()).map_or(0, Assembly::reserved)
@@ -209,7 +209,7 @@ impl Incoming {
             if let (Some((payload, behind)), None, true) = (whole, message, fin) {
                 *input = behind;
                 let (mut message, mut mask) = (self.message(opcode, rsv1), mask);
-                message.append(payload, &mut mask, payload.len(), self.limits.message)?;
+                message.append(payload, &mut mask, Some(payload.len()), self.limits.message)?;
                 return self.finish(message).map(Some);
             }
         }
@@ -248,7 +248,10 @@ impl Incoming {
         payload.left -= came.len() as u64;
         match &mut work.message {
             _ if payload.opcode.is_control() => payload.control.extend_from_slice(came),
-            Some(message) => message.append(came, &mut payload.mask, outstanding, self.limits.message)?,
+            Some(message) => {
+                let last = payload.fin.then_some(outstanding);
+                message.append(came, &mut payload.mask, last, self.limits.message)?;
+            }
             None => {}
         }
         if payload.left > 0 {

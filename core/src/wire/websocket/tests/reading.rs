@@ -93,11 +93,26 @@ fn memory_is_reserved_for_what_came() {
         assert!(incoming.is_unfinished());
         read(&mut incoming, [&vec![1; length][..]]).1.unwrap();
         came += length;
-        assert!(incoming.reserved() <= (2 * came).max(1 << 10), "{} for {came}", incoming.reserved());
+        assert!(incoming.reserved() <= (4 * came).clamp(1 << 10, 1 << 20), "{} for {came}", incoming.reserved());
     }
     assert_eq!(read(&mut incoming, [&[1][..]]).0, [Item::Message(Message::binary(vec![1; 1 << 20]))]);
     assert!(!incoming.is_unfinished());
     assert_eq!(incoming.reserved(), 0);
+}
+
+#[test]
+fn many_small_fragments_are_moved_few_times() {
+    let mut incoming = Incoming::new(Role::Client, LIMITS);
+    read(&mut incoming, [&frame_to(Role::Client, Opcode::Binary, false, b"")[..]]).1.unwrap();
+    let fragment = frame_to(Role::Client, Opcode::Continuation, false, b"1");
+    let (mut reserved, mut moved) = (0, 0);
+    for came in 1..=100_000 {
+        read(&mut incoming, [&fragment[..]]).1.unwrap();
+        moved += u32::from(incoming.reserved() != reserved);
+        reserved = incoming.reserved();
+        assert!(reserved <= (2 * came).max(1 << 10), "{reserved} for {came}");
+    }
+    assert!(moved < 20, "{moved} times");
 }
 
 #[test]

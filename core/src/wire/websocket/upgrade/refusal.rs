@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::VERSION;
 use super::head::HeadError;
 
 /// Why a request is no offer to open a WebSocket: the client's fault.
@@ -45,15 +44,7 @@ impl OfferError {
     /// The answer to write before the connection is closed.
     #[must_use]
     pub fn answer(&self) -> Vec<u8> {
-        let extra = match self {
-            Self::Method => "Allow: GET\r\n".into(),
-            // An answer of 426 says to what to upgrade (RFC 9110, section 15.5.22).
-            Self::NoUpgrade | Self::Version => {
-                format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: {VERSION}\r\n")
-            }
-            _ => String::new(),
-        };
-        answer(self.status(), &extra)
+        refuse(self.status(), None)
     }
 }
 
@@ -83,23 +74,31 @@ impl fmt::Display for OfferError {
 
 impl core::error::Error for OfferError {}
 
-/// An answer that refuses for a reason of the application's, such as 401, 403, 404, 429 or 503. The connection is to be
-/// closed behind it. `retry_after` is rounded up to whole seconds.
+/// An answer that refuses, such as with 401, 403, 404, 429 or 503. The connection is to be closed behind it. `retry_after` is
+/// rounded up to whole seconds.
 ///
 /// A status that is none of 300 to 599 says 500: an answer of that kind would open the connection or leave it waiting.
 #[must_use]
 pub fn refuse(status: u16, retry_after: Option<Duration>) -> Vec<u8> {
     let status = if matches!(status, 300..=599) { status } else { 500 };
-    let extra = retry_after.map_or_else(String::new, |wait| {
+    let reason = reason(status);
+    let required = required(status);
+    let retry = retry_after.map_or_else(String::new, |wait| {
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         format!("Retry-After: {seconds}\r\n")
     });
-    answer(status, &extra)
+    format!("HTTP/1.1 {status} {reason}\r\n{required}{retry}Connection: close\r\nContent-Length: 0\r\n\r\n")
+        .into_bytes()
 }
 
-fn answer(status: u16, extra: &str) -> Vec<u8> {
-    let reason = reason(status);
-    format!("HTTP/1.1 {status} {reason}\r\n{extra}Connection: close\r\nContent-Length: 0\r\n\r\n").into_bytes()
+/// The lines without which a status is not allowed (RFC 9110, sections 15.5.2, 15.5.6 and 15.5.22; RFC 6455, section 4.4).
+const fn required(status: u16) -> &'static str {
+    match status {
+        401 => "WWW-Authenticate: Bearer\r\n",
+        405 => "Allow: GET\r\n",
+        426 => "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n",
+        _ => "",
+    }
 }
 
 /// What RFC 9110, section 15, and RFC 6585 call a status; empty for those that are rare here.

@@ -204,6 +204,7 @@ fn a_refusal_says_what_to_do() {
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );
     assert_eq!(text(refuse(418, None)), "HTTP/1.1 418 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    assert!(text(refuse(401, None)).contains("\r\nWWW-Authenticate: Bearer\r\n"));
     for status in [0, 101, 200, 299, 600] {
         assert!(text(refuse(status, None)).starts_with("HTTP/1.1 500 "), "{status}");
     }
