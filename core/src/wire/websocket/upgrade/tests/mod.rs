@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::*;
+use crate::entropy::Prng;
 
 /// The nonce of the example in RFC 6455, section 1.3: "the sample nonce".
 const NONCE: [u8; 16] = *b"the sample nonce";
@@ -62,4 +63,57 @@ fn each_end_agrees_with_the_other() {
     assert_eq!(input, b"\x81\x00");
     let other = Agreed { subprotocol: Some("three".into()), ..Agreed::default() };
     assert_eq!(offer.accept(&other), Err(NotOffered));
+}
+
+#[test]
+fn broken_heads_fail_alike_however_they_are_cut() {
+    let wish = wish().subprotocol("chat").unwrap();
+    let request = wish.begin(NONCE).1;
+    let mut input = &request[..];
+    let offer = ServerUpgrade::new().receive(&mut input).unwrap().unwrap().into_offer().unwrap();
+    let answer = offer.accept(&Agreed { subprotocol: Some("chat".into()), ..Agreed::default() }).unwrap();
+    let mut outcomes = [0; 3];
+    for seed in 0..2000 {
+        let mut prng = Prng::new(seed);
+        let mut broken = |head: &[u8]| {
+            // The end stays, so that a head is whole if it is one.
+            let (front, end) = head.split_at(head.len() - 4);
+            let mut front = front.to_vec();
+            for _ in 0..prng.between(1, 3) {
+                let at = prng.between(1, front.len() as u64 - 1) as usize;
+                match prng.between(0, 3) {
+                    0 => front[at] ^= 1 << prng.between(0, 7),
+                    1 if front.len() > 2 => drop(front.remove(at)),
+                    2 => front.insert(at, b" \t\r\n:,;\0"[prng.between(0, 7) as usize]),
+                    _ => front.truncate(at + 1),
+                }
+            }
+            [&front[..], end].concat()
+        };
+        let (request, answer) = (broken(&request), broken(&answer));
+        let piece = [1, 5, 40][seed as usize % 3];
+        let asked = |piece: usize| {
+            let mut server = ServerUpgrade::new();
+            feed(&request, piece, |input| server.receive(input))
+        };
+        assert_eq!(asked(piece), asked(usize::MAX), "seed {seed}");
+        let answered = |piece: usize| {
+            let mut client = wish.begin(NONCE).0;
+            feed(&answer, piece, |input| client.receive(input))
+        };
+        let verdict = answered(usize::MAX);
+        assert_eq!(answered(piece), verdict, "seed {seed}");
+        outcomes[match verdict.0 {
+            Ok(Some(_)) => 0,
+            Ok(None) => 1,
+            Err(_) => 2,
+        }] += 1;
+        // Whatever was asked, there is an answer.
+        match asked(piece).0 {
+            Ok(Some(request)) => drop(request.into_offer().map_err(|error| error.answer())),
+            Ok(None) => {}
+            Err(error) => drop(error.answer()),
+        }
+    }
+    assert!(outcomes[0] > 20 && outcomes[2] > 500, "{outcomes:?}");
 }
