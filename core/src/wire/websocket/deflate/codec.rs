@@ -23,8 +23,11 @@ const WINDOW_BITS_MADE: u8 = 9;
 /// zlib needs so many bytes ahead of a reference, in bytes; they reduce the window.
 const LOOKAHEAD: usize = 262;
 
-/// Shorter messages go as they are: what can be saved is not worth a compressor.
-const WORTHWHILE: usize = 64;
+/// Shorter messages go as they are, in bytes: what can be saved is not worth a new compressor.
+const WORTHWHILE: usize = 256;
+
+/// The same if the compressor is there and knows the messages before.
+const WORTHWHILE_AGAIN: usize = 16;
 
 /// A message may consist of so many streams that end, and one more. Each costs memory and time that two bytes can ask for.
 const STREAMS: u8 = 8;
@@ -47,7 +50,7 @@ impl Deflater {
 
     /// The compressed message; `None` if it is to be sent as it is.
     pub(in super::super) fn compress(&mut self, message: &[u8]) -> Option<Vec<u8>> {
-        if message.len() < WORTHWHILE {
+        if message.len() < if self.side.takeover { WORTHWHILE_AGAIN } else { WORTHWHILE } {
             return None;
         }
         let mut stream = match self.stream.take() {

@@ -145,6 +145,9 @@ fn what_would_not_shrink_goes_as_it_is() {
     let mut random = vec![0; 1000];
     Prng::new(1).fill(&mut random);
     assert_eq!(Deflater::new(side(false, 15), 6).compress(&random), None);
-    assert_eq!(Deflater::new(side(true, 15), 6).compress(&[1; WORTHWHILE - 1]), None);
-    assert!(Deflater::new(side(false, 15), 6).compress(&[1; WORTHWHILE]).is_some_and(|bytes| bytes.len() < 20));
+    for (takeover, worthwhile) in [(false, WORTHWHILE), (true, WORTHWHILE_AGAIN)] {
+        let mut deflater = Deflater::new(side(takeover, 15), 6);
+        assert_eq!(deflater.compress(&vec![1; worthwhile - 1]), None);
+        assert!(deflater.compress(&vec![1; worthwhile]).is_some_and(|bytes| bytes.len() < worthwhile));
+    }
 }
