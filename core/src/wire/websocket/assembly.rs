@@ -16,7 +16,6 @@ const STEP: usize = 1 << 10;
 const AHEAD: usize = 4;
 
 /// A message of which at least one frame has begun.
-#[derive(Debug)]
 pub(super) struct Assembly {
     text: bool,
     body: Vec<u8>,

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::assembly::Assembly;
 use super::close::Close;
@@ -45,7 +46,6 @@ impl Limits {
 }
 
 /// Puts messages together from the bytes of one connection. Between messages it holds no memory of the heap.
-#[derive(Debug)]
 pub struct Incoming {
     role: Role,
     partial: Partial,
@@ -57,7 +57,7 @@ pub struct Incoming {
 }
 
 /// A message or control frame that is not complete, or the end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Work {
     end: Option<End>,
     message: Option<Assembly>,
@@ -65,14 +65,13 @@ struct Work {
 }
 
 /// Nothing more is read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 enum End {
     Closed,
     Failed(Violation),
 }
 
 /// The payload of a frame whose header was read.
-#[derive(Debug)]
 struct Payload {
     opcode: Opcode,
     fin: bool,
@@ -281,6 +280,17 @@ impl Incoming {
     }
 }
 
+impl fmt::Debug for Incoming {
+    /// Leaves out the bytes gathered, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("role", &self.role)
+            .field("limits", &self.limits)
+            .field("is_unfinished", &self.is_unfinished())
+            .finish_non_exhaustive()
+    }
+}
+
 fn control(opcode: Opcode, payload: &[u8], mask: Mask) -> Result<Option<Item>, Violation> {
     let Some((clear, length)) = control::unmask(payload, mask) else { return Ok(None) };
     let payload = clear.get(..length).unwrap_or_default();
@@ -292,7 +302,6 @@ fn control(opcode: Opcode, payload: &[u8], mask: Mask) -> Result<Option<Item>, V
 }
 
 /// A header that is not complete.
-#[derive(Debug)]
 struct Partial {
     have: u8,
     bytes: [u8; LONGEST],

@@ -147,3 +147,11 @@ fn a_message_of_which_a_byte_is_missing_is_unfinished() {
     }
     assert_eq!(Control::new(b"1").unwrap().as_slice(), b"1");
 }
+
+#[test]
+fn what_is_gathered_is_not_shown() {
+    let mut incoming = Incoming::new(Role::Client, LIMITS);
+    read(&mut incoming, [&b"\x81\x10Bearer 77"[..]]).1.unwrap();
+    let shown = alloc::format!("{incoming:?}");
+    assert!(shown.contains("is_unfinished: true") && !shown.contains("66, 101, 97"), "{shown}");
+}

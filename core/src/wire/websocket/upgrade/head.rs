@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
@@ -26,7 +27,6 @@ pub(super) enum HeadError {
 type Parse<T> = fn(&[u8]) -> Result<Option<(T, usize)>, HeadError>;
 
 /// Gathers a head.
-#[derive(Debug)]
 pub(super) struct Reader<T> {
     parse: Parse<T>,
     bytes: Vec<u8>,
@@ -69,8 +69,15 @@ impl<T> Reader<T> {
     }
 }
 
+impl<T> fmt::Debug for Reader<T> {
+    /// Leaves out the bytes, which may be credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("have", &self.bytes.len()).field("spent", &self.spent).finish_non_exhaustive()
+    }
+}
+
 /// The first line and the fields of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct RequestHead {
     pub(super) method: String,
     pub(super) target: String,
@@ -95,7 +102,6 @@ impl RequestHead {
 }
 
 /// The first line and the fields of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AnswerHead {
     pub(super) status: u16,
     pub(super) reason: String,
@@ -130,7 +136,7 @@ fn verdict(parsed: httparse::Result<usize>) -> Result<Option<usize>, HeadError> 
 }
 
 /// Header lines: names and values, in their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Fields(Vec<(String, Vec<u8>)>);
 
 /// There are several lines where one is allowed.

@@ -237,3 +237,11 @@ fn other_requests_are_told_apart() {
     assert!(!format!("{request:?}").contains("secret"));
     assert_eq!(request.into_offer(), Err(OfferError::NoUpgrade));
 }
+
+#[test]
+fn what_is_gathered_is_not_shown() {
+    let mut server = ServerUpgrade::new();
+    server.receive(&mut &b"GET / HTTP/1.1\r\nAuthorization: Bearer 77"[..]).unwrap();
+    let shown = format!("{server:?}");
+    assert!(!shown.contains("Bearer") && !shown.contains("66, 101, 97"), "{shown}");
+}
