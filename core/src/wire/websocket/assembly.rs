@@ -86,7 +86,13 @@ impl Assembly {
         if !self.text {
             return Ok(());
         }
-        match core::str::from_utf8(self.body.get(self.checked..).unwrap_or_default()) {
+        let new = self.body.get(self.checked..).unwrap_or_default();
+        // Most texts are ASCII, which takes half of the instructions to find out.
+        if new.is_ascii() {
+            self.checked = self.body.len();
+            return Ok(());
+        }
+        match core::str::from_utf8(new) {
             Ok(_) => self.checked = self.body.len(),
             Err(error) if error.error_len().is_some() || end => return Err(Violation::Utf8),
             Err(error) => self.checked += error.valid_up_to(),
