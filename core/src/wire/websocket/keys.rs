@@ -35,7 +35,7 @@ impl MaskKeys {
     pub fn key(&mut self) -> [u8; 4] {
         if let Some(key) = self.block.get(self.next) {
             self.next += 1;
-            return key.to_ne_bytes();
+            return key.to_le_bytes();
         }
         self.refill()
     }
@@ -47,7 +47,7 @@ impl MaskKeys {
         self.state[12] = low;
         self.state[13] = self.state[13].wrapping_add(u32::from(carry));
         self.next = 1;
-        self.block[0].to_ne_bytes()
+        self.block[0].to_le_bytes()
     }
 }
 
