@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 fn main() {
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     let ratios = Ratios::begin("connection");
     let criterion =
         Criterion::default().with_measurement(ProcessorTime).warm_up_time(Duration::from_millis(200)).nresamples(5_000);

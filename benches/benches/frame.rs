@@ -4,8 +4,8 @@
 //! (`whole`, `16KiB`, or at `random`), who parses it, and what it holds (`beats`, messages of `64B`, `1KiB` or `64KiB`, or
 //! all of them `mixed`). Criterion's times are those of a whole stream, its throughput is in frames; the ratios are per frame.
 //!
-//! Every parser finds the same frames, which is asserted, and yields messages that own their bytes. `copy-only` finds
-//! nothing and copies the same bytes once, in a buffer that stays: the limit. What the others are is told in
+//! Every parser finds the same frames, which is asserted, and yields messages that own their bytes. `copy-only` knows where
+//! the payloads are, and copies each once into memory of its own: the limit. What the others are is told in
 //! `keepbeat_benches::peers`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement may fail loudly")]
 
@@ -40,11 +40,8 @@ fn main() {
 
 fn parse<P: Parser>(group: &mut BenchmarkGroup<'_, ProcessorTime>, load: Load, stream: &Stream, feed: Feed) {
     let pieces = stream.pieces(P::FORMAT, feed);
-    let mut parser = P::new();
-    let found = run(&mut parser, &pieces);
-    if P::NAME != CopyOnly::NAME {
-        assert_eq!(found, stream.found(), "{} finds every frame", P::NAME);
-    }
+    let mut parser = P::new(stream);
+    assert_eq!(run(&mut parser, &pieces), P::all(stream), "{} finds every frame", P::NAME);
     let name = P::NAME.replace(' ', "-");
     group.bench_function(BenchmarkId::new(name, load.name()), |bencher| bencher.iter(|| run(&mut parser, &pieces)));
 }

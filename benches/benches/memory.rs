@@ -84,7 +84,7 @@ fn main() {
 }
 
 fn tables(links: usize, machines: usize) {
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     println!("memory/core: bytes per idle link of {machines}\n{:20}{:>16}{:>16}", "", "heap", "resident");
     for what in ["server", "both-ends"] {
         let mut process = Process::start(&["--machines", what, &machines.to_string()]);
@@ -175,7 +175,7 @@ fn report() -> bool {
     // In no buffer, so that nothing changes between two reports.
     let mut line = String::with_capacity(8);
     let more = std::io::stdin().read_line(&mut line).unwrap() > 0;
-    println!("{} {}", HELD.load(Ordering::Relaxed), resident());
+    println!("{} {}", HELD.load(Ordering::Relaxed), resident(std::process::id()).unwrap());
     more
 }
 
@@ -202,7 +202,7 @@ fn finish() {
 }
 
 fn serve(contender: Contender) -> ! {
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     let (sender, address) = channel();
     std::thread::spawn(move || {
         println!("{}", address.recv().unwrap());
@@ -213,7 +213,7 @@ fn serve(contender: Contender) -> ! {
 }
 
 fn open(contender: Contender, address: &str, links: usize) {
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     report();
     let mut clients: Box<dyn Clients> = contender.open(address.parse().unwrap(), links, INTERVAL);
     // The last one's beat is answered in the interval after it came up.

@@ -1,7 +1,6 @@
 //! What the operating system knows of a process.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement may fail loudly")]
-
+use std::io;
 use std::time::Duration;
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
@@ -49,24 +48,25 @@ impl Measurement for ProcessorTime {
     }
 }
 
-/// Bytes of memory that this process has in use (VmRSS).
+/// Bytes of memory that a process has in use (VmRSS).
 ///
-/// # Panics
-/// Without Linux's `/proc`.
-#[must_use]
-pub fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("this needs Linux's /proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
+/// # Errors
+/// Without Linux's `/proc`, or if the process is gone.
+pub fn resident(pid: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes << 10).ok_or_else(|| io::Error::other("no VmRSS in /proc/PID/status"))
 }
 
-/// Lets this process have as many file descriptors as it may.
+/// Lets this process have as many file descriptors as it may; how many that are.
 ///
-/// # Panics
-/// If not even that is allowed.
-pub fn raise_descriptor_limit() {
+/// # Errors
+/// If the system does not let it.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum.unwrap_or(u64::MAX))
 }
 
 /// Whether criterion runs every benchmark once, to see whether it works (`--test`).

@@ -227,7 +227,7 @@ mod tests {
                     1 => {
                         timers.refile(filed, Some(due));
                         if let Some(at) = at {
-                            model.remove(&(std::mem::replace(at, due), key));
+                            model.remove(&(core::mem::replace(at, due), key));
                             model.insert((due, key));
                         }
                     }

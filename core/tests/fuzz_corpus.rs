@@ -41,6 +41,20 @@ fn what_the_corpus_holds_passes() {
     }
 }
 
+/// As long as an input may be: work that grows with its square shows here.
+#[test]
+fn long_streams_pass() {
+    const REPEATED: u8 = 0b1110_0000;
+    let message = [&[REPEATED | 0b1101, 7, 0x20, 0x80, 0x80, 7, 1][..], &[b'm'; 2000]].concat();
+    replay(keepbeat_core::fuzzing::frame, Path::new("a message of 112 KiB"), &message);
+    for (path, mut input) in inputs("corpus", "frame") {
+        if let Some(options) = input.first_mut() {
+            *options |= REPEATED;
+        }
+        replay(keepbeat_core::fuzzing::frame, &path, &input);
+    }
+}
+
 #[test]
 fn what_once_failed_passes() {
     for (name, target) in TARGETS {

@@ -109,7 +109,7 @@ fn decoded(established: bool, bytes: &[u8], sizes: &[usize]) -> (Vec<Frame>, Opt
             }
             assert!(piece.len() < before, "a call took nothing");
             let came = bytes.len() - rest.len() - piece.len();
-            assert!(beat.reserved() <= most.min((2 * came).max(1024)), "{} bytes reserved", beat.reserved());
+            assert!(beat.reserved() <= most.min((4 * came).max(1024)), "{} bytes reserved", beat.reserved());
         }
     }
     (frames, None, beat.mid_frame())

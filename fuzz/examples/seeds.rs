@@ -50,7 +50,8 @@ fn vectors() -> io::Result<Vec<Vector>> {
     Ok(vectors.collect())
 }
 
-/// Every vector alone, and streams of several that begin with a greeting.
+/// Every vector alone, and streams of several that begin with a greeting, once and as often as they can arrive; and a message of
+/// 112 KiB.
 fn frames(vectors: &[Vector]) -> Vec<Vec<u8>> {
     let alone = vectors.iter().map(|vector| {
         let options = if vector.established { 0b1_1101 } else { 0b1_1100 };
@@ -61,7 +62,10 @@ fn frames(vectors: &[Vector]) -> Vec<Vec<u8>> {
         let rest: Vec<u8> = rest.flat_map(|vector| vector.bytes.clone()).take(400).collect();
         [&[0b1_1110, 3], &greeting.bytes[..], &rest].concat()
     });
-    alone.chain(streams).collect()
+    let streams: Vec<Vec<u8>> = streams.collect();
+    let repeated = streams.iter().map(|stream| [&[stream[0] | 0b1110_0000], &stream[1..]].concat());
+    let message = [&[0b1110_1101, 7, 0x20, 0x80, 0x80, 7, 1][..], &[b'm'; 2000]].concat();
+    alone.chain(streams.clone()).chain(repeated).chain([message]).collect()
 }
 
 /// The numbers of the listeners in `core/src/fuzzing/handshake.rs`.

@@ -73,12 +73,11 @@ impl Expire for Ours {
             && at <= now
         {
             let (liveness, filed) = &mut self.links[link as usize];
-            self.timers.remove(filed);
             liveness.handle_timeout(now);
             while let Some(action) = liveness.poll_action() {
                 expired += usize::from(matches!(action, LivenessAction::DeclareDead(_)));
             }
-            self.timers.file(link, filed, liveness.poll_timeout().map(|due| due.at));
+            self.timers.refile(filed, liveness.poll_timeout().map(|due| due.at));
         }
         expired
     }

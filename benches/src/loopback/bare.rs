@@ -51,7 +51,13 @@ fn drain(socket: &mut TcpStream, mut took: impl FnMut(&mut TcpStream, &[u8])) ->
     loop {
         match socket.read(&mut buffer) {
             Ok(0) => return false,
-            Ok(count) => took(socket, &buffer[..count]),
+            Ok(count) => {
+                took(socket, &buffer[..count]);
+                // Nothing is left behind a short read.
+                if count < buffer.len() {
+                    return true;
+                }
+            }
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{BEAT, DATA, Format, Parser, varint};
-use crate::frames::Found;
+use crate::frames::{Found, Stream};
 
 /// A hand-written parser of length-prefixed frames: what is whole in a piece is parsed in place and its payload copied out
 /// once; a frame that a piece cuts is gathered, with what follows it, in one buffer that grows by doubling.
@@ -17,7 +17,7 @@ impl Parser for ByHand {
     const FORMAT: Format = Format::Native;
     const NAME: &'static str = "by hand";
 
-    fn new() -> Self {
+    fn new(_: &Stream) -> Self {
         Self { rest: Vec::new() }
     }
 

@@ -4,11 +4,13 @@ use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::{BEAT, DATA, Format, Parser, varint};
-use crate::frames::Found;
+use crate::frames::{Found, Stream};
 
 /// [`LengthDelimitedCodec`] behind a [`BytesMut`], as `Framed` uses it, and type byte and number read from its frames.
 ///
-/// Its payloads share the read buffer: none is copied out, and a small one keeps a whole buffer alive.
+/// Its payloads share the read buffer: none is copied out, and a small one keeps a whole buffer alive. Every piece is copied
+/// into that buffer, because pieces are only borrowed; that is its one copy of every payload. `Framed` reads from the socket
+/// into the buffer and does without: where it is used so, take off what `copy only` costs.
 pub struct Delimited {
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
@@ -18,7 +20,7 @@ impl Parser for Delimited {
     const FORMAT: Format = Format::Delimited;
     const NAME: &'static str = "LengthDelimitedCodec";
 
-    fn new() -> Self {
+    fn new(_: &Stream) -> Self {
         Self { codec: LengthDelimitedCodec::new(), buffer: BytesMut::new() }
     }
 

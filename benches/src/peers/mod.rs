@@ -1,8 +1,8 @@
 //! Parsers of frames, behind one shape: ours, and what a user would otherwise pick.
 //!
 //! Every parser gets the stream in pieces that it only borrows, as from a read buffer that is used again, and yields every
-//! beat as its number and every message as [`Bytes`](bytes::Bytes) of its own. [`CopyOnly`] parses nothing: it is the floor
-//! under all that own what they yield.
+//! beat as its number and every message as [`Bytes`](bytes::Bytes) of its own. [`CopyOnly`] is told where the messages are and
+//! parses nothing: it is the floor under all that own what they yield.
 
 mod by_hand;
 mod copy_only;
@@ -14,7 +14,7 @@ pub use copy_only::CopyOnly;
 pub use delimited::Delimited;
 pub use ours::Ours;
 
-use crate::frames::Found;
+use crate::frames::{Found, Stream};
 
 /// The native protocol's type byte of a beat.
 pub(crate) const BEAT: u8 = 0x10;
@@ -39,14 +39,19 @@ pub trait Parser {
     /// How benches call it.
     const NAME: &'static str;
 
-    /// A parser at the start of a stream.
-    fn new() -> Self;
+    /// A parser at the start of this stream. Only [`CopyOnly`] looks at it.
+    fn new(stream: &Stream) -> Self;
+
+    /// What it finds in this stream if it does all of the work.
+    fn all(stream: &Stream) -> Found {
+        stream.found()
+    }
 
     /// Takes the next bytes and tells `found` what they complete.
     fn feed(&mut self, piece: &[u8], found: &mut Found);
 }
 
-/// Feeds all pieces and returns what was found. The parser stands between frames before and after, so it can go on.
+/// Feeds all pieces of a stream and returns what was found. The parser stands between frames before and after, so it can go on.
 pub fn run<P: Parser>(parser: &mut P, pieces: &[&[u8]]) -> Found {
     let mut found = Found::default();
     for piece in pieces {

@@ -6,7 +6,7 @@ use keepbeat_core::wire::beat::{Beat, BeatConfig};
 use keepbeat_core::wire::{Frame, Wire};
 
 use super::{Format, Parser};
-use crate::frames::Found;
+use crate::frames::{Found, Stream};
 
 /// [`Beat::decode`] on an established connection.
 pub struct Ours(Beat);
@@ -15,7 +15,7 @@ impl Parser for Ours {
     const FORMAT: Format = Format::Native;
     const NAME: &'static str = "ours";
 
-    fn new() -> Self {
+    fn new(_: &Stream) -> Self {
         let mut beat = Beat::new(&BeatConfig::default());
         beat.established();
         Self(beat)

@@ -62,8 +62,8 @@ impl<W: Wire> Client<W> {
         self.stale_inputs
     }
 
-    /// Events that were dropped because 1,024 later ones waited for [`Client::poll_event`]. Messages, [`Event::Closed`] and
-    /// [`Event::GaveUp`] never are.
+    /// Events that were dropped because 1,024 later ones waited for [`Client::poll_event`]. Messages,
+    /// [`Event::Closed`](super::Event::Closed) and [`Event::GaveUp`](super::Event::GaveUp) never are.
     #[must_use]
     pub const fn missed_events(&self) -> u64 {
         self.events.missed()

@@ -71,7 +71,7 @@ fn listen(proxy: Option<&str>, seed: u8, bytes: &[u8]) {
     let mut prng = Prng::new(seed.into());
     let heard = |pieces| Caller::new(proxy.clone()).hear(bytes, pieces, &mut || Duration::ZERO);
     let whole = heard(Pieces::Whole);
-    assert_eq!(heard(Pieces::Single), whole, "byte by byte");
+    assert_eq!(heard(Pieces::Small), whole, "byte by byte");
     assert_eq!(heard(Pieces::Drawn(prng.clone())), whole, "in pieces");
     if proxy.is_none() {
         let delivered = whole.iter().filter(|event| matches!(event, Event::Message(_))).count();

@@ -93,10 +93,10 @@ const SPANS: [Duration; 32] = [
     Duration::MAX,
 ];
 
-/// Cuts bytes into pieces: all at once, one by one, or as a seed says.
+/// Cuts bytes into pieces: all at once, one by one (of a long input, a few at a time), or as a seed says.
 pub(super) enum Pieces {
     Whole,
-    Single,
+    Small,
     Drawn(Prng),
 }
 
@@ -105,7 +105,8 @@ impl Pieces {
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> &'a [u8] {
         let count = match self {
             Self::Whole => bytes.len(),
-            Self::Single => 1,
+            // 15,000 pieces of 128 KiB.
+            Self::Small => 1 + bytes.len() / 4096,
             Self::Drawn(prng) => match prng.between(0, 3) {
                 0 => 1,
                 1 => prng.between(1, 8) as usize,

@@ -136,6 +136,6 @@ fn fault(script: &mut Script<'_>, links: usize, harm: Harm) -> Fault {
 
 /// From a millisecond to 35 years, in either direction.
 fn clock_step(amount: u16) -> i64 {
-    let step = 1_000_000_i64 << (u32::from(amount) >> 1).min(40);
+    let step = 1_000_000_i64 << ((amount >> 1) % 41);
     if amount & 1 == 0 { step } else { -step }
 }

@@ -25,7 +25,9 @@ use crate::tunnel::{MAX_ADDRESSES, Race, RaceAction};
 const MOST_STEPS: usize = 150;
 
 /// Checks that an impossible configuration is an error that says something, and that a possible one neither panics nor spins,
-/// whatever the clock shows: a drained machine has no deadline, or one that is later than what it was told.
+/// whatever the clock shows: a drained machine has no deadline, or one that is later than what it was told. [`Liveness`] and
+/// [`Reconnect`] leave it to their owner that time never runs backwards, as [`Client`](crate::client::Client) and
+/// [`Server`](crate::server::Server) see to it; alone on such a clock, they come to rest at the moment of the turn.
 ///
 /// At [`Timestamp::MAX`] nothing can be later; there, only that nothing panics.
 ///
@@ -71,7 +73,7 @@ impl Clock {
     }
 }
 
-/// A machine that was never told a later moment than this has done what was due.
+/// What was due until the latest moment that counts for a machine is done.
 fn assert_rest(latest: Timestamp, due: Option<Deadline>) {
     let later = due.is_none_or(|due| due.at > latest);
     assert!(later || latest == Timestamp::MAX, "at {latest:?} the turn is done, but {due:?} is due");

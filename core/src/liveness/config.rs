@@ -430,7 +430,8 @@ mod tests {
         let nano = Duration::from_nanos(1);
         let (shortest, day) = (10 * MS, 24 * 3600 * 1000 * MS);
         let quick = || base().initial_rtt(MS);
-        let rows: [(&dyn Fn(Duration) -> LivenessConfigBuilder, Duration, bool); 8] = [
+        type With<'a> = &'a dyn Fn(Duration) -> LivenessConfigBuilder;
+        let rows: [(With<'_>, Duration, bool); 8] = [
             (&|it| quick().interval(it).reply_timeout(shortest), shortest, false),
             (&|it| base().interval(it), day, true),
             (&|it| quick().reply_timeout(it), shortest, false),

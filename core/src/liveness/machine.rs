@@ -280,6 +280,7 @@ impl Liveness {
         self.frame_begun = self.frame_begun.map(|_| now);
         if self.is_suspect() {
             self.verdict = Some(now.after(self.config.suspicion(self.reply_timeout())));
+            self.next_beat = self.next_beat.filter(|_| self.probes_left > 0);
         } else if self.judgement == Judgement::OneWay {
             // If we were away as well, the probe that was to follow was not sent: we did not read.
             self.forgiven = 0;
@@ -362,6 +363,7 @@ impl Liveness {
                 Judgement::RoundTrip => Some(self.regular_beat(now)),
                 Judgement::OneWay => None,
             };
+            self.show_life_later(now);
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Baseline {
 
 /// How the counts of now look beside those of before.
 pub(crate) enum Verdict {
-    /// They cannot be compared, for this reason.
+    /// They cannot be compared, for this reason. There are the same cases.
     Unjudged(String),
     Good,
     /// These cases take less, by more than the tolerance.
@@ -63,8 +63,16 @@ impl Baseline {
         }
     }
 
+    pub(crate) fn count(&self, name: &str) -> Option<f64> {
+        self.cases.get(name).copied()
+    }
+
     /// Judges all cases, or if not `all`, those that were counted.
     pub(crate) fn judge(&self, now: &Self, all: bool) -> Verdict {
+        let changed = self.changed(now, all);
+        if !changed.is_empty() {
+            return Verdict::Worse(changed);
+        }
         if self.compiler != now.compiler {
             return Verdict::Unjudged(format!("counted with {}; this is {}", self.compiler, now.compiler));
         }
@@ -84,17 +92,22 @@ impl Baseline {
                     worse.push(format!("{name}: {before:.1} before, {count:.1} now"))
                 }
                 Some(&before) if exceeds(before, count) => better.push(name.clone()),
-                Some(_) => {}
-                None => worse.push(format!("{name}: it is new")),
+                _ => {}
             }
         }
-        let gone = self.cases.keys().filter(|name| all && !now.cases.contains_key(*name));
-        worse.extend(gone.map(|name| format!("{name}: it is gone")));
         match (worse.is_empty(), better.is_empty()) {
             (false, _) => Verdict::Worse(worse),
             (true, false) => Verdict::Better(better),
             (true, true) => Verdict::Good,
         }
+    }
+
+    /// The cases that are new, and if `all` were counted, those that are gone.
+    fn changed(&self, now: &Self, all: bool) -> Vec<String> {
+        let new =
+            now.cases.keys().filter(|name| !self.cases.contains_key(*name)).map(|name| format!("{name}: it is new"));
+        let gone = self.cases.keys().filter(|name| all && !now.cases.contains_key(*name));
+        new.chain(gone.map(|name| format!("{name}: it is gone"))).collect()
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -167,6 +180,8 @@ mod tests {
         assert_eq!(worse(&before, &slow, true), 1);
         let other = Baseline { compiler: "rustc 1.0.0".to_owned(), cases: slow.cases };
         assert!(matches!(before.judge(&other, true), Verdict::Unjudged(_)));
+        let fewer = Baseline { compiler: other.compiler, cases: counted(&[("gauge/copy", 70.0)]).cases };
+        assert_eq!(worse(&before, &fewer, true), 1, "a case that is gone is gone with any compiler");
         assert!(matches!(before.judge(&counted(&[("gauge/copy", 71.0), ("a", 100.0)]), true), Verdict::Unjudged(_)));
     }
 }

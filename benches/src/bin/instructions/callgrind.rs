@@ -9,7 +9,7 @@ use crate::Case;
 /// Instructions per operation of every case, to a tenth.
 ///
 /// Every case runs twice, so that what the first operations cost (memory that is asked for, tables that grow) falls out of
-/// the difference; of each run, only [`crate::cases::counted_operation`] is counted.
+/// the difference; of each run, only `counted_operation` is counted.
 pub(crate) fn count_all(cases: &[Case]) -> Result<Vec<f64>, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program cannot find itself: {error}"))?;
     let next = AtomicUsize::new(0);

@@ -17,6 +17,10 @@ pub(crate) struct Args {
     /// How often each connection beats: a number and ms or s.
     #[arg(long, default_value = "1s", value_parser = interval)]
     pub(crate) interval: Duration,
+    /// Beats leave in bursts, those of each millisecond together, so that a server finds several at a time. Without this,
+    /// each leaves at its own moment.
+    #[arg(long)]
+    pub(crate) burst: bool,
     /// How long each server is measured in each round, in seconds.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) seconds: u64,

@@ -13,15 +13,21 @@ use keepbeat_mio::{DeviceId, Timestamp};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
+use crate::args::Args;
 use crate::native;
 
 /// So many clients share an address of their own, so that none runs out of ports.
 const LINKS_PER_ADDRESS: u32 = 20_000;
 
-/// What is due within one tick leaves together.
-const TICK: Duration = Duration::from_millis(1);
+/// What is due within one of these leaves together, in a burst.
+const BURST: Duration = Duration::from_millis(1);
+
+/// Whoever leaves so long after its moment is late.
+const LATE: Duration = Duration::from_millis(2);
 
 /// However far the next beat is, whoever waits for the end of something is asked so often.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
@@ -53,14 +59,22 @@ pub(crate) struct Fleet {
     events: Events,
     server: SocketAddr,
     protocol: Protocol,
-    interval: Duration,
+    /// Beats leave in bursts, and not each at its moment.
+    bursts: bool,
     links: Vec<Link>,
     count: u32,
     /// When it began. Every link has its moment in each interval: in the first to connect, in later ones to beat.
     start: Timestamp,
     /// How many moments for beats were dealt with, of all links together.
     beats: u64,
+    log: Log,
+}
+
+/// What links tell, and what they need to know for it.
+struct Log {
     told: Told,
+    now: Timestamp,
+    interval: Duration,
 }
 
 /// What the clients have seen.
@@ -69,12 +83,27 @@ pub(crate) struct Told {
     pub(crate) up: u32,
     /// Round trips.
     pub(crate) beats: u64,
-    /// Beats that had no echo when the next one was due.
+    /// Beats that had no echo when the next one was due, or pings that did not come.
     pub(crate) unanswered: u64,
+    /// Beats that left too late, because this process was behind.
+    pub(crate) late: u64,
     /// Beats of a server that took a client for late.
     pub(crate) probes: u64,
     /// Links that were refused or lost.
     pub(crate) lost: u32,
+}
+
+impl Told {
+    /// What was seen since; links that came up or were lost are those of all time.
+    pub(crate) const fn since(self, earlier: Self) -> Self {
+        Self {
+            beats: self.beats - earlier.beats,
+            unanswered: self.unanswered - earlier.unanswered,
+            late: self.late - earlier.late,
+            probes: self.probes - earlier.probes,
+            ..self
+        }
+    }
 }
 
 struct Link {
@@ -97,43 +126,60 @@ enum State {
 /// How far what came in was understood.
 enum Speech {
     Native(Beat),
-    WebSocket(Vec<u8>),
+    WebSocket {
+        kept: Vec<u8>,
+        /// When the newest ping came.
+        pinged: Timestamp,
+    },
 }
 
 impl Fleet {
-    pub(crate) fn new(server: SocketAddr, protocol: Protocol, count: u32, interval: Duration) -> io::Result<Self> {
+    /// The clients of `args`. So many of them, because not every measurement takes all.
+    pub(crate) fn new(server: SocketAddr, protocol: Protocol, count: u32, args: &Args) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             server,
             protocol,
-            interval,
+            bursts: args.burst,
             links: Vec::with_capacity(count as usize),
             count,
             start: Clock::now(),
             beats: 0,
-            told: Told::default(),
+            log: Log { told: Told::default(), now: Clock::now(), interval: args.interval },
         })
     }
 
-    pub(crate) const fn told(&self) -> Told {
-        self.told
+    /// Up to now.
+    pub(crate) fn told(&self) -> Told {
+        let now = Clock::now();
+        let overdue = self.links.iter().map(|link| match &link.speech {
+            Speech::WebSocket { pinged, .. } if link.state == State::Up => {
+                missed(now.since(*pinged), self.log.interval)
+            }
+            _ => 0,
+        });
+        Told { unanswered: self.log.told.unanswered + overdue.sum::<u64>(), ..self.log.told }
+    }
+
+    /// Links that are not up.
+    pub(crate) fn missing(&self) -> u32 {
+        self.count - self.links.iter().filter(|link| link.state == State::Up).count() as u32
     }
 
     /// Until all links are up and every one has beaten at least once.
     pub(crate) fn settle(&mut self) -> Result<(), Box<dyn Error>> {
         self.start = Clock::now();
-        let limit = self.start.after(3 * self.interval).after(GUARD);
+        let limit = self.start.after(3 * self.log.interval).after(GUARD);
         let mut beaten = None;
         while beaten.is_none_or(|until| Clock::now() < until) {
             self.turn()?;
-            if beaten.is_none() && self.told.up == self.count {
-                beaten = Some(Clock::now().after(self.interval));
+            let Log { told, now, interval } = self.log;
+            if beaten.is_none() && told.up == self.count {
+                beaten = Some(now.after(interval));
             }
-            if self.told.lost > 0 || Clock::now() > limit {
-                return Err(
-                    format!("{} of {} links came up, {} failed", self.told.up, self.count, self.told.lost).into()
-                );
+            if told.lost > 0 || now > limit {
+                return Err(format!("{} of {} links came up, {} failed", told.up, self.count, told.lost).into());
             }
         }
         Ok(())
@@ -149,28 +195,41 @@ impl Fleet {
 
     /// When the connects and beats of all links are due: evenly spread over the interval.
     fn moment(&self, number: u64) -> Timestamp {
-        let nanos = self.interval.as_nanos() * u128::from(number) / u128::from(self.count);
-        self.start.after(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        let nanos = self.log.interval.as_nanos() * u128::from(number) / u128::from(self.count);
+        let moment = self.start.after(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
+        if self.bursts {
+            Timestamp::from_nanos(moment.as_nanos().next_multiple_of(BURST.as_nanos() as u64))
+        } else {
+            moment
+        }
     }
 
     fn turn(&mut self) -> io::Result<()> {
         let next = self.next_beat().min(self.next_connect().unwrap_or(Timestamp::MAX));
         let wait = next.since(Clock::now()).min(LONGEST_WAIT);
-        match self.poll.poll(&mut self.events, Some(wait)) {
+        // mio waits in whole milliseconds.
+        let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+        match rustix::event::poll(&mut [PollFd::new(self.poll.registry(), PollFlags::IN)], Some(&wait)) {
+            Err(error) if error != Errno::INTR => return Err(error.into()),
+            _ => {}
+        }
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
+        let now = Clock::now();
+        self.log.now = now;
         for event in &self.events {
             if let Some(link) = self.links.get_mut(event.token().0) {
-                link.on_ready(event, &mut self.told);
+                link.on_ready(event, &mut self.log);
             }
         }
-        let now = Clock::now();
         while self.next_beat() <= now {
             let number = (self.beats % u64::from(self.count)) as usize;
+            self.log.told.late += u64::from(now.since(self.next_beat()) > LATE);
             self.beats += 1;
             if let Some(link) = self.links.get_mut(number) {
-                link.beat(&mut self.told);
+                link.beat(&mut self.log);
             }
         }
         while self.next_connect().is_some_and(|due| due <= now) {
@@ -180,14 +239,14 @@ impl Fleet {
     }
 
     fn next_beat(&self) -> Timestamp {
-        tick_after(self.moment(u64::from(self.count) + self.beats))
+        self.moment(u64::from(self.count) + self.beats)
     }
 
     /// `None` if all are connected, or the server is behind: a full queue would delay whoever comes then by a second.
     fn next_connect(&self) -> Option<Timestamp> {
         let begun = self.links.len() as u32;
-        let is_next = begun < self.count && begun - self.told.up - self.told.lost < MOST_GREETING;
-        is_next.then(|| tick_after(self.moment(u64::from(begun))))
+        let is_next = begun < self.count && begun - self.log.told.up - self.log.told.lost < MOST_GREETING;
+        is_next.then(|| self.moment(u64::from(begun)))
     }
 
     fn connect(&mut self, number: usize) -> io::Result<()> {
@@ -199,7 +258,7 @@ impl Fleet {
         // The next server's clients want the ports at once.
         socket.set_linger(Some(Duration::ZERO))?;
         match socket.connect(&self.server.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
                 return Err(error);
             }
             _ => {}
@@ -207,8 +266,8 @@ impl Fleet {
         let mut stream = TcpStream::from_std(socket.into());
         self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
         let (speech, greeting) = match self.protocol {
-            Protocol::Native => (Speech::Native(Beat::new(&BeatConfig::default())), hello(number, self.interval)?),
-            Protocol::WebSocket => (Speech::WebSocket(Vec::new()), UPGRADE.to_vec()),
+            Protocol::Native => (Speech::Native(Beat::new(&BeatConfig::default())), hello(number, self.log.interval)?),
+            Protocol::WebSocket => (Speech::WebSocket { kept: Vec::new(), pinged: self.log.now }, UPGRADE.to_vec()),
         };
         self.links.push(Link { stream, speech, state: State::Connecting { greeting }, seq: 0, answered: true });
         Ok(())
@@ -216,38 +275,38 @@ impl Fleet {
 }
 
 impl Link {
-    fn beat(&mut self, told: &mut Told) {
+    fn beat(&mut self, log: &mut Log) {
         if self.state != State::Up || !matches!(self.speech, Speech::Native(_)) {
             return;
         }
-        told.unanswered += u64::from(!std::mem::replace(&mut self.answered, false));
+        log.told.unanswered += u64::from(!std::mem::replace(&mut self.answered, false));
         self.seq += 1;
         let beat = native::encoded(&Frame::Beat { seq: self.seq });
-        self.say(&beat, told);
+        self.say(&beat, log);
     }
 
-    fn on_ready(&mut self, event: &Event, told: &mut Told) {
+    fn on_ready(&mut self, event: &Event, log: &mut Log) {
         if event.is_writable()
             && let State::Connecting { greeting } = &mut self.state
         {
             let greeting = std::mem::take(greeting);
             self.state = State::Greeted;
-            self.say(&greeting, told);
+            self.say(&greeting, log);
         }
         if event.is_readable() || event.is_error() {
-            self.on_readable(told);
+            self.on_readable(log);
         }
     }
 
-    fn on_readable(&mut self, told: &mut Told) {
+    fn on_readable(&mut self, log: &mut Log) {
         let mut buffer = [0; 1024];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return self.lose(told),
+                Ok(0) => return self.lose(log),
                 Ok(count) => {
-                    let Some(answer) = self.hear(&buffer[..count], told) else { return self.lose(told) };
+                    let Some(answer) = self.hear(&buffer[..count], log) else { return self.lose(log) };
                     if !answer.is_empty() {
-                        self.say(&answer, told);
+                        self.say(&answer, log);
                     }
                     if count < buffer.len() {
                         return;
@@ -255,13 +314,14 @@ impl Link {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.lose(told),
+                Err(_) => return self.lose(log),
             }
         }
     }
 
     /// What there is to say to these bytes. `None` if the link is at its end.
-    fn hear(&mut self, bytes: &[u8], told: &mut Told) -> Option<Vec<u8>> {
+    fn hear(&mut self, bytes: &[u8], log: &mut Log) -> Option<Vec<u8>> {
+        let Log { told, now, interval } = log;
         let mut answer = Vec::new();
         match &mut self.speech {
             Speech::Native(wire) => {
@@ -287,7 +347,7 @@ impl Link {
                     }
                 }
             }
-            Speech::WebSocket(kept) => {
+            Speech::WebSocket { kept, pinged } => {
                 kept.extend_from_slice(bytes);
                 if self.state == State::Greeted {
                     let Some(end) = kept.windows(4).position(|window| window == b"\r\n\r\n") else {
@@ -297,6 +357,7 @@ impl Link {
                         return None;
                     }
                     kept.drain(..end + 4);
+                    *pinged = *now;
                     self.state = State::Up;
                     told.up += 1;
                 }
@@ -310,6 +371,8 @@ impl Link {
                     answer.extend([PONG, MASKED | length as u8, 0, 0, 0, 0]);
                     answer.extend_from_slice(payload);
                     told.beats += 1;
+                    told.unanswered += missed(now.since(*pinged), *interval);
+                    *pinged = *now;
                     kept.drain(..2 + length);
                 }
             }
@@ -318,16 +381,16 @@ impl Link {
     }
 
     /// So few bytes wait at a time that a socket which does not take them all is as good as lost.
-    fn say(&mut self, bytes: &[u8], told: &mut Told) {
+    fn say(&mut self, bytes: &[u8], log: &mut Log) {
         if !self.stream.write(bytes).is_ok_and(|count| count == bytes.len()) {
-            self.lose(told);
+            self.lose(log);
         }
     }
 
-    fn lose(&mut self, told: &mut Told) {
+    fn lose(&mut self, log: &mut Log) {
         if self.state != State::Lost {
             self.state = State::Lost;
-            told.lost += 1;
+            log.told.lost += 1;
         }
     }
 }
@@ -348,8 +411,20 @@ fn hello(number: usize, interval: Duration) -> io::Result<Vec<u8>> {
     }))))
 }
 
-/// The end of the tick in which this moment is.
-const fn tick_after(moment: Timestamp) -> Timestamp {
-    let tick = TICK.as_nanos() as u64;
-    Timestamp::from_nanos(moment.as_nanos().next_multiple_of(tick))
+/// How many pings did not come in so long a pause, which may be half an interval too long.
+fn missed(pause: Duration, interval: Duration) -> u64 {
+    let intervals = (pause + interval / 2).as_nanos() / interval.as_nanos();
+    u64::try_from(intervals.saturating_sub(1)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_is_missed_when_the_pause_is_half_an_interval_too_long() {
+        for (millis, count) in [(0, 0), (1000, 0), (1499, 0), (1500, 1), (2499, 1), (2500, 2)] {
+            assert_eq!(missed(Duration::from_millis(millis), Duration::from_secs(1)), count, "{millis} ms");
+        }
+    }
 }

@@ -28,12 +28,13 @@ mod report;
 mod servers;
 
 #[cfg(target_os = "linux")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     use clap::Parser;
 
     let args = args::Args::parse();
     if let Some(server) = args.serve {
-        return servers::run(server, args.interval);
+        servers::run(server, args.interval, args.links)?;
+        return Ok(std::process::ExitCode::SUCCESS);
     }
     let table = measure::all(&args)?;
     if args.json {
@@ -44,7 +45,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(path) = &args.plot {
         std::fs::write(path, plot::svg(&table)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    Ok(())
+    if table.is_whole() {
+        return Ok(std::process::ExitCode::SUCCESS);
+    }
+    eprintln!("overhead: links were lost, or rounds failed; see the table");
+    Ok(std::process::ExitCode::FAILURE)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -21,19 +21,20 @@ const OTHERS: &str = "#c9653a";
 /// Two groups of bars: processor time and memory, as multiples of the bare loop's, or of the least where that was not
 /// measured.
 pub(crate) fn svg(table: &Table) -> String {
-    let groups = [
-        ("Processor time per beat", bars(table, |row| table.ratio(row))),
-        ("Memory per idle link", bars(table, Row::bytes_per_link)),
-    ];
-    let height = groups.iter().map(|(_, bars)| HEAD + STEP * bars.len() as f64).sum::<f64>() + 48.0;
+    let has_floor = table.floor().is_some();
+    let time = |row: &Row| if has_floor { table.ratio(row) } else { row.nanos_per_beat() };
+    let groups =
+        [("Processor time per beat", bars(table, time)), ("Memory per idle link", bars(table, Row::bytes_per_link))];
+    let height = groups.iter().map(|(_, (_, bars))| HEAD + STEP * bars.len() as f64).sum::<f64>() + 48.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
     );
     let mut top = 0.0;
-    for (title, bars) in &groups {
+    for (title, (unit, bars)) in &groups {
         text(&mut svg, 24.0, top + 32.0, 17, "#1f2933", "start", title);
-        text(&mut svg, LEFT, top + 32.0, 13, "#616e7c", "start", "shorter is better");
+        let caption = format!("multiples of the {unit}; shorter is better");
+        text(&mut svg, LEFT, top + 32.0, 13, "#616e7c", "start", &caption);
         top += HEAD;
         let scale = LONGEST / bars.iter().map(|bar| bar.ratio).fold(1.0, f64::max);
         for bar in bars {
@@ -51,10 +52,7 @@ pub(crate) fn svg(table: &Table) -> String {
             top += STEP;
         }
     }
-    let rhythm = format!(
-        "{} links, a beat per link and {:?}, multiples of the least; keepbeat in green",
-        table.links, table.interval
-    );
+    let rhythm = format!("{} links, a beat per link and {:?}; keepbeat in green", table.links, table.interval);
     text(&mut svg, 24.0, top + 30.0, 12, "#616e7c", "start", &rhythm);
     svg.push_str("</svg>\n");
     svg
@@ -66,15 +64,20 @@ struct Bar {
     ratio: f64,
 }
 
-/// The rows that have this figure, as multiples of the bare loop's, or of the least where that was not measured.
-fn bars(table: &Table, figure: impl Fn(&Row) -> Option<f64>) -> Vec<Bar> {
+/// The rows that have this figure, as multiples of the bare loop's, or of the least where that was not measured; and which
+/// of both.
+fn bars(table: &Table, figure: impl Fn(&Row) -> Option<f64>) -> (&'static str, Vec<Bar>) {
     let known: Vec<(Server, f64)> = table
         .rows
         .iter()
         .filter_map(|row| Some((row.server, figure(row)?)))
         .filter(|(_, value)| *value > 0.0)
         .collect();
-    let least = known.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
+    let floor = known.iter().find(|(server, _)| *server == Server::BareMio);
+    let (unit, one) = match floor {
+        Some((_, value)) => ("bare loop's", *value),
+        None => ("least", known.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min)),
+    };
     let mut bars: Vec<Bar> = known
         .into_iter()
         .map(|(server, value)| Bar {
@@ -84,11 +87,11 @@ fn bars(table: &Table, figure: impl Fn(&Row) -> Option<f64>) -> Vec<Bar> {
                 server if server.is_ours() => OURS,
                 _ => OTHERS,
             },
-            ratio: value / least,
+            ratio: value / one,
         })
         .collect();
     bars.sort_by(|one, other| one.ratio.total_cmp(&other.ratio));
-    bars
+    (unit, bars)
 }
 
 fn text(svg: &mut String, x: f64, y: f64, size: u32, color: &str, anchor: &str, text: &str) {

@@ -61,6 +61,8 @@ struct Run {
     /// The last beat asked for, and whether it waits to leave.
     seq: u32,
     unwritten: bool,
+    /// While a server does not read: since when its device heard nothing of it.
+    unheard: Option<Timestamp>,
     suspect: bool,
     dead: bool,
 }
@@ -77,6 +79,7 @@ impl Run {
             proved: now,
             seq: 0,
             unwritten: false,
+            unheard: None,
             suspect: false,
             dead: false,
         }
@@ -117,8 +120,11 @@ impl Run {
             8 => self.liveness.write_progressed(now, what & 0x10 == 0),
             9 => self.liveness.frame_unfinished(now, what & 0x10 == 0),
             10 => self.liveness.frame_finished(),
-            11 => self.liveness.pause_reading(now),
-            12 => self.liveness.resume_reading(now),
+            11 => {
+                self.liveness.pause_reading(now);
+                self.unheard = self.unheard.or((self.judgement == Judgement::OneWay).then_some(now));
+            }
+            12 => self.resume(),
             13 => self.liveness.probe_now(now),
             14 => {
                 self.leave();
@@ -141,7 +147,9 @@ impl Run {
         self.liveness.echo_received(self.now, seq);
         if self.liveness.beats_answered() > answered {
             assert!(seq <= self.seq, "an answer to a beat that was never asked for");
-            self.unwritten &= seq != self.seq;
+            if seq == self.seq {
+                self.left();
+            }
             if self.config.proof == Proof::ReplyOnly {
                 self.proved = self.now;
             }
@@ -150,7 +158,24 @@ impl Run {
 
     fn leave(&mut self) {
         self.liveness.beat_written(self.now);
-        self.unwritten = false;
+        self.left();
+    }
+
+    /// The beat that was asked for waits no longer.
+    fn left(&mut self) {
+        if core::mem::take(&mut self.unwritten) {
+            self.show();
+        }
+    }
+
+    fn resume(&mut self) {
+        self.liveness.resume_reading(self.now);
+        self.unheard = None;
+    }
+
+    /// The peer hears of us.
+    fn show(&mut self) {
+        self.unheard = self.unheard.map(|_| self.now);
     }
 
     fn turn(&mut self) {
@@ -169,7 +194,10 @@ impl Run {
                     self.dead = true;
                     self.check_verdict(report.cause);
                 }
-                LivenessAction::ShowLife => assert_eq!(self.judgement, Judgement::OneWay),
+                LivenessAction::ShowLife => {
+                    assert_eq!(self.judgement, Judgement::OneWay);
+                    self.show();
+                }
                 LivenessAction::Measured => assert!(self.liveness.rtt().is_some()),
             }
             self.trace.push((self.now, action));
@@ -177,6 +205,16 @@ impl Run {
         let due = self.liveness.poll_timeout();
         assert!(due.is_none_or(|due| due.at > self.now), "{due:?} is due after the turn at {:?}", self.now);
         assert_eq!(due.is_none(), self.dead, "the living have a deadline, the dead have none: {:?}", self.liveness);
+        self.check_life();
+    }
+
+    /// Who does not read answers no beats, and yet shows its life in time. What waits behind a beat that does not leave would
+    /// not leave either.
+    fn check_life(&self) {
+        if let Some(since) = self.unheard.filter(|_| !self.dead && !self.unwritten) {
+            let unheard = self.now.since(since);
+            assert!(unheard <= self.liveness.reply_timeout(), "unheard for {unheard:?}: {:?}", self.liveness);
+        }
     }
 
     /// Nobody who was heard within a reply timeout is dead for silence.
@@ -192,7 +230,7 @@ impl Run {
 
     /// From now on nothing comes, and whatever we write leaves at once: the verdict is inside the published bound.
     fn fall_silent(&mut self) {
-        self.liveness.resume_reading(self.now);
+        self.resume();
         self.liveness.write_progressed(self.now, true);
         self.leave();
         self.turn();

@@ -112,7 +112,7 @@ impl Liveness {
 
     pub(super) fn fire(&mut self, now: Timestamp, due: Deadline) {
         match due.cause {
-            DeadlineCause::Beat if self.judgement == Judgement::OneWay && self.read_paused.is_some() => {
+            DeadlineCause::Beat | DeadlineCause::Probe if self.shows_life() => {
                 self.pending |= pending::SHOW_LIFE;
                 self.show_life_later(now);
             }
@@ -127,6 +127,7 @@ impl Liveness {
                 self.send_beat(now);
                 self.probes_left -= 1;
                 self.next_beat = (self.probes_left > 0).then(|| now.after(self.probe_spacing()));
+                self.show_life_later(now);
             }
             DeadlineCause::Reply if !self.on_probation() && self.config.probes > 0 => {
                 self.pending |= pending::SUSPECT;
@@ -173,9 +174,15 @@ impl Liveness {
 
     /// While a server does not read, the client's beats stay unanswered; what it hears instead has to come in time.
     pub(super) fn show_life_later(&mut self, now: Timestamp) {
-        if self.judgement == Judgement::OneWay && self.verdict.is_none() {
+        if self.shows_life() {
             self.next_beat = Some(now.after(self.reply_timeout() / 4));
         }
+    }
+
+    /// A suspect hears its probes first.
+    fn shows_life(&self) -> bool {
+        let probed = self.is_suspect() && self.probes_left > 0;
+        self.judgement == Judgement::OneWay && self.read_paused.is_some() && self.death.is_none() && !probed
     }
 
     pub(super) const fn on_probation(&self) -> bool {

@@ -185,3 +185,34 @@ fn a_suspect_is_not_judged_while_we_do_not_read_and_gets_a_full_last_chance() {
     assert_eq!(rig.due(), (ms(1900), Why::Verdict));
     rig.dies_at(1900, DeathCause::NoReply);
 }
+
+#[test]
+fn a_suspect_that_we_do_not_read_goes_on_hearing_of_us() {
+    let mut rig = Rig::server(base().probes(2));
+    assert_eq!(rig.wake(ms(1400)), [beat(1), suspect(1400)]);
+    rig.liveness.pause_reading(ms(1405));
+    rig.liveness.resume_reading(ms(1408));
+    rig.liveness.pause_reading(ms(1410));
+    assert_eq!(rig.wait_for(1450, Why::Probe), [beat(2)], "no probe is forgotten");
+    for now in [1550, 1650] {
+        assert_eq!(rig.wait_for(now, Why::Probe), [LivenessAction::ShowLife]);
+    }
+    rig.liveness.resume_reading(ms(1700));
+    assert_eq!(rig.due(), (ms(2100), Why::Verdict));
+    rig.dies_at(2100, DeathCause::Silent);
+}
+
+#[test]
+fn a_device_that_recovers_while_we_do_not_read_goes_on_hearing_of_us() {
+    let mut rig = Rig::server(base().proof(Proof::ReplyOnly));
+    assert_eq!(rig.wake(ms(1400)), [beat(1), suspect(1400)]);
+    rig.liveness.received(ms(1410));
+    rig.liveness.pause_reading(ms(1410));
+    rig.liveness.echo_received(ms(1420), 1);
+    assert_eq!(rig.drain(ms(1420)), [Recovered, Measured]);
+    for now in [1520, 1620] {
+        assert_eq!(rig.wait_for(now, Why::Beat), [LivenessAction::ShowLife]);
+    }
+    rig.liveness.resume_reading(ms(1700));
+    assert_eq!(rig.due(), (ms(1700 + 1400), Why::Reply));
+}

@@ -124,7 +124,7 @@ struct Body {
 impl Beat {
     /// How much heap memory is reserved for a frame of which part has arrived, in bytes; 0 between frames.
     ///
-    /// At most twice what has arrived of the body, or 1 KiB if that is more, and never more than the body's length.
+    /// At most four times what has arrived of the body, or 1 KiB if that is more, and never more than the body's length.
     #[must_use]
     pub const fn reserved(&self) -> usize {
         match &self.state {
@@ -252,8 +252,10 @@ impl Beat {
         let (came, rest) = input.split_at(outstanding.min(input.len()));
         *input = rest;
         if bytes.capacity() - bytes.len() < came.len() {
-            // Exactly, because a vector that grows by itself may double beyond the frame's length.
-            bytes.reserve_exact(bytes.len().max(came.len()).max(STEP).min(outstanding));
+            // Exactly, because a vector that grows by itself may double beyond the frame's length. For four times what came, so
+            // that little is moved, and nothing of a frame that comes in four pieces.
+            let room = 4 * (bytes.len() + came.len());
+            bytes.reserve_exact(room.max(STEP).saturating_sub(bytes.len()).min(outstanding));
         }
         bytes.extend_from_slice(came);
         *left -= came.len() as u32;

@@ -25,6 +25,9 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     for (links, name) in [(1, "one link"), (MANY, "10,000 links")] {
         let times = if links == 1 { 200 } else { MANY as u32 };
+        cases.push(Case::new(format!("server/{name}/beat received"), 1, times, move |times| {
+            beat_received(links, times)
+        }));
         cases.push(Case::new(format!("server/{name}/beat received and answered"), 1, times, move |times| {
             beat_answered(links, times)
         }));
@@ -107,26 +110,48 @@ fn server_idle(links: usize, times: u32) -> Result<(), String> {
     expect(server.poll_action().is_none(), "nothing to do")
 }
 
-/// Links that beat in turn, each once in 25 s: a beat comes, its echo is handed to the driver, and leaves.
+/// A beat comes, until its echo is ready. What follows is not counted.
+fn beat_received(links: usize, times: u32) -> Result<(), String> {
+    beats(links, times, |server, now, id, beat| {
+        counted_operation(|| server.handle_input(now, id, ServerInput::Received(beat)));
+        answer(server, now, id)
+    })
+}
+
+/// The same with what follows: the echo is handed to the driver, and leaves, and the next deadline is asked for.
 fn beat_answered(links: usize, times: u32) -> Result<(), String> {
+    beats(links, times, |server, now, id, beat| {
+        counted_operation(|| {
+            server.handle_input(now, id, ServerInput::Received(beat));
+            answer(server, now, id)
+        })
+    })
+}
+
+/// Links that beat in turn, each once in 25 s. `take` has the server take a beat, and says how long the echo was.
+fn beats(
+    links: usize,
+    times: u32,
+    take: impl Fn(&mut Server, Timestamp, ConnectionId, &[u8]) -> usize,
+) -> Result<(), String> {
     let mut town = Town::new(links)?;
     for turn in 0..times as usize {
         town.now = town.now.after(Duration::from_secs(25) / links as u32);
-        let (now, id) = (town.now, town.clients[turn % links].2);
-        let server = &mut town.server;
         let beat = [0x10, 1, (turn / links % 128) as u8];
-        let mut length = 0;
-        counted_operation(|| {
-            server.handle_input(now, id, ServerInput::Received(&beat));
-            while server.poll_action().is_some() {}
-            length = black_box(server.transmit(id)).len();
-            server.handle_input(now, id, ServerInput::Written(length));
-            while server.poll_action().is_some() {}
-            server.poll_timeout()
-        });
+        let length = take(&mut town.server, town.now, town.clients[turn % links].2, &beat);
         expect(length == 3, "an echo")?;
     }
     Ok(())
+}
+
+/// What a driver does when the server has taken something: how many bytes left.
+fn answer(server: &mut Server, now: Timestamp, id: ConnectionId) -> usize {
+    while server.poll_action().is_some() {}
+    let length = black_box(server.transmit(id)).len();
+    server.handle_input(now, id, ServerInput::Written(length));
+    while server.poll_action().is_some() {}
+    black_box(server.poll_timeout());
+    length
 }
 
 /// A message is sent, carried, delivered and acknowledged; both applications hear of it.

@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use keepbeat_benches::process::raise_descriptor_limit;
 
 use crate::load::Protocol;
 use crate::process;
@@ -66,11 +67,12 @@ impl Server {
     }
 }
 
-/// The process of a server: prints its address, and serves until its input ends.
-pub(crate) fn run(server: Server, interval: Duration) -> Result<(), Box<dyn Error>> {
-    process::raise_descriptor_limit()?;
+/// The process of a server: prints its address, and serves so many links until its input ends.
+pub(crate) fn run(server: Server, interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
+    raise_descriptor_limit()?;
     let processors = process::processors()?;
     process::pin(*processors.last().ok_or("no processor")?)?;
+    process::set_slack(USUAL_SLACK)?;
     std::thread::spawn(|| {
         // Whatever ends the input ends the process.
         drop(io::copy(&mut io::stdin(), &mut io::sink()));
@@ -78,14 +80,17 @@ pub(crate) fn run(server: Server, interval: Duration) -> Result<(), Box<dyn Erro
     });
     match server {
         Server::BareMio => bare::run(interval),
-        Server::KeepbeatMio => ours::mio(interval),
+        Server::KeepbeatMio => ours::mio(interval, links),
         Server::TokioByHand => by_hand_tokio::run(interval),
-        Server::KeepbeatTokio => ours::tokio(interval),
+        Server::KeepbeatTokio => ours::tokio(interval, links),
         Server::SmolByHand => by_hand_smol::run(interval),
-        Server::KeepbeatSmol => ours::smol(interval),
+        Server::KeepbeatSmol => ours::smol(interval, links),
         Server::TokioTungstenite => web_socket::run(interval),
     }
 }
+
+/// That of a process which did not ask for another, in nanoseconds.
+const USUAL_SLACK: u64 = 50_000;
 
 const fn anywhere() -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0)

@@ -6,9 +6,9 @@ use std::time::Duration;
 use keepbeat_mio::core::server::ServerConfigError;
 use keepbeat_mio::{EventLoop, ServerConfig};
 
-pub(super) fn mio(interval: Duration) -> Result<(), Box<dyn Error>> {
+pub(super) fn mio(interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
     let mut event_loop = EventLoop::new()?;
-    let listener = event_loop.driver().listen(super::anywhere(), config(interval)?)?;
+    let listener = event_loop.driver().listen(super::anywhere(), config(interval, links)?)?;
     let address = event_loop.driver().listener(listener).and_then(|listener| listener.local_addr());
     println!("{}", address.ok_or("the listener is gone")?);
     loop {
@@ -17,9 +17,9 @@ pub(super) fn mio(interval: Duration) -> Result<(), Box<dyn Error>> {
     }
 }
 
-pub(super) fn tokio(interval: Duration) -> Result<(), Box<dyn Error>> {
+pub(super) fn tokio(interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let listener = keepbeat_tokio::Listener::bind(super::anywhere(), config(interval)?).await?;
+        let listener = keepbeat_tokio::Listener::bind(super::anywhere(), config(interval, links)?).await?;
         println!("{}", listener.local_addr());
         while listener.next_event().await.is_some() {}
         Ok(())
@@ -27,15 +27,19 @@ pub(super) fn tokio(interval: Duration) -> Result<(), Box<dyn Error>> {
 }
 
 /// On one thread, like the others.
-pub(super) fn smol(interval: Duration) -> Result<(), Box<dyn Error>> {
+pub(super) fn smol(interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
     smol::block_on(async {
-        let (listener, driver) = keepbeat_smol::Listener::builder(config(interval)?).build(super::anywhere()).await?;
+        let (listener, driver) =
+            keepbeat_smol::Listener::builder(config(interval, links)?).build(super::anywhere()).await?;
         println!("{}", listener.local_addr());
         smol::future::or(driver, async { while listener.next_event().await.is_some() {} }).await;
         Ok(())
     })
 }
 
-fn config(interval: Duration) -> Result<ServerConfig, ServerConfigError> {
-    ServerConfig::builder().intervals(interval, interval).build()
+/// The limits let all links in, even if they are more than the default allows.
+fn config(interval: Duration, links: u32) -> Result<ServerConfig, ServerConfigError> {
+    let links = links as usize;
+    let limits = ServerConfig::builder().max_connections(links).max_connections_per_address(links).max_sessions(links);
+    limits.intervals(interval, interval).build()
 }

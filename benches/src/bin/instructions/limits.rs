@@ -1,0 +1,90 @@
+//! What may not be exceeded by any compiler, C library or processor: the project's goals. Ratios compare counts of one run.
+
+use crate::baseline::Baseline;
+
+/// A case, and the most that it may take.
+struct Limit {
+    case: &'static str,
+    most: Most,
+}
+
+enum Most {
+    /// Instructions.
+    Count(f64),
+    /// So many times another case.
+    Times(f64, &'static str),
+}
+
+const LIMITS: [Limit; 8] = [
+    count("frames/beats/16KiB/ours", 60.0),
+    count("frames/beats/random/ours", 60.0),
+    count("liveness/BEAT parsed and judged by a server", 150.0),
+    count("client/idle timeout", 40.0),
+    times("frames/64B/whole/ours", 1.1, "frames/64B/whole/by hand"),
+    times("frames/1KiB/whole/ours", 1.1, "frames/1KiB/whole/by hand"),
+    times("frames/64KiB/16KiB/ours", 1.2, "frames/64KiB/16KiB/copy only"),
+    times("frames/64KiB/whole/ours", 1.2, "frames/64KiB/whole/copy only"),
+];
+
+const fn count(case: &'static str, most: f64) -> Limit {
+    Limit { case, most: Most::Count(most) }
+}
+
+const fn times(case: &'static str, times: f64, other: &'static str) -> Limit {
+    Limit { case, most: Most::Times(times, other) }
+}
+
+/// Prints every limit and how near it is. Which are exceeded, or if `all` cases were counted, name one that there is not.
+pub(crate) fn judge(now: &Baseline, all: bool) -> Vec<String> {
+    let mut complaints = Vec::new();
+    println!("\n{:>12} {:>12}  limits of any machine", "now", "at most");
+    for Limit { case, most } in &LIMITS {
+        let found = match most {
+            Most::Count(most) => now.count(case).map(|count| (count, *most, String::new())),
+            Most::Times(most, other) => {
+                let ratio = now.count(case).zip(now.count(other)).map(|(count, other)| count / other);
+                ratio.map(|ratio| (ratio, *most, format!(" / {other}")))
+            }
+        };
+        match found {
+            Some((found, most, unit)) => {
+                println!("{found:>12.2} {most:>12.2}  {case}{unit}");
+                if found > most {
+                    complaints.push(format!("{case}{unit}: {found:.2}, at most {most:.2}"));
+                }
+            }
+            None if all => complaints.push(format!("{case}: a limit names it, but it or the other was not counted")),
+            None => {}
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases;
+
+    fn counted(change: &[(&str, f64)]) -> Baseline {
+        let cases = cases::all().into_iter().map(|case| {
+            let changed = change.iter().find(|(name, _)| *name == case.name);
+            (case.name, changed.map_or(10.0, |(_, count)| *count))
+        });
+        Baseline::new(cases.collect())
+    }
+
+    #[test]
+    fn every_limit_is_one_of_a_case() {
+        assert_eq!(judge(&counted(&[]), true), Vec::<String>::new());
+        assert_eq!(judge(&Baseline::new(Vec::new()), true).len(), LIMITS.len());
+        assert_eq!(judge(&Baseline::new(Vec::new()), false).len(), 0);
+    }
+
+    #[test]
+    fn a_count_and_a_ratio_can_be_exceeded() {
+        let complaints = judge(&counted(&[("client/idle timeout", 40.1)]), true);
+        assert_eq!(complaints, ["client/idle timeout: 40.10, at most 40.00"]);
+        assert_eq!(judge(&counted(&[("frames/64B/whole/ours", 11.0)]), true).len(), 0);
+        assert_eq!(judge(&counted(&[("frames/64B/whole/ours", 11.1)]), true).len(), 1);
+    }
+}
