@@ -46,6 +46,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `deflate` | no | compressed messages over WebSocket (needs `std`) |
 //! | `tls` | no | TLS 1.2 and 1.3 in memory (needs `std`); cryptography comes from a provider that the process installs |
 //! | `tls-ring` | no | `tls` with the provider ring |
 //! | `tls-aws-lc` | no | `tls` with the provider AWS-LC |

@@ -13,5 +13,6 @@ pub mod tls;
 
 pub use host::{HostPort, HostPortError, NAME_LIMIT};
 pub(crate) use layers::{LayerError, Layers, Stage, Way};
+pub(crate) use proxy::base64;
 pub use proxy::{LOGIN_LIMIT, Proxy, ProxyError, ProxyReply, ProxyUrlError, REASON_LIMIT};
 pub use race::{ATTEMPT_DELAY, MAX_ADDRESSES, Race, RaceAction};

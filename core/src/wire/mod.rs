@@ -7,6 +7,7 @@
 pub mod beat;
 mod frame;
 mod tx;
+pub mod websocket;
 
 pub use crate::session::Token;
 pub use frame::{

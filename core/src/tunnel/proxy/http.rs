@@ -8,8 +8,9 @@ use core::time::Duration;
 
 use httparse::{EMPTY_HEADER, Header, Response, Status};
 
+use super::base64::base64;
 use super::error::{ProxyError, ProxyReply, REASON_LIMIT};
-use super::url::{Login, base64};
+use super::url::Login;
 use crate::tunnel::host::HostPort;
 
 /// The longest answer, all interim answers and empty lines before it included, in bytes: 8 KiB.

@@ -5,8 +5,10 @@
 //! | `url` | [`Proxy`]: where it is, and the login |
 //! | `http` | the words of an HTTP proxy |
 //! | `socks5` | the words of a SOCKS5 proxy |
+//! | `base64` | what HTTP writes a login in |
 //! | `error` | [`ProxyError`]: why there is no tunnel, and whether to try again |
 
+mod base64;
 mod error;
 mod http;
 mod socks5;
@@ -18,6 +20,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::host::HostPort;
+pub(crate) use base64::base64;
 pub use error::{ProxyError, ProxyReply, REASON_LIMIT};
 use url::Scheme;
 pub use url::{LOGIN_LIMIT, Proxy, ProxyUrlError};

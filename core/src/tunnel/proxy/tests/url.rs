@@ -1,10 +1,9 @@
 //! The URLs of proxies.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use super::super::ProxyUrlError as E;
-use super::super::url::base64;
 use super::*;
 use crate::tunnel::host::HostPortError;
 
@@ -111,29 +110,4 @@ fn a_login_without_its_host_is_hardly_shown() {
     assert_eq!(error, E::Address(HostPortError::Port));
     let error = "http://us er1:secret2".parse::<Proxy>().unwrap_err();
     assert_eq!(error, E::Address(HostPortError::NameCharacter { character: ' ' }));
-}
-
-#[test]
-fn base64_is_that_of_rfc_4648() {
-    // Section 10, and all 64 digits.
-    for (bytes, text) in [
-        (&b""[..], ""),
-        (b"f", "Zg=="),
-        (b"fo", "Zm8="),
-        (b"foo", "Zm9v"),
-        (b"foob", "Zm9vYg=="),
-        (b"fooba", "Zm9vYmE="),
-        (b"foobar", "Zm9vYmFy"),
-        (b"\xff", "/w=="),
-        (b"\xfb\xff\xbf", "+/+/"),
-    ] {
-        assert_eq!(base64(bytes), text);
-    }
-    let all: String = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
-    let bits = (0..64_u8).fold(Vec::new(), |mut bits, sextet| {
-        bits.extend((0..6).rev().map(|bit| sextet >> bit & 1));
-        bits
-    });
-    let bytes: Vec<u8> = bits.chunks(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit)).collect();
-    assert_eq!(base64(&bytes), all);
 }

@@ -1,0 +1,335 @@
+//! BYTES -> MESSAGES: frames are checked, unmasked and put together (RFC 6455, sections 5.4 to 5.6).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::assembly::Assembly;
+use super::close::Close;
+use super::control::{self, Control};
+#[cfg(feature = "deflate")]
+use super::deflate::Agreement;
+use super::deflate::Inflater;
+use super::frame::{self, Header, LONGEST, Opcode};
+use super::mask::Mask;
+use super::message::Message;
+use super::{Role, Violation};
+
+/// What came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A whole message.
+    Message(Message),
+    /// To be answered with a pong of the same payload, unless a close was sent.
+    Ping(Control),
+    /// The answer to a ping, or nothing that was asked for.
+    Pong(Control),
+    /// The peer closes: nothing follows. To be answered with [`Close::answer`], unless a close was sent.
+    Close(Close),
+}
+
+/// What the peer may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest payload of one frame, in bytes, as it is on the wire.
+    pub frame: usize,
+    /// The longest message, in bytes, as the application gets it.
+    pub message: usize,
+}
+
+impl Limits {
+    /// Messages of up to so many bytes, in frames of any size.
+    #[must_use]
+    pub const fn of_message(message: usize) -> Self {
+        Self { frame: usize::MAX, message }
+    }
+}
+
+/// Puts messages together from the bytes of one connection. Between messages it holds no memory of the heap.
+pub struct Incoming {
+    role: Role,
+    partial: Partial,
+    limits: Limits,
+    /// `None` between messages.
+    work: Option<Box<Work>>,
+    /// `None` if compression was not agreed on, and while a compressed message is on its way.
+    inflater: Option<Box<Inflater>>,
+}
+
+/// A message or control frame that is not complete, or the end.
+#[derive(Default)]
+struct Work {
+    end: Option<End>,
+    message: Option<Assembly>,
+    payload: Option<Payload>,
+}
+
+/// Nothing more is read.
+#[derive(Clone, Copy)]
+enum End {
+    Closed,
+    Failed(Violation),
+}
+
+/// The payload of a frame whose header was read.
+struct Payload {
+    opcode: Opcode,
+    fin: bool,
+    left: u64,
+    mask: Mask,
+    /// What came of a control frame.
+    control: Vec<u8>,
+}
+
+impl Incoming {
+    /// Puts together what comes to `role`, which is ours.
+    #[must_use]
+    pub const fn new(role: Role, limits: Limits) -> Self {
+        Self { role, partial: Partial::NONE, limits, work: None, inflater: None }
+    }
+
+    /// Takes compressed messages, too, as was agreed on.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        let sender = match self.role {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        };
+        self.inflater = Some(Box::new(Inflater::new(agreement.side(sender))));
+        self
+    }
+
+    /// Takes bytes from the front of `input` until something is whole; `Ok(None)` means that all was used. How the bytes are
+    /// split between calls makes no difference to what comes out. Behind a close everything is dropped.
+    ///
+    /// # Errors
+    /// The peer broke the protocol. Every later call returns the same error.
+    #[inline]
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+        if self.work.is_none() && self.partial.have == 0 {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some((opcode, payload, behind)) = control::read_short(self.role, input) {
+                *input = behind;
+                return Ok(Some(if matches!(opcode, Opcode::Ping) {
+                    Item::Ping(payload)
+                } else {
+                    Item::Pong(payload)
+                }));
+            }
+        }
+        self.next_any(input)
+    }
+
+    /// Whether part of a message or frame has arrived and the rest is outstanding.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.partial.have > 0 || self.work.as_ref().is_some_and(|work| work.end.is_none())
+    }
+
+    /// How many bytes of the heap are held for the payload of an unfinished message: at most four times what has come of it,
+    /// or 1 KiB if that is more, and never more than the message may have.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        self.work.as_ref().and_then(|work| work.message.as_ref()).map_or(0, Assembly::reserved)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn holds_memory(&self) -> bool {
+        self.work.is_some()
+    }
+
+    // Kept out of line, so that the path of a ping is small enough to be inlined.
+    #[inline(never)]
+    fn next_any(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+        match self.work.as_ref().and_then(|work| work.end) {
+            Some(End::Failed(violation)) => return Err(violation),
+            Some(End::Closed) => {
+                *input = &[];
+                return Ok(None);
+            }
+            None => {}
+        }
+        let next = self.advance(input);
+        let end = match &next {
+            Err(violation) => End::Failed(*violation),
+            Ok(Some(Item::Close(_))) => End::Closed,
+            Ok(_) => return next,
+        };
+        self.partial = Partial::NONE;
+        self.work = Some(Box::new(Work { end: Some(end), ..Work::default() }));
+        next
+    }
+
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+        while !input.is_empty() {
+            let item = if self.work.as_ref().is_some_and(|work| work.payload.is_some()) {
+                self.gather(input)?
+            } else {
+                let Some(header) = self.partial.read(input)? else { return Ok(None) };
+                self.begin(header, input)?
+            };
+            if item.is_some() {
+                return Ok(item);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A header is complete: checks what only the connection knows, and takes the payload.
+    fn begin(&mut self, header: Header, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+        let Header { opcode, fin, rsv1, mask, length } = header;
+        if rsv1 && (self.inflater.is_none() || !matches!(opcode, Opcode::Text | Opcode::Binary)) {
+            return Err(Violation::Protocol("a frame has its first reserved bit set, for which nothing was agreed on"));
+        }
+        let mask = match (self.role, mask) {
+            (Role::Server, None) => return Err(Violation::Protocol("a client's frame is not masked")),
+            (Role::Client, Some(_)) => return Err(Violation::Protocol("a server's frame is masked")),
+            (_, mask) => Mask::new(mask.unwrap_or_default()),
+        };
+        let whole = usize::try_from(length).ok().and_then(|length| input.split_at_checked(length));
+        if opcode.is_control() {
+            if let Some((payload, behind)) = whole {
+                *input = behind;
+                return control(opcode, payload, mask);
+            }
+        } else {
+            let message = self.work.as_ref().and_then(|work| work.message.as_ref());
+            match (opcode, message) {
+                (Opcode::Continuation, None) => return Err(Violation::Protocol("there is no message to continue")),
+                (Opcode::Text | Opcode::Binary, Some(_)) => {
+                    return Err(Violation::Protocol("a message begins before the last one ends"));
+                }
+                _ => {}
+            }
+            self.admit(length, rsv1, message)?;
+            if let (Some((payload, behind)), None, true) = (whole, message, fin) {
+                *input = behind;
+                let (mut message, mut mask) = (self.message(opcode, rsv1), mask);
+                message.append(payload, &mut mask, Some(payload.len()), self.limits.message)?;
+                return self.finish(message).map(Some);
+            }
+        }
+        let message = matches!(opcode, Opcode::Text | Opcode::Binary).then(|| self.message(opcode, rsv1));
+        let work = self.work.get_or_insert_default();
+        if message.is_some() {
+            work.message = message;
+        }
+        work.payload = Some(Payload { opcode, fin, left: length, mask, control: Vec::new() });
+        self.gather(input)
+    }
+
+    /// Refuses a frame by what its header announces, before anything is reserved for it.
+    fn admit(&self, length: u64, rsv1: bool, message: Option<&Assembly>) -> Result<(), Violation> {
+        let Limits { frame, message: limit } = self.limits;
+        if length > frame as u64 {
+            return Err(Violation::TooLarge { length, limit: frame as u64 });
+        }
+        if rsv1 || message.is_some_and(Assembly::is_compressed) {
+            return Ok(());
+        }
+        let length = length.saturating_add(message.map_or(0, |message| message.len() as u64));
+        if length > limit as u64 {
+            return Err(Violation::TooLarge { length, limit: limit as u64 });
+        }
+        Ok(())
+    }
+
+    /// Takes what has come of a payload that was not whole at first.
+    fn gather(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+        let Some(work) = &mut self.work else { return Ok(None) };
+        let Some(payload) = &mut work.payload else { return Ok(None) };
+        let outstanding = usize::try_from(payload.left).unwrap_or(usize::MAX);
+        let (came, behind) = input.split_at(outstanding.min(input.len()));
+        *input = behind;
+        payload.left -= came.len() as u64;
+        match &mut work.message {
+            _ if payload.opcode.is_control() => payload.control.extend_from_slice(came),
+            Some(message) => {
+                let last = payload.fin.then_some(outstanding);
+                message.append(came, &mut payload.mask, last, self.limits.message)?;
+            }
+            None => {}
+        }
+        if payload.left > 0 {
+            return Ok(None);
+        }
+        let Some(Payload { opcode, fin, mask, control: bytes, .. }) = work.payload.take() else { return Ok(None) };
+        let message = if fin && !opcode.is_control() { work.message.take() } else { None };
+        if work.message.is_none() {
+            self.work = None;
+        }
+        if opcode.is_control() {
+            return control(opcode, &bytes, mask);
+        }
+        message.map(|message| self.finish(message)).transpose()
+    }
+
+    fn message(&mut self, opcode: Opcode, rsv1: bool) -> Assembly {
+        Assembly::new(opcode == Opcode::Text, if rsv1 { self.inflater.take() } else { None })
+    }
+
+    fn finish(&mut self, message: Assembly) -> Result<Item, Violation> {
+        let (message, inflater) = message.finish(self.limits.message)?;
+        if inflater.is_some() {
+            self.inflater = inflater;
+        }
+        Ok(Item::Message(message))
+    }
+}
+
+impl fmt::Debug for Incoming {
+    /// Leaves out the bytes gathered, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("role", &self.role)
+            .field("limits", &self.limits)
+            .field("is_unfinished", &self.is_unfinished())
+            .finish_non_exhaustive()
+    }
+}
+
+fn control(opcode: Opcode, payload: &[u8], mask: Mask) -> Result<Option<Item>, Violation> {
+    let Some((clear, length)) = control::unmask(payload, mask) else { return Ok(None) };
+    let payload = clear.get(..length).unwrap_or_default();
+    Ok(match opcode {
+        Opcode::Ping => Control::new(payload).map(Item::Ping),
+        Opcode::Pong => Control::new(payload).map(Item::Pong),
+        _ => Some(Item::Close(Close::read(payload)?)),
+    })
+}
+
+/// A header that is not complete.
+struct Partial {
+    have: u8,
+    bytes: [u8; LONGEST],
+}
+
+impl Partial {
+    const NONE: Self = Self { have: 0, bytes: [0; LONGEST] };
+
+    /// Takes a header from the front of `input`; `None` if it is not complete, and all of `input` was kept.
+    fn read(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {
+        if self.have == 0
+            && let Some((header, behind)) = frame::read(input)?
+        {
+            *input = behind;
+            return Ok(Some(header));
+        }
+        // One by one, so that none of the payload is taken.
+        while let Some((&byte, behind)) = input.split_first() {
+            *input = behind;
+            if let Some(slot) = self.bytes.get_mut(usize::from(self.have)) {
+                *slot = byte;
+                self.have += 1;
+            }
+            if let Some((header, _)) = frame::read(self.bytes.get(..usize::from(self.have)).unwrap_or_default())? {
+                *self = Self::NONE;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,98 @@
+//! A message: text or binary.
+
+use alloc::string::String;
+use core::fmt;
+
+use bytes::Bytes;
+
+/// A message, whole. The payload of a text is UTF-8, always.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    text: bool,
+    payload: Bytes,
+}
+
+impl Message {
+    /// A binary message.
+    #[must_use]
+    pub fn binary(payload: impl Into<Bytes>) -> Self {
+        Self { text: false, payload: payload.into() }
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: true, payload: Bytes::from(text.into()) }
+    }
+
+    /// A text, from bytes that are shared and not copied.
+    ///
+    /// # Errors
+    /// The bytes are not UTF-8.
+    pub fn text_from(payload: Bytes) -> Result<Self, NotUtf8> {
+        match core::str::from_utf8(&payload) {
+            Ok(_) => Ok(Self { text: true, payload }),
+            Err(error) => Err(NotUtf8 { valid_up_to: error.valid_up_to() }),
+        }
+    }
+
+    /// Without a check: for a payload whose UTF-8 was checked as it came.
+    pub(super) const fn checked(text: bool, payload: Bytes) -> Self {
+        Self { text, payload }
+    }
+
+    /// Whether it is a text.
+    #[must_use]
+    pub const fn is_text(&self) -> bool {
+        self.text
+    }
+
+    /// The text; `None` if the message is binary.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        if self.text { core::str::from_utf8(&self.payload).ok() } else { None }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// The bytes, without a copy.
+    #[must_use]
+    pub fn into_payload(self) -> Bytes {
+        self.payload
+    }
+}
+
+/// Bytes that were to be a text are not UTF-8. Send them as a binary message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotUtf8 {
+    /// So many bytes at the front are.
+    pub valid_up_to: usize,
+}
+
+impl fmt::Display for NotUtf8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the text is not UTF-8 from byte {} on; send it as a binary message", self.valid_up_to)
+    }
+}
+
+impl core::error::Error for NotUtf8 {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_utf8() {
+        let text = Message::text_from(Bytes::from_static("beat ❤".as_bytes())).unwrap();
+        assert_eq!((text.is_text(), text.as_text()), (true, Some("beat ❤")));
+        assert_eq!(text, Message::text("beat ❤"));
+        assert_eq!(Message::text_from(Bytes::from_static(b"be\xFFt")), Err(NotUtf8 { valid_up_to: 2 }));
+        let binary = Message::binary(&b"beat"[..]);
+        assert_eq!((binary.is_text(), binary.as_text()), (false, None));
+        assert_eq!(&binary.into_payload()[..], b"beat");
+    }
+}

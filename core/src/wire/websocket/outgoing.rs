@@ -1,0 +1,125 @@
+//! MESSAGES -> BYTES: frames, and the client's masks (RFC 6455, sections 5.2 and 5.3).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::close::Close;
+use super::control::{self, CONTROL_LIMIT, Control};
+#[cfg(feature = "deflate")]
+use super::deflate::Agreement;
+use super::deflate::Deflater;
+use super::frame::{self, Header, Opcode};
+use super::keys::MaskKeys;
+use super::mask::Mask;
+use super::message::Message;
+use crate::wire::Tx;
+
+/// A payload that is larger is masked into memory of its own, which is then handed on as it is, in bytes.
+const STAGED_LIMIT: usize = 4096;
+
+/// Writes frames to one connection, each message in one frame.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// A client's.
+    keys: Option<Box<MaskKeys>>,
+    closed: bool,
+    deflater: Option<Box<Deflater>>,
+}
+
+impl Outgoing {
+    /// Writes to a client, unmasked. A large payload is handed on and never copied.
+    #[must_use]
+    pub const fn server() -> Self {
+        Self { keys: None, closed: false, deflater: None }
+    }
+
+    /// Writes to a server, masked.
+    #[must_use]
+    pub fn client(keys: MaskKeys) -> Self {
+        Self { keys: Some(Box::new(keys)), closed: false, deflater: None }
+    }
+
+    /// Compresses messages that become smaller by it, as was agreed on.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        let role = if self.keys.is_some() { super::Role::Client } else { super::Role::Server };
+        self.deflater = Some(Box::new(Deflater::new(agreement.side(role), agreement.level())));
+        self
+    }
+
+    /// Whether a close was written. After that nothing else is (RFC 6455, section 5.5.1): every call appends nothing.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Appends a message.
+    pub fn message(&mut self, message: &Message, tx: &mut Tx) {
+        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+        if self.closed {
+            return;
+        }
+        match self.deflater.as_mut().and_then(|deflater| deflater.compress(message.payload())) {
+            Some(compressed) => self.frame(opcode, true, &Bytes::from(compressed), tx),
+            None => self.frame(opcode, false, message.payload(), tx),
+        }
+    }
+
+    /// Appends a ping.
+    #[inline]
+    pub fn ping(&mut self, payload: &Control, tx: &mut Tx) {
+        self.control(Opcode::Ping, payload, tx);
+    }
+
+    /// Appends a pong. It answers a ping with its payload, or several pings with that of the newest (RFC 6455, section 5.5.3).
+    #[inline]
+    pub fn pong(&mut self, payload: &Control, tx: &mut Tx) {
+        self.control(Opcode::Pong, payload, tx);
+    }
+
+    /// Appends a close, the last frame. Whoever has not got one from the peer should read on until it comes.
+    pub fn close(&mut self, close: &Close, tx: &mut Tx) {
+        let mut payload = [0; CONTROL_LIMIT];
+        let length = close.write(&mut payload);
+        self.frame(Opcode::Close, false, &Bytes::copy_from_slice(payload.get(..length).unwrap_or_default()), tx);
+        self.closed = true;
+    }
+
+    #[inline]
+    fn control(&mut self, opcode: Opcode, payload: &Control, tx: &mut Tx) {
+        if self.closed {
+            return;
+        }
+        match control::write_short(opcode, payload, || self.keys.as_mut().map(|keys| keys.key())) {
+            Some((frame, count)) => tx.put(frame.get(..count).unwrap_or_default()),
+            None => self.long_control(opcode, payload, tx),
+        }
+    }
+
+    // Kept out of line, so that the path of a short one is small.
+    #[inline(never)]
+    fn long_control(&mut self, opcode: Opcode, payload: &Control, tx: &mut Tx) {
+        self.frame(opcode, false, &Bytes::copy_from_slice(payload.as_slice()), tx);
+    }
+
+    fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
+        if self.closed {
+            return;
+        }
+        let key = self.keys.as_mut().map(|keys| keys.key());
+        let (header, count) =
+            frame::write(&Header { opcode, fin: true, rsv1, mask: key, length: payload.len() as u64 });
+        tx.put(header.get(..count).unwrap_or_default());
+        let Some(key) = key else { return tx.put_payload(payload) };
+        let mut mask = Mask::new(key);
+        if payload.len() <= STAGED_LIMIT {
+            return mask.pass(payload, |block| tx.put(block));
+        }
+        let mut masked = Vec::with_capacity(payload.len());
+        mask.append(payload, &mut masked);
+        tx.put_payload(&Bytes::from(masked));
+    }
+}
