@@ -82,20 +82,29 @@ impl<W: Wire> ClientConfig<W> {
         self.way.proxy.as_ref()
     }
 
-    /// Whether the driver must name the server ([`Client::to_server`](super::Client::to_server)), because a proxy or a
-    /// certificate is for it.
+    /// Whether the driver must name the server ([`Client::to_server`](super::Client::to_server)), because a proxy, a
+    /// certificate or the protocol is for it.
     #[must_use]
-    pub const fn needs_server_name(&self) -> bool {
+    pub fn needs_server_name(&self) -> bool {
         #[cfg(feature = "tls")]
         if self.way.tls.is_some() {
             return true;
         }
-        self.way.proxy.is_some()
+        self.way.proxy.is_some() || W::needs_server_name(&self.wire)
+    }
+
+    /// Whether the link goes through TLS.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "with TLS it is not so"))]
+    pub(super) const fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.way.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// The largest message that the protocol lets us send and accept, in bytes.
     pub(super) fn message_limit(&self) -> usize {
-        W::new(&self.wire).message_limit()
+        W::message_limit(&self.wire)
     }
 
     /// The longest time from the peer's death to the verdict, at the terms that this link asks for; see

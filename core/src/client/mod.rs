@@ -16,13 +16,11 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use self::config::CredentialsSource;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue, Verdict};
-use crate::entropy::Prng;
+use crate::entropy::{Entropy, Prng};
 use crate::reconnect::{Hint, Reconnect, ReconnectAction};
-use crate::session::{SendError, Session, Ticket, Token};
+use crate::session::{Message, SendError, Session, Ticket, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::HostPort;
 use crate::wire::beat::Beat;
@@ -46,6 +44,7 @@ pub struct Client<W: Wire = Beat> {
     /// Tells this life of the client from others, so that the server knows which of two hellos is the later one.
     instance: u64,
     prng: Prng,
+    entropy: Option<Box<dyn Entropy + Send>>,
     epoch: Epoch,
     state: State<W>,
     intent: Intent,
@@ -104,6 +103,7 @@ impl<W: Wire> Client<W> {
             token: None,
             instance: prng.next_u64().max(1),
             prng,
+            entropy: None,
             epoch: Epoch(0),
             state: State::Down,
             intent: Intent::Closed,
@@ -131,8 +131,16 @@ impl<W: Wire> Client<W> {
         self
     }
 
+    /// Takes the secrets that a protocol needs from `entropy`, which must be the operating system's, or as strong: the masks
+    /// of WebSocket (RFC 6455, section 10.3). Default: from the seed.
+    #[must_use]
+    pub fn with_entropy(mut self, entropy: Box<dyn Entropy + Send>) -> Self {
+        self.entropy = Some(entropy);
+        self
+    }
+
     /// Names the server. Needed if the link goes through a proxy, which is asked for it, or through TLS, whose certificate
-    /// must be for it.
+    /// must be for it, or if the protocol names it, as WebSocket does.
     #[must_use]
     pub fn to_server(mut self, server: HostPort) -> Self {
         self.server = Some(Arc::new(server));
@@ -195,19 +203,19 @@ impl<W: Wire> Client<W> {
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
-    pub fn send(&mut self, now: Timestamp, payload: Bytes) -> Result<Ticket, SendError> {
+    pub fn send(&mut self, now: Timestamp, message: Message) -> Result<Ticket, SendError> {
         let now = self.tick(now);
         if self.intent != Intent::Open {
-            return Err(SendError::Closed { payload });
+            return Err(SendError::Closed { message });
         }
         let limit = self.config.message_limit();
-        if payload.len() > limit {
-            return Err(SendError::TooLarge { payload, limit });
+        if message.len() > limit {
+            return Err(SendError::TooLarge { message, limit });
         }
-        while let Some(dropped) = self.session.outbox.overflow(payload.len()) {
+        while let Some(dropped) = self.session.outbox.overflow(message.len()) {
             self.events.push(Event::Dropped(dropped));
         }
-        let ticket = self.session.outbox.push(now, payload);
+        let ticket = self.session.outbox.push(now, message);
         self.settle(now);
         ticket
     }
@@ -240,9 +248,9 @@ impl<W: Wire> Client<W> {
         let Some(event) = self.events.pop() else {
             return core::mem::take(&mut self.rtt_is_new).then(|| self.rtt().map(Event::Rtt)).flatten();
         };
-        if let Event::Message(payload) = &event {
+        if let Event::Message(message) = &event {
             let was_full = self.session.inbox.is_full();
-            self.session.inbox.taken(payload.len());
+            self.session.inbox.taken(message.len());
             if was_full && !self.session.inbox.is_full() {
                 if let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut) {
                     liveness.resume_reading(now);

@@ -165,7 +165,9 @@ impl From<LayerError> for DownCause {
 
 const fn goodbye_retry(goodbye: &Goodbye) -> Retry {
     match goodbye.reason {
-        Reason::Closed | Reason::Forbidden | Reason::Unauthorized | Reason::UnsupportedVersion => Retry::Fatal,
+        Reason::Closed | Reason::Forbidden | Reason::Unauthorized | Reason::UnsupportedVersion | Reason::NotHere => {
+            Retry::Fatal
+        }
         Reason::Replaced => Retry::Conflict,
         _ if goodbye.retry_after_ms == 0 && goodbye.spread_ms == 0 => Retry::Retry { after: None },
         _ => Retry::Retry {

@@ -16,10 +16,10 @@ use core::num::NonZeroU64;
 use core::time::Duration;
 
 use crate::liveness::{DeathCause, Evidence, Liveness, LivenessAction};
-use crate::session::{Dropped, SequenceError, Session, Ticket};
+use crate::session::{Dropped, Message, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::{Layers, Stage};
-use crate::wire::{Frame, Tx, Wire, WireError};
+use crate::wire::{Frame, Opening, Tx, Wire, WireError};
 
 /// Messages are handed to the wire while fewer bytes than this wait, so that a beat never waits behind more.
 const HIGH_WATER: u64 = 64 << 10;
@@ -79,7 +79,7 @@ pub(crate) enum Meaning {
     /// Nothing for the owner.
     Nothing,
     /// A message to deliver.
-    Message(bytes::Bytes),
+    Message(Message),
     /// Messages up to this one are settled.
     Acknowledged(Ticket),
 }
@@ -95,12 +95,13 @@ pub(crate) enum Verdict {
 impl<W: Wire> Connection<W> {
     pub(crate) fn open(
         wire: &W::Config,
+        opening: Opening<'_>,
         layers: Option<Box<Layers>>,
         now: Timestamp,
         handshake_timeout: Duration,
     ) -> Self {
         Self {
-            wire: W::new(wire),
+            wire: W::new(wire, opening),
             tx: Tx::default(),
             layers,
             phase: Phase::Handshake { until: now.after(handshake_timeout) },
@@ -186,7 +187,7 @@ impl<W: Wire> Connection<W> {
     #[inline]
     pub(crate) fn decode(&mut self, now: Timestamp, heard: &mut Heard<'_>) -> Result<Option<Frame>, DownCause> {
         loop {
-            let decoded = self.wire.decode(&mut heard.rest);
+            let decoded = self.wire.decode(&mut heard.rest, &mut self.tx);
             match (&decoded, &mut self.phase) {
                 (Ok(None), _) => return Ok(None),
                 (Ok(Some(Frame::Echo { seq })), Phase::Established(liveness)) => liveness.echo_received(now, *seq),
@@ -224,11 +225,11 @@ impl<W: Wire> Connection<W> {
     /// Acts on a frame of an established connection that [`Connection::decode`] left over.
     pub(crate) fn act_on(&mut self, frame: Frame, session: &mut Session) -> Result<Meaning, DownCause> {
         match frame {
-            Frame::Data { seq, payload } => {
+            Frame::Data { seq, message } => {
                 self.ack_due = true;
-                let new = session.inbox.offer(seq, payload.len()).map_err(|error| out_of_sequence("DATA", error))?;
+                let new = session.inbox.offer(seq, message.len()).map_err(|error| out_of_sequence("DATA", error))?;
                 if new {
-                    return Ok(Meaning::Message(payload));
+                    return Ok(Meaning::Message(message));
                 }
             }
             Frame::Ack { seq } => {
@@ -274,8 +275,8 @@ impl<W: Wire> Connection<W> {
                 dropped(too_large);
                 continue;
             }
-            let Some((seq, payload)) = session.outbox.next_to_send() else { break };
-            self.wire.encode(&Frame::Data { seq, payload }, &mut self.tx);
+            let Some((seq, message)) = session.outbox.next_to_send() else { break };
+            self.wire.encode(&Frame::Data { seq, message }, &mut self.tx);
         }
         self.note_writes(now);
     }

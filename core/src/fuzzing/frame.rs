@@ -139,7 +139,7 @@ impl Reader {
             let (kind, body) = parts(read);
             let limit = self.limit(kind, established).expect("a frame of the handshake");
             assert!(body.len() <= limit, "{} bytes in a frame of type {kind:#x}", body.len());
-            if let Frame::Data { payload, .. } = frame {
+            if let Frame::Data { message: payload, .. } = frame {
                 assert!(payload.len() <= self.config.message_limit(), "a message of {} bytes", payload.len());
             }
             established |= self.established == Established::ByGreeting && matches!(kind, HELLO | WELCOME);
@@ -217,7 +217,7 @@ impl Work {
 
 /// What is written of a frame is the canonical form of what was read, without fields that we do not know.
 fn rewrite(kind: u8, body: &[u8], frame: &Frame) {
-    let beat = Beat::new(&BeatConfig::default());
+    let mut beat = Beat::new(&BeatConfig::default());
     let mut tx = Tx::default();
     beat.encode(frame, &mut tx);
     let mut written = Vec::new();

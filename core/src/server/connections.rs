@@ -128,8 +128,8 @@ impl<W: Wire> Server<W> {
                         let meaning = accepted.connection.act_on(frame, &mut entry.session);
                         entry.was_heard(now, &mut accepted.connection);
                         match meaning {
-                            Ok(Meaning::Message(payload)) => {
-                                self.events.push(ServerEvent::Message { device: entry.id.clone(), payload });
+                            Ok(Meaning::Message(message)) => {
+                                self.events.push(ServerEvent::Message { device: entry.id.clone(), message });
                                 Ok(())
                             }
                             Ok(Meaning::Acknowledged(through)) => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::ConnectionId;
 use crate::connection::{DownCause, DownReport, Failure, Outdated};
-use crate::session::{Dropped, Ticket};
+use crate::session::{Dropped, Message, Ticket};
 use crate::time::Timestamp;
 use crate::wire::{Credentials, DeviceId};
 
@@ -124,7 +124,7 @@ pub enum ServerEvent {
         /// The device.
         device: DeviceId,
         /// The message.
-        payload: Bytes,
+        message: Message,
     },
     /// A device has received this message and all before it.
     Acknowledged {
@@ -146,7 +146,7 @@ pub enum ServerEvent {
         /// The device.
         device: DeviceId,
         /// The messages, oldest first.
-        undelivered: Vec<(Ticket, Bytes)>,
+        undelivered: Vec<(Ticket, Message)>,
     },
 }
 

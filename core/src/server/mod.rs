@@ -20,24 +20,21 @@ pub use presence::Sessions;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 use core::time::Duration;
-
-use bytes::Bytes;
 
 use self::arena::Arena;
 use self::presence::{Device, DeviceKey, Devices};
 use crate::connection::{Connection, DownCause, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::liveness::Evidence;
-use crate::session::{SendError, Ticket};
+use crate::session::{Message, SendError, Ticket};
 use crate::time::{Deadline, Timestamp, wire_millis};
 use crate::timers::{Filed, Timers};
 use crate::tunnel::{LayerError, Layers};
 use crate::wire::beat::Beat;
-use crate::wire::{DeviceId, Goodbye, Hello, Reason, Wire};
+use crate::wire::{DeviceId, Goodbye, Hello, Opening, Reason, Role, Wire};
 
 /// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1 << 16;
@@ -104,7 +101,7 @@ impl<W: Wire> Server<W> {
     #[must_use]
     pub fn new(config: Arc<ServerConfig<W>>, entropy: Box<dyn Entropy + Send>, seed: u64) -> Self {
         Self {
-            message_limit: W::new(&config.wire).message_limit(),
+            message_limit: W::message_limit(&config.wire),
             config,
             entropy,
             prng: Prng::new(seed),
@@ -178,7 +175,9 @@ impl<W: Wire> Server<W> {
             }
         };
         self.handshakes += 1;
-        let connection = Connection::open(&self.config.wire, layers, now, self.config.handshake_timeout);
+        let opening =
+            Opening { role: Role::Server, server: None, secure: layers.is_some(), entropy: &mut *self.entropy };
+        let connection = Connection::open(&self.config.wire, opening, layers, now, self.config.handshake_timeout);
         let id = self.connections.insert(Accepted {
             connection,
             stage: Stage::Greeting,
@@ -291,8 +290,8 @@ impl<W: Wire> Server<W> {
     pub fn poll_event(&mut self, now: Timestamp) -> Option<ServerEvent> {
         let now = self.tick(now);
         let event = self.events.pop()?;
-        if let ServerEvent::Message { device, payload } = &event {
-            self.message_taken(now, device, payload.len());
+        if let ServerEvent::Message { device, message } = &event {
+            self.message_taken(now, device, message.len());
         }
         Some(event)
     }
@@ -320,10 +319,9 @@ impl<W: Wire> Server<W> {
             Admission::Forbidden(detail) => self.refuse(now, id, Goodbye::new(Reason::Forbidden, detail), &hello),
             Admission::Busy { retry_after, spread } => {
                 let goodbye = Goodbye {
-                    reason: Reason::Busy,
                     retry_after_ms: wire_millis(retry_after),
                     spread_ms: wire_millis(spread),
-                    detail: String::new(),
+                    ..Goodbye::new(Reason::Busy, "")
                 };
                 self.refuse(now, id, goodbye, &hello);
             }
@@ -335,19 +333,19 @@ impl<W: Wire> Server<W> {
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the device has no session.
-    pub fn send(&mut self, now: Timestamp, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError> {
+    pub fn send(&mut self, now: Timestamp, device: &DeviceId, message: Message) -> Result<Ticket, SendError> {
         let now = self.tick(now);
-        if payload.len() > self.message_limit {
-            return Err(SendError::TooLarge { payload, limit: self.message_limit });
+        if message.len() > self.message_limit {
+            return Err(SendError::TooLarge { message, limit: self.message_limit });
         }
         let key = self.devices.find(device);
         let entry = key.and_then(|key| self.devices.get_mut(key)).filter(|entry| entry.has_session());
-        let (Some(key), Some(entry)) = (key, entry) else { return Err(SendError::Closed { payload }) };
+        let (Some(key), Some(entry)) = (key, entry) else { return Err(SendError::Closed { message }) };
         entry.session.outbox.tickets_from(self.next_ticket);
-        while let Some(dropped) = entry.session.outbox.overflow(payload.len()) {
+        while let Some(dropped) = entry.session.outbox.overflow(message.len()) {
             self.events.push(ServerEvent::Dropped { device: device.clone(), dropped });
         }
-        let ticket = entry.session.outbox.push(now, payload);
+        let ticket = entry.session.outbox.push(now, message);
         if let Ok(Ticket(number)) = ticket {
             self.next_ticket = Ticket(number + 1);
         }
@@ -376,10 +374,9 @@ impl<W: Wire> Server<W> {
         self.draining = true;
         for id in self.connections.ids() {
             let goodbye = Goodbye {
-                reason: Reason::GoingAway,
                 retry_after_ms: wire_millis(retry_after),
                 spread_ms: wire_millis(spread),
-                detail: String::new(),
+                ..Goodbye::new(Reason::GoingAway, "")
             };
             self.part(now, id, DownCause::EndedByUs(Reason::GoingAway), Some(goodbye));
             self.settle(now, id);

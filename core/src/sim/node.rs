@@ -163,7 +163,7 @@ impl Sim {
             let link = &mut self.links[index];
             acted = true;
             turn.input();
-            match link.client.send(now, payload) {
+            match link.client.send(now, payload.into()) {
                 Ok(_) => link.up.taken(self.now, &mut self.prng),
                 Err(_) => link.up.refused(self.now),
             }
@@ -182,7 +182,7 @@ impl Sim {
     fn client_event(&mut self, index: usize, event: &Event) {
         match event {
             Event::Message(payload) => self.links[index].down.arrive(payload),
-            Event::Dropped(dropped) => self.links[index].up.handed_back(&dropped.payload),
+            Event::Dropped(dropped) => self.links[index].up.handed_back(&dropped.message),
             Event::Suspect { .. } => self.counts.suspects += 1,
             Event::Up { worst_case_detection, in_doubt, .. } => {
                 self.links[index].bound = *worst_case_detection;
@@ -348,7 +348,7 @@ impl Sim {
             while let Some(payload) = link.down.offer(self.now) {
                 acted = true;
                 turn.input();
-                match server.send(now, link.client.config().device(), payload) {
+                match server.send(now, link.client.config().device(), payload.into()) {
                     Ok(_) => link.down.taken(self.now, &mut self.prng),
                     Err(_) => link.down.refused(self.now),
                 }
@@ -376,9 +376,9 @@ impl Sim {
         let index =
             device.and_then(|device| self.links.iter().position(|link| link.client.config().device() == device));
         match (&event, index) {
-            (ServerEvent::Message { payload, .. }, Some(index)) => self.links[index].up.arrive(payload),
+            (ServerEvent::Message { message: payload, .. }, Some(index)) => self.links[index].up.arrive(payload),
             (ServerEvent::Dropped { dropped, .. }, Some(index)) => {
-                self.links[index].down.handed_back(&dropped.payload);
+                self.links[index].down.handed_back(&dropped.message);
             }
             (ServerEvent::SessionEnded { undelivered, .. }, Some(index)) => {
                 undelivered.iter().for_each(|(_, payload)| self.links[index].down.handed_back(payload));

@@ -79,7 +79,7 @@ impl What {
                 ServerEvent::Returned { device, .. } => format!("server: {device} returned"),
                 ServerEvent::Replaced { device, .. } => format!("server: {device} replaced"),
                 ServerEvent::Offline { device, report, .. } => format!("server: {device} offline, {}", report.cause),
-                ServerEvent::Message { device, payload } => {
+                ServerEvent::Message { device, message: payload } => {
                     format!("server: {device} sent a message of {} bytes", payload.len())
                 }
                 ServerEvent::SessionEnded { device, .. } => format!("server: {device}'s session ended"),

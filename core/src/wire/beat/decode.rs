@@ -1,7 +1,6 @@
 //! BYTES -> FRAMES: the header, and the body of every frame type.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 
 use bytes::Bytes;
 use nom::Err;
@@ -69,7 +68,7 @@ pub(super) fn usual_data(input: &[u8], limit: usize) -> Option<(u64, &[u8], &[u8
     (seq > 0 && payload.len() <= limit).then_some((seq, payload, rest))
 }
 
-/// Reads the body of a frame of any known type but DATA.
+/// Reads the body of a frame of any known type but DATA and TEXT.
 pub(super) fn control(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
     let parsed = match kind {
         kind::HELLO => hello(body).map(|(_, hello)| Frame::Hello(Box::new(hello))),
@@ -85,11 +84,15 @@ pub(super) fn control(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
 }
 
 /// Reads the number in front of a message; the message is what remains.
-pub(super) fn data(body: &[u8]) -> Result<(u64, &[u8]), WireError> {
+pub(super) fn data(kind: u8, body: &[u8]) -> Result<(u64, &[u8]), WireError> {
+    let malformed_so = |problem| Err(WireError::Malformed { frame: kind::name(kind), problem });
     match varint(64, body) {
-        Ok((_, 0)) => Err(WireError::Malformed { frame: kind::name(kind::DATA), problem: "the message number is 0" }),
+        Ok((_, 0)) => malformed_so("the message number is 0"),
+        Ok((payload, _)) if kind == kind::TEXT && core::str::from_utf8(payload).is_err() => {
+            malformed_so("the text is not UTF-8")
+        }
         Ok((payload, seq)) => Ok((seq, payload)),
-        Err(error) => Err(malformed(kind::DATA, &error)),
+        Err(error) => Err(malformed(kind, &error)),
     }
 }
 
@@ -161,7 +164,8 @@ fn goodbye(body: &[u8]) -> Parsed<'_, Goodbye> {
     let (rest, spread_ms) = number(rest)?;
     let (rest, detail) = counted(rest, DETAIL_LIMIT as u32, "the detail is too long")?;
     let detail = text(detail, "the detail is not UTF-8")?;
-    Ok((rest, Goodbye { reason: Reason::from_code(code), retry_after_ms, spread_ms, detail: String::from(detail) }))
+    let goodbye = Goodbye::new(Reason::from_code(code), detail);
+    Ok((rest, Goodbye { retry_after_ms, spread_ms, ..goodbye }))
 }
 
 /// The magic and the version, with which both handshake frames begin.

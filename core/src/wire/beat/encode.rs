@@ -20,11 +20,11 @@ pub(super) fn frame(frame: &Frame, tx: &mut Tx) {
         Frame::Beat { seq } => sequence(kind::BEAT, u64::from(*seq), tx),
         Frame::Echo { seq } => sequence(kind::ECHO, u64::from(*seq), tx),
         Frame::Ack { seq } => sequence(kind::ACK, *seq, tx),
-        Frame::Data { seq, payload } => {
+        Frame::Data { seq, message } => {
             let mut front = Scratch::<SMALL>::new();
             front.number(*seq);
-            if front.send(kind::DATA, payload.len(), tx) {
-                tx.put_payload(payload);
+            if front.send(if message.is_text() { kind::TEXT } else { kind::DATA }, message.len(), tx) {
+                tx.put_payload(message.payload());
             }
         }
         Frame::Hello(frame) => hello(frame, tx),
@@ -91,7 +91,7 @@ fn welcome(welcome: &Welcome, tx: &mut Tx) {
 }
 
 fn goodbye(kind: u8, goodbye: &Goodbye, tx: &mut Tx) {
-    let Goodbye { reason, retry_after_ms, spread_ms, detail } = goodbye;
+    let Goodbye { reason, retry_after_ms, spread_ms, detail, code: _ } = goodbye;
     let mut body = Scratch::<LARGE>::new();
     body.bytes(&[reason.code()]);
     body.number(u64::from(*retry_after_ms));

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::Message;
 use super::assembly::Assembly;
 use super::close::Close;
 use super::control::{self, Control};
@@ -12,7 +13,6 @@ use super::deflate::Agreement;
 use super::deflate::Inflater;
 use super::frame::{self, Header, LONGEST, Opcode};
 use super::mask::Mask;
-use super::message::Message;
 use super::{Role, Violation};
 
 /// What came.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::Message;
 use super::close::Close;
 use super::control::{self, CONTROL_LIMIT, Control};
 #[cfg(feature = "deflate")]
@@ -13,7 +14,6 @@ use super::deflate::Deflater;
 use super::frame::{self, Header, Opcode};
 use super::keys::MaskKeys;
 use super::mask::Mask;
-use super::message::Message;
 use crate::wire::Tx;
 
 /// A payload that is larger is masked into memory of its own, which is then handed on as it is, in bytes.
