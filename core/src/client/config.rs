@@ -28,6 +28,7 @@ pub struct ClientConfig<W: Wire = Beat> {
     pub(crate) liveness: Arc<LivenessConfig>,
     pub(crate) reconnect: Arc<ReconnectConfig>,
     pub(crate) credentials: CredentialsSource,
+    pub(crate) greeting: bool,
     pub(crate) way: Way,
     pub(crate) outbox: Arc<QueueLimits>,
     pub(crate) inbox: Arc<QueueLimits>,
@@ -50,6 +51,7 @@ where
                 liveness: LivenessConfig::internet().into(),
                 reconnect: ReconnectConfig::internet().into(),
                 credentials: CredentialsSource::Fixed(Credentials::default()),
+                greeting: false,
                 way: Way::default(),
                 outbox: QueueLimits::default().into(),
                 inbox: QueueLimits::default().into(),
@@ -174,6 +176,14 @@ impl<W: Wire> ClientConfigBuilder<W> {
         self
     }
 
+    /// Holds back what waits, after each [`Event::Up`](super::Event::Up), until the application has said what must go before
+    /// it ([`Client::greet`](super::Client::greet)), such as who it is or to what it subscribes, and ends that with
+    /// [`Client::greeted`](super::Client::greeted). It may take the handshake timeout. Default: nothing is held back.
+    pub const fn greeting(mut self) -> Self {
+        self.config.greeting = true;
+        self
+    }
+
     /// Goes through a proxy, which looks the server's name up. Default: straight to the server.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.config.way.proxy = Some(proxy);
@@ -201,8 +211,8 @@ impl<W: Wire> ClientConfigBuilder<W> {
     }
 
     /// The protocol's own limits.
-    pub fn wire(mut self, wire: W::Config) -> Self {
-        self.config.wire = wire;
+    pub fn wire(mut self, wire: impl Into<W::Config>) -> Self {
+        self.config.wire = wire.into();
         self
     }
 
@@ -233,7 +243,8 @@ impl<W: Wire> ClientConfigBuilder<W> {
     /// Checks the relations between the values.
     ///
     /// # Errors
-    /// A timeout is zero, so that what it guards could never succeed.
+    /// A timeout is zero, so that what it guards could never succeed; the beat interval is above what the protocol's usual way
+    /// allows; or the protocol cannot carry the credentials.
     pub fn build(self) -> Result<ClientConfig<W>, ClientConfigError> {
         let config = self.config;
         for (timeout, value) in [
@@ -245,6 +256,15 @@ impl<W: Wire> ClientConfigBuilder<W> {
             if value.is_zero() {
                 return Err(ClientConfigError::ZeroTimeout { timeout });
             }
+        }
+        if let CredentialsSource::Fixed(credentials) = &config.credentials
+            && !W::takes_credentials(&config.wire, credentials)
+        {
+            return Err(ClientConfigError::Credentials);
+        }
+        let interval = config.liveness.interval();
+        if let Some(limit) = W::idle_limit(&config.wire).filter(|limit| interval >= *limit) {
+            return Err(ClientConfigError::IdleLimit { interval, limit });
         }
         Ok(config)
     }
@@ -259,12 +279,30 @@ pub enum ClientConfigError {
         /// The timeout's name.
         timeout: &'static str,
     },
+    /// Something on the way would forget the connection between two beats.
+    IdleLimit {
+        /// The beat interval.
+        interval: Duration,
+        /// How long a connection may be idle.
+        limit: Duration,
+    },
+    /// The protocol cannot carry the credentials: a header is visible ASCII.
+    Credentials,
 }
 
 impl fmt::Display for ClientConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ZeroTimeout { timeout } => write!(f, "{timeout} is zero; give it at least 1 ms"),
+            Self::IdleLimit { interval, limit } => write!(
+                f,
+                "with an interval of {interval:?}, a proxy on the way that forgets connections idle for {limit:?} (nginx \
+                 does, unless it is told otherwise) cuts the link between two beats; shorten the interval, or tell the \
+                 protocol's configuration what the idle limit is"
+            ),
+            Self::Credentials => f.write_str(
+                "the credentials cannot go into an Authorization header: give visible ASCII, such as \"Bearer ...\"",
+            ),
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Client<W: Wire = Beat> {
     rtt_is_new: bool,
     /// The server refused the credentials since they were last accepted; fresh ones were asked for.
     refreshed: bool,
+    /// The application greets the peer, and has until then.
+    greeting: Option<Timestamp>,
     /// When the link went down, or was opened.
     down_since: Timestamp,
     hinted_at: Option<Timestamp>,
@@ -113,6 +115,7 @@ impl<W: Wire> Client<W> {
             events: EventQueue::new(),
             rtt_is_new: false,
             refreshed: false,
+            greeting: None,
             down_since: Timestamp::ZERO,
             hinted_at: None,
             now: Timestamp::ZERO,
@@ -177,9 +180,10 @@ impl<W: Wire> Client<W> {
         match &mut self.state {
             State::Connected { connection, ending: ending @ None } if connection.is_established() => {
                 let cause = DownCause::EndedByUs(Reason::Closed);
-                *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
                 let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Closed, "")));
-                connection.close(now, Some(&farewell), self.config.close_timeout);
+                connection.say_last(Some(&farewell), &cause);
+                *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
+                connection.close(now, self.config.close_timeout);
             }
             State::Connected { ending: Some(_), .. } => {}
             _ => self.finish(now),
@@ -218,6 +222,35 @@ impl<W: Wire> Client<W> {
         let ticket = self.session.outbox.push(now, message);
         self.settle(now);
         ticket
+    }
+
+    /// Sends a message before all that wait, on this connection only: after [`Event::Up`], if the configuration says
+    /// [`greeting`](ClientConfigBuilder::greeting). If the connection ends before it has left, it is forgotten; if the session is
+    /// lost, too.
+    ///
+    /// # Errors
+    /// The message is handed back: the link is not up or was [greeted](Client::greeted) already, there is no room, or it is too
+    /// large.
+    pub fn greet(&mut self, now: Timestamp, message: Message) -> Result<(), SendError> {
+        let now = self.tick(now);
+        let limit = self.config.message_limit();
+        let (Some(_), State::Connected { connection, .. }) = (self.greeting, &self.state) else {
+            return Err(SendError::Closed { message });
+        };
+        let limit = limit.min(usize::try_from(connection.peer_limit()).unwrap_or(usize::MAX));
+        if message.len() > limit {
+            return Err(SendError::TooLarge { message, limit });
+        }
+        let accepted = self.session.outbox.greet(now, message);
+        self.settle(now);
+        accepted
+    }
+
+    /// The greeting is done: what waits may leave. Without effect if there was none to do.
+    pub fn greeted(&mut self, now: Timestamp) {
+        let now = self.tick(now);
+        self.greeting = None;
+        self.settle(now);
     }
 
     /// Skips the wait for the next attempt.
@@ -288,7 +321,12 @@ impl<W: Wire> Client<W> {
             return;
         }
         match (input, &mut self.state) {
-            (Input::Credentials { credentials, .. }, State::Credentials { .. }) => self.connect(now, credentials),
+            (Input::Credentials { credentials, .. }, State::Credentials { .. }) => {
+                match W::takes_credentials(&self.config.wire, &credentials) {
+                    true => self.connect(now, credentials),
+                    false => self.lose(now, DownCause::CredentialsFailed),
+                }
+            }
             (Input::CredentialsFailed { .. }, State::Credentials { .. }) => {
                 self.lose(now, DownCause::CredentialsFailed);
             }
@@ -300,9 +338,12 @@ impl<W: Wire> Client<W> {
                 self.lose(now, DownCause::ConnectFailed(failure));
             }
             (Input::Written { count, .. }, State::Connected { connection, .. }) => connection.written(now, count),
+            (Input::Received { bytes, .. }, State::Connected { connection, ending: Some(_) }) => {
+                connection.received_while_closing(bytes);
+            }
             (Input::Ended { .. }, State::Connected { ending: Some(_), .. }) => self.finish(now),
             (Input::Ended { failure, .. }, State::Connected { .. }) => self.lose(now, DownCause::Network(failure)),
-            // What a closing peer still sends does not matter, nor does an answer that came twice.
+            // An answer that came twice does not matter.
             _ => {}
         }
         self.settle(now);
@@ -327,6 +368,9 @@ impl<W: Wire> Client<W> {
             }
             State::Connected { connection, .. } => connection.handle_timeout(now),
             _ => {}
+        }
+        if self.greeting.is_some_and(|until| until <= now) {
+            self.part(now, DownCause::GreetingTimeout);
         }
         self.reconnect.handle_timeout(now);
         self.settle(now);
@@ -410,8 +454,12 @@ impl<W: Wire> Client<W> {
         }
         if let State::Connected { connection, .. } = &mut self.state {
             let events = &mut self.events;
-            connection.pump(now, &mut self.session, |dropped| events.push(Event::Dropped(dropped)));
+            let greeting = self.greeting.is_some();
+            let settled = connection.pump(now, &mut self.session, greeting, |dropped| events.push(Event::Dropped(dropped)));
             self.transmit |= connection.take_transmit();
+            if let Some(through) = settled {
+                self.acknowledged(through);
+            }
         }
         self.due = self.next_deadline();
     }
@@ -440,6 +488,9 @@ impl<W: Wire> Client<W> {
         let mut due = Deadline::earlier(state, self.reconnect.poll_timeout());
         if let Some(at) = self.session.outbox.next_expiry() {
             due = Deadline::earlier(due, Some(Deadline::new(at, DeadlineCause::MessageAge)));
+        }
+        if let Some(until) = self.greeting {
+            due = Deadline::earlier(due, Some(Deadline::new(until, DeadlineCause::Greeting)));
         }
         if let Intent::Draining { until } = self.intent {
             due = Deadline::earlier(due, Some(Deadline::new(until, DeadlineCause::Drain)));

@@ -168,6 +168,7 @@ impl<W: Wire> Client<W> {
             interval: liveness.interval(),
             worst_case_detection: liveness.worst_case_detection(),
         });
+        self.greeting = self.config.greeting.then(|| now.after(self.config.handshake_timeout));
         let full = self.session.inbox.is_full();
         if let State::Connected { connection, .. } = &mut self.state {
             connection.establish(now, liveness, welcome.message_limit);

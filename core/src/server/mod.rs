@@ -14,7 +14,7 @@ mod event;
 mod presence;
 
 pub use arena::ConnectionId;
-pub use config::{ServerConfig, ServerConfigBuilder, ServerConfigError};
+pub use config::{Port, ServerConfig, ServerConfigBuilder, ServerConfigError};
 pub use event::{AcceptError, Admission, ServerAction, ServerEvent, ServerInput};
 pub use presence::Sessions;
 
@@ -65,9 +65,18 @@ struct Accepted<W> {
     connection: Connection<W>,
     stage: Stage,
     address: Option<IpAddr>,
+    /// Which one of the configuration's.
+    port: u16,
     filed: Option<Filed>,
     /// The serial number in its [`ConnectionId`].
     generation: u32,
+}
+
+impl<W: Wire> Accepted<W> {
+    /// The largest message that we accept on it, in bytes.
+    fn message_limit(&self, config: &ServerConfig<W>) -> usize {
+        config.ports.get(usize::from(self.port)).map_or(0, |port| W::message_limit(&port.wire))
+    }
 }
 
 enum Stage {
@@ -101,7 +110,7 @@ impl<W: Wire> Server<W> {
     #[must_use]
     pub fn new(config: Arc<ServerConfig<W>>, entropy: Box<dyn Entropy + Send>, seed: u64) -> Self {
         Self {
-            message_limit: W::message_limit(&config.wire),
+            message_limit: config.ports.iter().map(|port| W::message_limit(&port.wire)).max().unwrap_or_default(),
             config,
             entropy,
             prng: Prng::new(seed),
@@ -148,8 +157,22 @@ impl<W: Wire> Server<W> {
     /// # Errors
     /// A limit is reached or the server is draining. The driver closes the connection.
     pub fn accept(&mut self, now: Timestamp, address: Option<IpAddr>) -> Result<ConnectionId, AcceptError> {
+        self.accept_at(now, address, 0)
+    }
+
+    /// A connection was accepted from `address` at one of the configuration's ports, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Server::accept`]; or there is no such port, which is our driver's fault.
+    pub fn accept_at(
+        &mut self,
+        now: Timestamp,
+        address: Option<IpAddr>,
+        port: usize,
+    ) -> Result<ConnectionId, AcceptError> {
         let now = self.tick(now);
         let config = &self.config;
+        let Some(way) = config.ports.get(port) else { return Err(AcceptError::NoSuchPort { port }) };
         if self.draining {
             return Err(AcceptError::Draining);
         }
@@ -166,7 +189,7 @@ impl<W: Wire> Server<W> {
             }
             *open += 1;
         }
-        let layers = match self.layers() {
+        let layers = match layers(way) {
             Ok(layers) => layers,
             Err(error) => {
                 self.per_address_gone(address);
@@ -177,9 +200,10 @@ impl<W: Wire> Server<W> {
         self.handshakes += 1;
         let opening =
             Opening { role: Role::Server, server: None, secure: layers.is_some(), entropy: &mut *self.entropy };
-        let connection = Connection::open(&self.config.wire, opening, layers, now, self.config.handshake_timeout);
+        let connection = Connection::open(&way.wire, opening, layers, now, config.handshake_timeout);
         let id = self.connections.insert(Accepted {
             connection,
+            port: port as u16,
             stage: Stage::Greeting,
             address,
             filed: None,
@@ -187,17 +211,6 @@ impl<W: Wire> Server<W> {
         });
         self.settle(now, id);
         Ok(id)
-    }
-
-    #[cfg(feature = "tls")]
-    fn layers(&self) -> Result<Option<Box<Layers>>, LayerError> {
-        self.config.tls.as_ref().map(Layers::of_server).transpose()
-    }
-
-    #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with TLS it is not so")]
-    const fn layers(&self) -> Result<Option<Box<Layers>>, LayerError> {
-        Ok(None)
     }
 
     /// Takes what the driver saw of one connection.
@@ -214,6 +227,11 @@ impl<W: Wire> Server<W> {
             (ServerInput::Ended(failure), _) => self.lose(now, id, DownCause::Network(failure)),
         }
         self.settle(now, id);
+        if let Some(Accepted { stage: Stage::Parting, connection, .. }) = self.connections.get(id)
+            && connection.is_finished()
+        {
+            self.remove(id);
+        }
     }
 
     /// Does what is due. Early, late or repeated calls are safe. Hand over everything that can be read before.
@@ -476,4 +494,15 @@ impl<W: Wire> Server<W> {
         self.now = self.now.max(now);
         self.now
     }
+}
+
+#[cfg(feature = "tls")]
+fn layers<W: Wire>(port: &Port<W>) -> Result<Option<Box<Layers>>, LayerError> {
+    port.tls.as_ref().map(Layers::of_server).transpose()
+}
+
+#[cfg(not(feature = "tls"))]
+#[expect(clippy::unnecessary_wraps, reason = "with TLS it is not so")]
+const fn layers<W: Wire>(_: &Port<W>) -> Result<Option<Box<Layers>>, LayerError> {
+    Ok(None)
 }

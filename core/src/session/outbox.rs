@@ -110,7 +110,8 @@ impl core::error::Error for SendError {}
 
 #[derive(Debug)]
 struct Entry {
-    ticket: Ticket,
+    /// `None` for a greeting, which goes before all that has not left, and dies with its connection if it has not left.
+    ticket: Option<Ticket>,
     accepted: Timestamp,
     message: Message,
 }
@@ -135,6 +136,14 @@ struct Waiting {
     sent: usize,
 }
 
+impl Waiting {
+    /// Where the entries begin that have not left and are no greetings.
+    fn first_to_drop(&self) -> usize {
+        let greetings = self.queue.iter().skip(self.numbered).take_while(|entry| entry.ticket.is_none()).count();
+        self.numbered + greetings
+    }
+}
+
 impl Outbox {
     /// An empty outbox. Many may share their limits.
     #[must_use]
@@ -157,8 +166,35 @@ impl Outbox {
         self.next_ticket += 1;
         let waiting = self.waiting.get_or_insert_default();
         waiting.bytes += message.len();
-        waiting.queue.push_back(Entry { ticket, accepted: now, message });
+        waiting.queue.push_back(Entry { ticket: Some(ticket), accepted: now, message });
         Ok(ticket)
+    }
+
+    /// Accepts a message that goes before all that has not left yet, on this connection only. Such messages may take as much
+    /// room again as the outbox has.
+    ///
+    /// # Errors
+    /// There is no room; it is handed back.
+    pub fn greet(&mut self, now: Timestamp, message: Message) -> Result<(), SendError> {
+        let (messages, bytes) = (self.limits.messages.saturating_mul(2), self.limits.bytes.saturating_mul(2));
+        if self.len() >= messages || self.bytes().saturating_add(message.len()) > bytes {
+            return Err(SendError::Full { message, messages: self.len(), bytes: self.bytes() });
+        }
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.bytes += message.len();
+        let place = waiting.first_to_drop();
+        waiting.queue.insert(place, Entry { ticket: None, accepted: now, message });
+        Ok(())
+    }
+
+    /// The greetings of the last connection that have not left are forgotten.
+    fn forget_greetings(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let place = waiting.first_to_drop();
+        for greeting in waiting.queue.drain(waiting.numbered..place) {
+            waiting.bytes -= greeting.message.len();
+        }
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
     }
 
     /// Tickets from now on are at least this one.
@@ -206,14 +242,14 @@ impl Outbox {
     pub fn next_expiry(&self) -> Option<Timestamp> {
         let waiting = self.waiting.as_ref()?;
         let age = self.limits.age?;
-        waiting.queue.get(waiting.numbered).map(|entry| entry.accepted.after(age))
+        waiting.queue.get(waiting.first_to_drop()).map(|entry| entry.accepted.after(age))
     }
 
     /// If the next message to leave for the first time is larger than the peer accepts, drops it.
     pub fn refuse_larger_than(&mut self, limit: u64) -> Option<Dropped> {
         let waiting = self.waiting.as_ref()?;
         let next = waiting.queue.get(waiting.sent)?;
-        if waiting.sent < waiting.numbered || next.message.len() as u64 <= limit {
+        if waiting.sent < waiting.numbered || next.ticket.is_none() || next.message.len() as u64 <= limit {
             return None;
         }
         self.drop_first_unnumbered(DropReason::PeerLimit)
@@ -221,8 +257,20 @@ impl Outbox {
 
     /// The next message to leave on this connection, with its number.
     pub fn next_to_send(&mut self) -> Option<(u64, Message)> {
+        self.next_of(false)
+    }
+
+    /// The same, but for messages that would leave for the first time, if they are no greetings.
+    pub fn next_greeting(&mut self) -> Option<(u64, Message)> {
+        self.next_of(true)
+    }
+
+    fn next_of(&mut self, held: bool) -> Option<(u64, Message)> {
         let waiting = self.waiting.as_mut()?;
         let entry = waiting.queue.get(waiting.sent)?;
+        if held && waiting.sent >= waiting.numbered && entry.ticket.is_some() {
+            return None;
+        }
         waiting.sent += 1;
         waiting.numbered = waiting.numbered.max(waiting.sent);
         Some((self.acknowledged + waiting.sent as u64, entry.message.clone()))
@@ -242,6 +290,12 @@ impl Outbox {
         Ok(self.settle(settled))
     }
 
+    /// All that has left on this connection counts as acknowledged. The newest message that this settles, if any.
+    pub(crate) fn settle_sent(&mut self) -> Option<Ticket> {
+        let sent = self.waiting.as_ref().map_or(0, |waiting| waiting.sent);
+        self.settle(sent)
+    }
+
     /// A new connection of the same session: the peer has everything up to `received`, the rest leaves again. The
     /// newest message that this settles, if any.
     ///
@@ -252,6 +306,7 @@ impl Outbox {
         if received < self.acknowledged || received > highest {
             return Err(SequenceError { got: received, lowest: self.acknowledged, highest });
         }
+        self.forget_greetings();
         let settled = self.settle((received - self.acknowledged) as usize);
         if let Some(waiting) = &mut self.waiting {
             waiting.sent = 0;
@@ -262,11 +317,14 @@ impl Outbox {
     /// A new session: numbers start from 1 again, and everything leaves again. Returns how many messages had left
     /// before and may therefore arrive twice.
     pub fn restart(&mut self) -> usize {
-        let in_doubt = self.numbered();
+        self.forget_greetings();
         self.acknowledged = 0;
-        if let Some(waiting) = &mut self.waiting {
-            (waiting.numbered, waiting.sent) = (0, 0);
-        }
+        let Some(waiting) = &mut self.waiting else { return 0 };
+        let in_doubt = waiting.queue.iter().take(waiting.numbered).filter(|entry| entry.ticket.is_some()).count();
+        waiting.queue.retain(|entry| entry.ticket.is_some());
+        waiting.bytes = waiting.queue.iter().map(|entry| entry.message.len()).sum();
+        (waiting.numbered, waiting.sent) = (0, 0);
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
         in_doubt
     }
 
@@ -286,7 +344,7 @@ impl Outbox {
     pub fn take_all(&mut self) -> impl Iterator<Item = (Ticket, Message)> + use<> {
         self.acknowledged += self.numbered() as u64;
         let waiting = self.waiting.take().unwrap_or_default();
-        waiting.queue.into_iter().map(|entry| (entry.ticket, entry.message))
+        waiting.queue.into_iter().filter_map(|entry| Some((entry.ticket?, entry.message)))
     }
 
     fn bytes(&self) -> usize {
@@ -309,7 +367,7 @@ impl Outbox {
         let mut newest = None;
         for entry in waiting.queue.drain(..count) {
             waiting.bytes -= entry.message.len();
-            newest = Some(entry.ticket);
+            newest = entry.ticket.or(newest);
         }
         self.acknowledged += count as u64;
         waiting.numbered -= count;
@@ -320,10 +378,10 @@ impl Outbox {
 
     fn drop_first_unnumbered(&mut self, reason: DropReason) -> Option<Dropped> {
         let waiting = self.waiting.as_mut()?;
-        let entry = waiting.queue.remove(waiting.numbered)?;
+        let entry = waiting.queue.remove(waiting.first_to_drop())?;
         waiting.bytes -= entry.message.len();
         self.waiting.take_if(|waiting| waiting.queue.is_empty());
-        Some(Dropped { ticket: entry.ticket, message: entry.message, reason })
+        Some(Dropped { ticket: entry.ticket?, message: entry.message, reason })
     }
 }
 

@@ -308,6 +308,11 @@ impl DeviceId {
         Ok(Self(id.into()))
     }
 
+    /// A name for a client that says none.
+    pub(crate) fn of_foreigner(random: u64) -> Self {
+        Self(alloc::format!("ws-{random:016x}").into())
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -381,6 +386,13 @@ pub enum WireError {
         /// What was expected.
         expected: &'static str,
     },
+    /// The peer asks for what our configuration does not allow.
+    NotAllowed {
+        /// What to tell the peer.
+        reason: Reason,
+        /// What is not allowed.
+        problem: &'static str,
+    },
     /// The peer's message numbers contradict ours.
     Sequence {
         /// The frame's name.
@@ -398,6 +410,7 @@ impl WireError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::TooLarge { .. } => Reason::TooLarge,
+            Self::NotAllowed { reason, .. } => *reason,
             Self::Malformed { .. } | Self::Unexpected { .. } | Self::Sequence { .. } => Reason::Malformed,
         }
     }
@@ -409,6 +422,7 @@ impl fmt::Display for WireError {
             Self::Malformed { frame, problem } => write!(f, "malformed {frame}: {problem}"),
             Self::TooLarge { length, limit } => write!(f, "frame of {length} bytes, limit {limit}"),
             Self::Unexpected { frame, expected } => write!(f, "{frame} where {expected} was expected"),
+            Self::NotAllowed { problem, .. } => f.write_str(problem),
             Self::Sequence { frame, got, expected } => write!(f, "{frame} with number {got}, expected {expected}"),
         }
     }

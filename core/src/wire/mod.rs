@@ -4,20 +4,24 @@
 //! about time, liveness, sessions or sockets. To bring your own protocol, implement [`Wire`] and hand it to
 //! [`Client`](crate::client::Client) or [`Server`](crate::server::Server).
 
+mod any;
 pub mod beat;
 mod frame;
 mod tx;
 pub mod websocket;
 
 pub use crate::session::{Message, Token};
+pub use any::{Any, AnyConfig};
 pub use frame::{
     Credentials, DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello, Reason, Welcome,
     WireError,
 };
 pub use tx::Tx;
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
+use self::websocket::upgrade::Offer;
 use crate::entropy::Entropy;
 use crate::tunnel::HostPort;
 
@@ -95,6 +99,11 @@ pub trait Wire {
         false
     }
 
+    /// A server's: the request with which the client asked for the protocol, once, if the protocol has one.
+    fn offer(&mut self) -> Option<Box<Offer>> {
+        None
+    }
+
     /// The largest message payload that [`Wire::decode`] accepts on an established connection, in bytes.
     fn message_limit(config: &Self::Config) -> usize;
 
@@ -102,6 +111,12 @@ pub trait Wire {
     fn needs_server_name(config: &Self::Config) -> bool {
         let _ = config;
         false
+    }
+
+    /// Whether the protocol can carry these credentials. Default: any.
+    fn takes_credentials(config: &Self::Config, credentials: &Credentials) -> bool {
+        let _ = (config, credentials);
+        true
     }
 
     /// How long a connection may be idle before something on its usual way forgets it. Default: not known.

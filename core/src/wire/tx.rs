@@ -97,6 +97,12 @@ impl Tx {
         count
     }
 
+    /// Whether bytes were put in since [`Tx::take_news`].
+    #[inline]
+    pub(crate) const fn has_news(&self) -> bool {
+        self.news
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -18,6 +18,8 @@ use self::config::{LONGEST_BODY, SEQ_ROOM};
 use self::decode::Header;
 use super::{Frame, Message, Opening, Tx, Wire, WireError};
 
+pub(in crate::wire) use self::encode::Front;
+
 pub use self::config::{
     BeatConfig, BeatConfigBuilder, BeatConfigError, HELLO_LIMIT_MAX, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX,
 };
@@ -150,6 +152,42 @@ impl Beat {
             }
         }
         self.decode_any(input)
+    }
+
+    /// The handshake is done; see [`Wire::established`].
+    pub(in crate::wire) const fn establish(&mut self) {
+        self.established = true;
+    }
+
+    pub(in crate::wire) const fn is_established(&self) -> bool {
+        self.established
+    }
+
+    /// Decodes the frame at the front of `frames`, which are whole. A message is shared, not copied.
+    pub(in crate::wire) fn decode_whole(&mut self, frames: &mut Bytes) -> Result<Frame, WireError> {
+        if self.established
+            && let Some((frame, rest)) = decode::usual(frames)
+        {
+            frames.advance(frames.len() - rest.len());
+            return Ok(frame);
+        }
+        let cut = WireError::Malformed { frame: "message of frames", problem: "its last frame is cut" };
+        self.admit(frames.first().copied().unwrap_or_default())?;
+        let (Header { kind, length }, rest) = decode::header(frames)?.ok_or(cut)?;
+        let limit = self.limit(kind);
+        if length > limit {
+            return Err(WireError::TooLarge { length: u64::from(length), limit: u64::from(limit) });
+        }
+        frames.advance(frames.len() - rest.len());
+        if frames.len() < length as usize {
+            return Err(cut);
+        }
+        let body = frames.split_to(length as usize);
+        if !kind::is_message(kind) {
+            return decode::control(kind, &body);
+        }
+        let (seq, payload) = self.data(kind, &body)?;
+        Ok(Frame::Data { seq, message: Message::checked(kind == kind::TEXT, body.slice_ref(payload)) })
     }
 
     /// How much heap memory is reserved for a frame of which part has arrived, in bytes; 0 between frames.
@@ -342,7 +380,7 @@ impl Wire for Beat {
     }
 
     fn established(&mut self) {
-        self.established = true;
+        self.establish();
     }
 
     fn message_limit(config: &BeatConfig) -> usize {

@@ -92,12 +92,22 @@ impl Incoming {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        self.deflate(agreement);
+        self
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflate(&mut self, agreement: &Agreement) {
         let sender = match self.role {
             Role::Client => Role::Server,
             Role::Server => Role::Client,
         };
         self.inflater = Some(Box::new(Inflater::new(agreement.side(sender))));
-        self
+    }
+
+    /// From now on, the peer may send this.
+    pub(super) const fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Takes bytes from the front of `input` until something is whole; `Ok(None)` means that all was used. How the bytes are

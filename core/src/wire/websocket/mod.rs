@@ -20,23 +20,33 @@
 
 mod assembly;
 mod close;
+mod config;
 mod control;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 #[cfg(not(feature = "deflate"))]
 #[path = "deflate/absent.rs"]
 mod deflate;
+mod foreign;
 mod frame;
+mod framing;
 mod incoming;
 mod keys;
 mod mask;
+mod meaning;
+mod native;
+mod opening;
 mod outgoing;
 pub mod upgrade;
 
 pub use super::Role;
 pub use crate::session::{Message, NotUtf8};
-pub use close::{ABNORMAL, Close, CloseCode, NO_CODE, Outlook, REASON_LIMIT, TLS_FAILED};
+pub use close::{ABNORMAL, Close, CloseCode, NO_CODE, REASON_LIMIT, TLS_FAILED};
+pub use config::{
+    Beats, SUBPROTOCOL, USUAL_IDLE_LIMIT, WebSocketConfig, WebSocketConfigBuilder, WebSocketConfigError,
+};
 pub use control::{CONTROL_LIMIT, Control};
+pub use framing::WebSocket;
 pub use incoming::{Incoming, Item, Limits};
 pub use keys::MaskKeys;
 pub use outgoing::Outgoing;

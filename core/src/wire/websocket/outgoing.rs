@@ -45,9 +45,14 @@ impl Outgoing {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        self.deflate(agreement);
+        self
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflate(&mut self, agreement: &Agreement) {
         let role = if self.keys.is_some() { super::Role::Client } else { super::Role::Server };
         self.deflater = Some(Box::new(Deflater::new(agreement.side(role), agreement.level())));
-        self
     }
 
     /// Whether a close was written. After that nothing else is (RFC 6455, section 5.5.1): every call appends nothing.
@@ -66,6 +71,29 @@ impl Outgoing {
             Some(compressed) => self.frame(opcode, true, &Bytes::from(compressed), tx),
             None => self.frame(opcode, false, message.payload(), tx),
         }
+    }
+
+    /// Appends a binary message of a front and the rest, which is not copied if it is large and need not be.
+    pub(super) fn binary(&mut self, front: &[u8], rest: &Bytes, tx: &mut Tx) {
+        if self.closed {
+            return;
+        }
+        if self.deflater.is_some() && rest.len() > STAGED_LIMIT {
+            let whole = [front, rest].concat();
+            return self.message(&Message::binary(whole), tx);
+        }
+        let key = self.keys.as_mut().map(|keys| keys.key());
+        let length = (front.len() + rest.len()) as u64;
+        let (header, count) =
+            frame::write(&Header { opcode: Opcode::Binary, fin: true, rsv1: false, mask: key, length });
+        tx.put(header.get(..count).unwrap_or_default());
+        let Some(key) = key else {
+            tx.put(front);
+            return tx.put_payload(rest);
+        };
+        let mut mask = Mask::new(key);
+        mask.pass(front, |block| tx.put(block));
+        mask.pass(rest, |block| tx.put(block));
     }
 
     /// Appends a ping.

@@ -13,9 +13,9 @@ const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 /// What a client that offers `chat` and `superchat` makes of an answer, however it is cut, and what it leaves.
 fn read(answer: &[u8]) -> (Result<Option<Agreed>, UpgradeError>, Vec<u8>) {
     let wish = wish().subprotocol("chat").unwrap().subprotocol("superchat").unwrap();
-    let whole = feed(answer, usize::MAX, |input| wish.begin(NONCE).0.receive(input));
+    let whole = feed(answer, usize::MAX, |input| wish.begin(&server(), false, NONCE).0.receive(input));
     for piece in [1, 10] {
-        let mut client = wish.begin(NONCE).0;
+        let mut client = wish.begin(&server(), false, NONCE).0;
         assert_eq!(feed(answer, piece, |input| client.receive(input)), whole);
     }
     whole
