@@ -12,7 +12,7 @@ use crate::session::QueueLimits;
 #[cfg(feature = "tls")]
 use crate::tunnel::tls::TlsClient;
 use crate::tunnel::{Proxy, Way};
-use crate::wire::{Credentials, DeviceId, Wire, beat::Beat};
+use crate::wire::{Any, Credentials, DeviceId, Wire};
 
 /// Where the credentials of an attempt come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum CredentialsSource {
 }
 
 /// A client link's configuration. Made by [`ClientConfig::builder`].
-pub struct ClientConfig<W: Wire = Beat> {
+pub struct ClientConfig<W: Wire = Any> {
     pub(crate) device: DeviceId,
     pub(crate) wire: W::Config,
     pub(crate) liveness: Arc<LivenessConfig>,
@@ -145,7 +145,7 @@ impl<W: Wire> fmt::Debug for ClientConfig<W> {
 
 /// Builds a [`ClientConfig`].
 #[must_use]
-pub struct ClientConfigBuilder<W: Wire = Beat> {
+pub struct ClientConfigBuilder<W: Wire = Any> {
     config: ClientConfig<W>,
 }
 

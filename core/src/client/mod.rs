@@ -23,7 +23,7 @@ use crate::reconnect::{Hint, Reconnect, ReconnectAction};
 use crate::session::{Message, SendError, Session, Ticket, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::HostPort;
-use crate::wire::beat::Beat;
+use crate::wire::Any;
 use crate::wire::{Credentials, DeviceId, Frame, Goodbye, Reason, Wire};
 
 /// The server may not make us beat more often than at this part of the interval that we asked for.
@@ -33,7 +33,7 @@ const FASTEST: u32 = 10;
 const EVENT_LIMIT: usize = 1024;
 
 /// One logical link of a client.
-pub struct Client<W: Wire = Beat> {
+pub struct Client<W: Wire = Any> {
     config: Arc<ClientConfig<W>>,
     device: DeviceId,
     /// Whom a proxy or a certificate is for.
@@ -455,7 +455,8 @@ impl<W: Wire> Client<W> {
         if let State::Connected { connection, .. } = &mut self.state {
             let events = &mut self.events;
             let greeting = self.greeting.is_some();
-            let settled = connection.pump(now, &mut self.session, greeting, |dropped| events.push(Event::Dropped(dropped)));
+            let settled =
+                connection.pump(now, &mut self.session, greeting, |dropped| events.push(Event::Dropped(dropped)));
             self.transmit |= connection.take_transmit();
             if let Some(through) = settled {
                 self.acknowledged(through);

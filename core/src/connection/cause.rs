@@ -206,7 +206,9 @@ impl fmt::Display for DownCause {
             Self::HandshakeTimeout => f.write_str("the peer did not finish the handshake in time"),
             Self::CredentialsFailed => f.write_str("our provider gave no credentials"),
             Self::CredentialsTimeout => f.write_str("our provider gave no credentials in time"),
-            Self::GreetingTimeout => f.write_str("our application did not finish its greeting in time; see Client::greeted"),
+            Self::GreetingTimeout => {
+                f.write_str("our application did not finish its greeting in time; see Client::greeted")
+            }
             Self::Replaced => f.write_str("another connection of the same device took over"),
             Self::EndedByUs(reason) => write!(f, "closed by us: {reason}"),
         }

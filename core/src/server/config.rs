@@ -10,10 +10,10 @@ use crate::liveness::{LivenessConfig, Proof};
 use crate::session::QueueLimits;
 #[cfg(feature = "tls")]
 use crate::tunnel::tls::TlsServer;
-use crate::wire::{Wire, beat::Beat};
+use crate::wire::{Any, Wire};
 
 /// A server's configuration. Made by [`ServerConfig::builder`].
-pub struct ServerConfig<W: Wire = Beat> {
+pub struct ServerConfig<W: Wire = Any> {
     /// At least one.
     pub(crate) ports: Vec<Port<W>>,
     pub(crate) liveness: Arc<LivenessConfig>,
@@ -79,7 +79,7 @@ impl<W: Wire> fmt::Debug for ServerConfig<W> {
 }
 
 /// How connections speak that are accepted at one port.
-pub struct Port<W: Wire = Beat> {
+pub struct Port<W: Wire = Any> {
     pub(crate) wire: W::Config,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsServer>,
@@ -122,7 +122,7 @@ impl<W: Wire> fmt::Debug for Port<W> {
 
 /// Builds a [`ServerConfig`].
 #[must_use]
-pub struct ServerConfigBuilder<W: Wire = Beat> {
+pub struct ServerConfigBuilder<W: Wire = Any> {
     config: ServerConfig<W>,
 }
 

@@ -256,7 +256,9 @@ impl<W: Wire> Server<W> {
         let device = match &accepted.stage {
             Stage::Parting => return false,
             // It wanted nothing that a device wants.
-            Stage::Greeting if matches!(&cause, DownCause::Goodbye(Goodbye { reason: Reason::Closed, .. })) => return true,
+            Stage::Greeting if matches!(&cause, DownCause::Goodbye(Goodbye { reason: Reason::Closed, .. })) => {
+                return true;
+            }
             Stage::Greeting => None,
             Stage::Authenticating(hello) => Some(hello.device.clone()),
             Stage::Device(key) => {

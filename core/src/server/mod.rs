@@ -33,14 +33,14 @@ use crate::session::{Message, SendError, Ticket};
 use crate::time::{Deadline, Timestamp, wire_millis};
 use crate::timers::{Filed, Timers};
 use crate::tunnel::{LayerError, Layers};
-use crate::wire::beat::Beat;
+use crate::wire::Any;
 use crate::wire::{DeviceId, Goodbye, Hello, Opening, Reason, Role, Wire};
 
 /// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1 << 16;
 
 /// All connections and devices of one server.
-pub struct Server<W: Wire = Beat> {
+pub struct Server<W: Wire = Any> {
     config: Arc<ServerConfig<W>>,
     message_limit: usize,
     entropy: Box<dyn Entropy + Send>,

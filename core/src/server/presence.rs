@@ -307,11 +307,12 @@ impl<W: Wire> Server<W> {
     /// A device's connection is over.
     pub(super) fn went_away(&mut self, now: Timestamp, key: DeviceKey, report: Box<DownReport>) {
         let ephemeral = self.devices.get(key).is_some_and(|device| device.ephemeral);
-        let closed = ephemeral || match &report.cause {
-            DownCause::Goodbye(goodbye) => goodbye.reason == Reason::Closed,
-            DownCause::EndedByUs(reason) => *reason == Reason::Closed,
-            _ => false,
-        };
+        let closed = ephemeral
+            || match &report.cause {
+                DownCause::Goodbye(goodbye) => goodbye.reason == Reason::Closed,
+                DownCause::EndedByUs(reason) => *reason == Reason::Closed,
+                _ => false,
+            };
         let Some(device) = self.devices.get_mut(key) else { return };
         device.presence = Presence::Away(Box::new(Away { since: now, report }));
         if closed {

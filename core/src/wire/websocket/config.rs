@@ -246,7 +246,8 @@ impl WebSocketConfigBuilder {
                 return Err(E::Path { path: path.clone() });
             }
         }
-        if let Some(page) = self.pages.iter().find(|page| page.content_type.bytes().any(|byte| !matches!(byte, b' '..=b'~')))
+        if let Some(page) =
+            self.pages.iter().find(|page| page.content_type.bytes().any(|byte| !matches!(byte, b' '..=b'~')))
         {
             return Err(E::ContentType { path: page.path.clone() });
         }
@@ -259,7 +260,8 @@ impl WebSocketConfigBuilder {
             return Err(E::EmptyBeat);
         }
         let frames = BeatConfig::builder().message_limit(self.message_limit).hello_limit(self.hello_limit).build();
-        let frames = frames.map_err(|_| E::Limits { message_limit: self.message_limit, hello_limit: self.hello_limit })?;
+        let frames =
+            frames.map_err(|_| E::Limits { message_limit: self.message_limit, hello_limit: self.hello_limit })?;
         Ok(WebSocketConfig(Arc::new(Settings {
             request,
             beats: self.beats,
@@ -311,7 +313,9 @@ impl fmt::Display for WebSocketConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(error) => error.fmt(f),
-            Self::Path { path } => write!(f, "the path {path:?} does not begin with / or has a query; write it like /live"),
+            Self::Path { path } => {
+                write!(f, "the path {path:?} does not begin with / or has a query; write it like /live")
+            }
             Self::ContentType { path } => {
                 write!(f, "the content type of the page {path} is not visible ASCII; give for example text/html")
             }

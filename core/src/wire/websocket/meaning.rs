@@ -64,7 +64,8 @@ pub(super) fn close(goodbye: &Goodbye, role: Role, failed: Option<CloseCode>) ->
         _ => CloseCode::GOING_AWAY,
     });
     let words = if goodbye.detail.is_empty() { format!("{}", goodbye.reason) } else { goodbye.detail.clone() };
-    let words = if matches!(goodbye.reason, Reason::Closed) && goodbye.detail.is_empty() { String::new() } else { words };
+    let words =
+        if matches!(goodbye.reason, Reason::Closed) && goodbye.detail.is_empty() { String::new() } else { words };
     Close::new(code, front(&words, REASON_LIMIT)).unwrap_or(Close::EMPTY)
 }
 
@@ -146,15 +147,9 @@ mod tests {
             retry_after: (status == 503).then_some(Duration::from_secs(7)),
             location: (status == 302).then(|| "https://b.example/".into()),
         };
-        for (status, comes_back) in
-            [(302, false), (400, false), (401, false), (403, false), (404, false), (426, false)].into_iter().chain([
-                (408, true),
-                (429, true),
-                (500, true),
-                (502, true),
-                (503, true),
-                (504, true),
-            ])
+        for (status, comes_back) in [(302, false), (400, false), (401, false), (403, false), (404, false), (426, false)]
+            .into_iter()
+            .chain([(408, true), (429, true), (500, true), (502, true), (503, true), (504, true)])
         {
             let goodbye = of_refusal(&refusal(status));
             assert_eq!(goodbye.code, Some(status));

@@ -96,7 +96,10 @@ impl Listening {
             WireError::Malformed { frame: "request", problem: error.problem() }
         })?;
         if !settings.paths.is_empty() && !settings.paths.iter().any(|path| path == offer.path()) {
-            return Err(WireError::NotAllowed { reason: Reason::NotHere, problem: "there is no WebSocket at this path" });
+            return Err(WireError::NotAllowed {
+                reason: Reason::NotHere,
+                problem: "there is no WebSocket at this path",
+            });
         }
         if let Some(origin) = offer.origin()
             && !settings.origins.is_empty()
