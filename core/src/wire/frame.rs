@@ -62,6 +62,7 @@ impl Frame {
             Self::Refuse(_) => "REFUSE",
             Self::Beat { .. } => "BEAT",
             Self::Echo { .. } => "ECHO",
+            Self::Data { message, .. } if message.is_text() => "TEXT",
             Self::Data { .. } => "DATA",
             Self::Ack { .. } => "ACK",
             Self::Goodbye(_) => "GOODBYE",

@@ -208,7 +208,7 @@ impl<const N: usize> Scratch<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{DeviceId, Reason, Token};
+    use crate::wire::{DeviceId, Message, Reason, Token};
     use alloc::boxed::Box;
     use alloc::vec::Vec;
     use bytes::Bytes;
@@ -265,10 +265,12 @@ mod tests {
         assert!(encoded(&Frame::Unknown).is_empty());
         let seq = 1 << 63;
         let payload = Bytes::from(alloc::vec![0; LONGEST_BODY as usize - varint::LONGEST + 1]);
-        assert!(encoded(&Frame::Data { seq, payload: payload.clone() }).is_empty());
-        let payload = payload.slice(1..);
-        let mut tx = Tx::default();
-        frame(&Frame::Data { seq, payload }, &mut tx);
-        assert_eq!(tx.len(), 5 + u64::from(LONGEST_BODY));
+        for text in [false, true] {
+            let message = |payload| Message::checked(text, payload);
+            assert!(encoded(&Frame::Data { seq, message: message(payload.clone()) }).is_empty());
+            let mut tx = Tx::default();
+            frame(&Frame::Data { seq, message: message(payload.slice(1..)) }, &mut tx);
+            assert_eq!(tx.len(), 5 + u64::from(LONGEST_BODY));
+        }
     }
 }
