@@ -1458,10 +1458,10 @@ const MOST_FORGIVEN = 3;
  * @property {number} [interval] between beats, 25000
  * @property {number} [replyTimeout] 10000, or the interval if that is shorter
  * @property {number} [probes] of a suspect, 3
- * @property {number} [base] first step of the backoff, 500; then it doubles
+ * @property {number} [base] first step of the backoff, 500 or the cap if that is shorter; then it doubles
  * @property {number} [cap] longest wait, 30000
- * @property {number} [floor] shortest wait, 100
- * @property {number} [firstSpread] of the first retry, 1000
+ * @property {number} [floor] shortest wait, 100 or the base if that is shorter
+ * @property {number} [firstSpread] of the first retry, 1000 or up to the cap
  * @property {number} [stable] after this time a living connection forgets earlier failures, 30000
  * @property {number} [maxAttempts] unlimited unless given
  * @property {number} [connectTimeout] 10000
@@ -1478,7 +1478,7 @@ function configure(options) {
   const page = typeof document === "undefined" ? null : { window, document, navigator };
   const config = {
     url: "", outbox: null, replyTimeout: null, device: `browser-${hex(randomBytes(6))}`, credentials: "", onopen: null, interval: 25_000, probes: 3, jitter: 0.1,
-    base: 500, cap: 30_000, floor: 100, firstSpread: 1000, stable: 30_000, maxAttempts: Infinity, connectTimeout: 10_000,
+    base: null, cap: 30_000, floor: null, firstSpread: null, stable: 30_000, maxAttempts: Infinity, connectTimeout: 10_000,
     handshakeTimeout: 10_000, credentialsTimeout: 10_000, messageLimit: 1 << 20, fatalCodes: [1008, 4401, 4403],
     WebSocket: globalThis.WebSocket, instance: randomBytes(8), random: Math.random, now: clock(), wall: options.now ?? Date.now,
     setTimeout: (...call) => globalThis.setTimeout(...call), clearTimeout: (id) => globalThis.clearTimeout(id), defer, page,
@@ -1489,6 +1489,9 @@ function configure(options) {
   }
   config.outbox = { messages: 1000, bytes: 8 << 20, overflow: "reject", ...options.outbox };
   config.replyTimeout ??= Math.min(10_000, config.interval);
+  config.base ??= Math.min(500, config.cap);
+  config.floor ??= Math.min(100, config.base);
+  config.firstSpread ??= Math.min(1000, config.cap - config.floor);
   config.writeStall = config.replyTimeout;
   if (typeof config.credentials !== "function") config.credentials = encodeMessage(config.credentials).bytes;
   if (typeof config.WebSocket !== "function") throw new TypeError("there is no WebSocket here; pass a class as option WebSocket");
@@ -1506,7 +1509,8 @@ function configure(options) {
   within(config, "probes", 0, 16);
   within(config, "floor", 1, base, "base");
   within(config, "base", floor, cap, "cap");
-  within(config, "cap", floor + config.firstSpread, LONGEST_INTERVAL, "a day");
+  within(config, "firstSpread", 0, cap - floor, "cap - floor");
+  within(config, "cap", base, LONGEST_INTERVAL, "a day");
   within(config, "maxAttempts", 1, Infinity);
   within(config, "messageLimit", 1, LARGEST_MESSAGE);
   within(config.outbox, "messages", 1, Infinity);

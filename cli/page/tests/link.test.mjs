@@ -335,7 +335,7 @@ test("a configuration that cannot be is refused by the name of its option", () =
   const bad = [
     [{}, /url/i], [{ url: "http://x/" }, /url/], [{ url, device: "" }, /device/], [{ url, device: "a\nb" }, /device/],
     [{ url, interval: 5 }, /interval/], [{ url, interval: 1000, replyTimeout: 2000 }, /replyTimeout/],
-    [{ url, floor: 0 }, /floor/], [{ url, base: 50 }, /floor/], [{ url, cap: 1000 }, /cap/], [{ url, probes: 17 }, /probes/],
+    [{ url, floor: 0 }, /floor/], [{ url, base: 50, floor: 60 }, /floor/], [{ url, cap: 1000, firstSpread: 1000 }, /firstSpread/], [{ url, probes: 17 }, /probes/],
     [{ url, outbox: { overflow: "drop" } }, /overflow/], [{ url, intervall: 5 }, /intervall/], [{ url, WebSocket: 5 }, /WebSocket/],
     [{ url, credentials: 5 }, /message|credentials/], [{ url, connectTimeout: NaN }, /connectTimeout/],
   ];
