@@ -7,9 +7,9 @@
  *     link.open();
  *     await link.send("hello");
  *
- * It speaks the protocol of docs/protocol.md; docs/browser.md is the manual. From the top down: `Link` moves bytes and sets one
- * alarm; `Core` decides everything and has neither a clock nor a socket; `Liveness`, `Reconnect` and `Outbox` are its
- * parts; then frames, and the configuration. Times are milliseconds. Message numbers are exact up to 2^53 - 1.
+ * It speaks the protocol of docs/protocol.md; docs/browser.md is the manual. From the top down: `Link` moves bytes and
+ * sets one alarm; `Core` decides everything and has neither a clock nor a socket; `Liveness`, `Reconnect` and `Outbox`
+ * are its parts; then frames, and the configuration. Times are milliseconds. Message numbers are exact up to 2^53 - 1.
  */
 
 export const SUBPROTOCOL = "keepbeat.1";
@@ -63,7 +63,7 @@ export class Link extends EventTarget {
   /**
    * Sends a message, now or when the link is up again, until the server acknowledges it.
    *
-   * It has its place in the order when this returns; the promise resolves with its ticket once the outbox has accepted it.
+   * It has its place in the order when this returns; the promise resolves with its ticket once the outbox has it.
    * @param {string | ArrayBuffer | ArrayBufferView} message
    * @returns {Promise<number>} rejects with a `SendError`: `full`, `too-large` or `closed`
    */
@@ -119,9 +119,7 @@ export class Link extends EventTarget {
 
   #turn(happened) {
     const now = this.#config.now();
-    if (this.#socket) {
-      this.#core.progressed(now, this.#socket.epoch, this.#socket.bufferedAmount());
-    }
+    if (!this.#busy) this.#report(now);
     try {
       return happened(now);
     } finally {
@@ -136,11 +134,17 @@ export class Link extends EventTarget {
     try {
       do {
         for (let action = this.#core.poll(); action; action = this.#core.poll()) this.#perform(action);
-      } while (this.#admit());
+        this.#report(this.#config.now());
+      } while (this.#core.hasActions || this.#admit());
     } finally {
       this.#busy = false;
       this.#arm();
     }
+  }
+
+  /** Once all that is to be sent is sent, the WebSocket knows how much of it has not left. */
+  #report(now) {
+    if (this.#socket) this.#core.progressed(now, this.#socket.epoch, this.#socket.bufferedAmount());
   }
 
   #perform(action) {
@@ -160,10 +164,7 @@ export class Link extends EventTarget {
         this.#runHook(action.epoch, action.opening);
         break;
       case "send":
-        if (this.#socket?.epoch === action.epoch) {
-          this.#socket.send(action.bytes);
-          this.#core.progressed(this.#config.now(), action.epoch, this.#socket.bufferedAmount());
-        }
+        if (this.#socket?.epoch === action.epoch) this.#socket.send(action.bytes);
         break;
       case "close":
         this.#socket?.close();
@@ -178,7 +179,8 @@ export class Link extends EventTarget {
     try {
       socket = new this.#config.WebSocket(this.#config.url, [SUBPROTOCOL]);
     } catch (error) {
-      return core.failed(this.#config.now(), epoch, { kind: "not-allowed", text: `the browser refuses to connect: ${error}` });
+      const cause = { kind: "not-allowed", text: `the browser refuses to connect: ${error}` };
+      return core.failed(this.#config.now(), epoch, cause);
     }
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#turn((now) => core.opened(now, epoch, socket.protocol));
@@ -290,8 +292,8 @@ export class Link extends EventTarget {
 }
 
 /**
- * The link as a pure machine: what happened goes in with a time, `poll` says what to do, `pollTimeout` when to come back.
- * Everything from a socket carries the epoch of its attempt; what is stale is dropped.
+ * The link as a pure machine: what happened goes in with a time, `poll` says what to do, `pollTimeout` when to come
+ * back. Everything from a socket carries the epoch of its attempt; what is stale is dropped.
  */
 export class Core {
   constructor(config) {
@@ -481,6 +483,10 @@ export class Core {
     return this.actions.shift() ?? null;
   }
 
+  get hasActions() {
+    return this.actions.length > 0;
+  }
+
   /** When `handleTimeout` has something to do; null for never. */
   pollTimeout() {
     const moments = [this.until, this.liveness?.pollTimeout() ?? null, this.reconnect.retryAt];
@@ -536,7 +542,9 @@ export class Core {
     }
     switch (frame.type) {
       case Type.BEAT:
-        if (!this.payBeat(now)) return this.part(now, { kind: "flood", text: "the server sent too many beats" }, Reason.Flood);
+        if (!this.payBeat(now)) {
+          return this.part(now, { kind: "flood", text: "the server sent too many beats" }, Reason.Flood);
+        }
         this.echo = frame.seq;
         break;
       case Type.ECHO:
@@ -545,7 +553,9 @@ export class Core {
       case Type.DATA:
       case Type.TEXT:
         this.ackDue = true;
-        if (frame.seq > this.receivedSeq + 1) throw new WireError("Malformed", `message ${frame.seq} after ${this.receivedSeq}`);
+        if (frame.seq > this.receivedSeq + 1) {
+          throw new WireError("Malformed", `message ${frame.seq} after ${this.receivedSeq}`);
+        }
         if (frame.seq > this.receivedSeq) {
           this.receivedSeq = frame.seq;
           this.emit("message", { message: frame.message });
@@ -566,7 +576,8 @@ export class Core {
 
   beWelcomed(now, welcome) {
     if (welcome.version > VERSION) {
-      return this.part(now, { kind: "version", text: `the server answers with version ${welcome.version}` }, Reason.UnsupportedVersion);
+      const cause = { kind: "version", text: `the server answers with version ${welcome.version}` };
+      return this.part(now, cause, Reason.UnsupportedVersion);
     }
     const inDoubt = this.takeUp(welcome);
     this.token = welcome.token;
@@ -725,7 +736,9 @@ export class Core {
       this.refreshed = true;
       return { hurry: true };
     }
-    if (FATAL.includes(cause.code) || (cause.kind === "refused" && cause.code === Reason.TooLarge)) return { fatal: true };
+    // Our HELLO is too large: so will the next one be.
+    const tooLarge = cause.kind === "refused" && cause.code === Reason.TooLarge;
+    if (FATAL.includes(cause.code) || tooLarge) return { fatal: true };
     if (cause.code === Reason.Replaced) return { conflict: true };
     return { after: cause.retryAfter, spread: cause.spread };
   }
@@ -736,8 +749,8 @@ export class Core {
 }
 
 /**
- * Is the server alive? Two clocks: what we owe it (a beat every interval) depends only on what we sent, what we think of it only
- * on what we received. The same machine as `core/src/liveness`, for the judgement by round trips.
+ * Is the server alive? Two clocks: what we owe it (a beat every interval) depends only on what we sent, what we think
+ * of it only on what we received. The same machine as `core/src/liveness`, for the judgement by round trips.
  */
 export class Liveness {
   constructor({ interval, replyTimeout, writeStall, probes, jitter, random }, now) {
@@ -772,7 +785,8 @@ export class Liveness {
 
   evidence(now) {
     const { beats, rtt, localStalls } = this;
-    return { silentFor: now - this.lastReceived, beatsSent: beats.sent, beatsAnswered: beats.answered, rtt, localStalls };
+    const silentFor = now - this.lastReceived;
+    return { silentFor, beatsSent: beats.sent, beatsAnswered: beats.answered, rtt, localStalls };
   }
 
   /** Anything that arrives is life. */
@@ -1301,7 +1315,8 @@ export function decodeFrame(bytes, offset, established, messageLimit) {
   // Four bytes decide. Fewer, all of which say that another one follows, do not.
   if (header.bytes.length < 4 && header.bytes.every((byte) => byte >= 0x80)) return null;
   const length = header.varint(28);
-  if (length > bodyLimit(type, established, messageLimit)) throw new WireError("TooLarge", `a frame of ${length} bytes`);
+  const limit = bodyLimit(type, established, messageLimit);
+  if (length > limit) throw new WireError("TooLarge", `a frame of ${length} bytes, above ${limit}`);
   const begin = offset + 1 + header.at;
   if (bytes.length - begin < length) return null;
   const reader = new Reader(bytes.subarray(begin, begin + length));
@@ -1322,7 +1337,8 @@ function decodeBody(type, reader, messageLimit) {
       const token = reader.take(16);
       const resumed = reader.flag();
       const [interval, replyTimeout] = [reader.varint(32), reader.varint(32)];
-      return { type, version, token, resumed, interval, replyTimeout, messageLimit: reader.varint(64), received: reader.varint(64) };
+      const [messageLimit, received] = [reader.varint(64), reader.varint(64)];
+      return { type, version, token, resumed, interval, replyTimeout, messageLimit, received };
     }
     case Type.REFUSE:
     case Type.GOODBYE: {
@@ -1372,15 +1388,16 @@ function encodeBody(frame) {
     case Type.HELLO: {
       const device = utf8(frame.device);
       return [
-        MAGIC, [frame.version], varint(device.length), device, frame.instance, varint(frame.attempt), varint(frame.interval),
-        varint(frame.replyTimeout), varint(frame.messageLimit), frame.token ? [1, ...frame.token] : [0], varint(frame.received),
-        varint(frame.credentials.length), frame.credentials,
+        MAGIC, [frame.version], varint(device.length), device, frame.instance, varint(frame.attempt),
+        varint(frame.interval), varint(frame.replyTimeout), varint(frame.messageLimit),
+        frame.token ? [1, ...frame.token] : [0], varint(frame.received), varint(frame.credentials.length),
+        frame.credentials,
       ];
     }
     case Type.WELCOME:
       return [
-        MAGIC, [frame.version], frame.token, [frame.resumed ? 1 : 0], varint(frame.interval), varint(frame.replyTimeout),
-        varint(frame.messageLimit), varint(frame.received),
+        MAGIC, [frame.version], frame.token, [frame.resumed ? 1 : 0], varint(frame.interval),
+        varint(frame.replyTimeout), varint(frame.messageLimit), varint(frame.received),
       ];
     case Type.REFUSE:
     case Type.GOODBYE: {
@@ -1452,8 +1469,8 @@ const MOST_FORGIVEN = 3;
  * @typedef {object} Options
  * @property {string} url `ws://` or `wss://`
  * @property {string} [device] 1 to 128 bytes of UTF-8 without control characters; a random name unless given
- * @property {string | ArrayBuffer | ArrayBufferView | ((ask: { refresh: boolean }) => any)} [credentials] or who gives them,
- *   asked before every attempt; may be async
+ * @property {string | ArrayBuffer | ArrayBufferView | ((ask: { refresh: boolean }) => any)} [credentials] or who gives
+ *   them, asked before every attempt; may be async
  * @property {(opening: { resumed: boolean, inDoubt: number, greet: (message: any) => boolean }) => any} [onopen]
  * @property {number} [interval] between beats, 25000
  * @property {number} [replyTimeout] 10000, or the interval if that is shorter
@@ -1468,20 +1485,24 @@ const MOST_FORGIVEN = 3;
  * @property {number} [handshakeTimeout] 10000, for the greeting, and for the hook
  * @property {number} [credentialsTimeout] 10000
  * @property {number} [messageLimit] in bytes, either way, 1048576
- * @property {{ messages?: number, bytes?: number, overflow?: "reject" | "drop-oldest" | "block" }} [outbox] 1000, 8 MiB, reject
+ * @property {{ messages?: number, bytes?: number, overflow?: "reject" | "drop-oldest" | "block" }} [outbox] 1000, 8 MiB,
+ *   reject
  * @property {number[]} [fatalCodes] close codes after which to give up, 1008, 4401 and 4403
  * @property {typeof WebSocket} [WebSocket] a class like the browser's
  */
 
-/** @throws {TypeError | RangeError} that names the option */
-function configure(options) {
+/** The options with their defaults. @throws {TypeError | RangeError} that names the option */
+export function configure(options) {
   const page = typeof document === "undefined" ? null : { window, document, navigator };
   const config = {
-    url: "", outbox: null, replyTimeout: null, device: `browser-${hex(randomBytes(6))}`, credentials: "", onopen: null, interval: 25_000, probes: 3, jitter: 0.1,
-    base: null, cap: 30_000, floor: null, firstSpread: null, stable: 30_000, maxAttempts: Infinity, connectTimeout: 10_000,
-    handshakeTimeout: 10_000, credentialsTimeout: 10_000, messageLimit: 1 << 20, fatalCodes: [1008, 4401, 4403],
-    WebSocket: globalThis.WebSocket, instance: randomBytes(8), random: Math.random, now: clock(), wall: options.now ?? Date.now,
-    setTimeout: (...call) => globalThis.setTimeout(...call), clearTimeout: (id) => globalThis.clearTimeout(id), defer, page,
+    url: "", device: `browser-${hex(randomBytes(6))}`, instance: randomBytes(8), credentials: "", onopen: null,
+    interval: 25_000, replyTimeout: null, probes: 3, jitter: 0.1,
+    base: null, cap: 30_000, floor: null, firstSpread: null, stable: 30_000, maxAttempts: Infinity,
+    connectTimeout: 10_000, handshakeTimeout: 10_000, credentialsTimeout: 10_000,
+    messageLimit: 1 << 20, outbox: null, fatalCodes: [1008, 4401, 4403], WebSocket: globalThis.WebSocket,
+    // For tests.
+    page, random: Math.random, now: clock(), wall: options.now ?? Date.now, defer,
+    setTimeout: (...call) => globalThis.setTimeout(...call), clearTimeout: (id) => globalThis.clearTimeout(id),
   };
   for (const [name, value] of Object.entries(options)) {
     if (!(name in config)) throw new TypeError(`there is no option ${name}`);
@@ -1494,8 +1515,12 @@ function configure(options) {
   config.firstSpread ??= Math.min(1000, config.cap - config.floor);
   config.writeStall = config.replyTimeout;
   if (typeof config.credentials !== "function") config.credentials = encodeMessage(config.credentials).bytes;
-  if (typeof config.WebSocket !== "function") throw new TypeError("there is no WebSocket here; pass a class as option WebSocket");
-  if (!/^wss?:$/.test(new URL(config.url).protocol)) throw new TypeError(`url ${config.url} is neither ws:// nor wss://`);
+  if (typeof config.WebSocket !== "function") {
+    throw new TypeError("there is no WebSocket here; pass a class as option WebSocket");
+  }
+  if (!/^wss?:$/.test(new URL(config.url).protocol)) {
+    throw new TypeError(`url ${config.url} is neither ws:// nor wss://`);
+  }
   const device = utf8(config.device).length;
   if (device < 1 || device > 128 || /\p{Cc}/u.test(config.device)) {
     throw new RangeError("device must have 1 to 128 bytes and no control characters");
@@ -1515,14 +1540,17 @@ function configure(options) {
   within(config, "messageLimit", 1, LARGEST_MESSAGE);
   within(config.outbox, "messages", 1, Infinity);
   within(config.outbox, "bytes", 1, Infinity);
-  for (const name of ["connectTimeout", "handshakeTimeout", "credentialsTimeout"]) within(config, name, 1, LONGEST_INTERVAL);
-  // They travel as whole milliseconds.
+  for (const name of ["connectTimeout", "handshakeTimeout", "credentialsTimeout", "stable"]) {
+    within(config, name, 1, LONGEST_INTERVAL);
+  }
+  // On the wire they are whole milliseconds.
   return { ...config, interval: Math.ceil(interval), replyTimeout: Math.ceil(replyTimeout) };
 }
 
-function within(config, name, least, most, whose = most) {
+function within(config, name, least, most, whose = null) {
   const value = config[name];
-  if (!(value >= least && value <= most)) throw new RangeError(`${name} is ${value}; give ${least} to ${most} (${whose})`);
+  if (value >= least && value <= most) return;
+  throw new RangeError(`${name} is ${value}; give ${least} to ${most}${whose ? ` (${whose})` : ""}`);
 }
 
 /** Never runs backwards, and counts suspend: a jump of the wall clock ahead of the monotonic one is time that passed. */

@@ -27,7 +27,7 @@ const tests = {
     await page.getByRole("button", { name: "Send" }).click();
     await echoed(world, 1);
     await page.getByRole("listitem").filter({ hasText: "echoed grüezi" }).waitFor();
-    await page.waitForFunction(() => keepbeatPage.link.rtt && /sent, [1-9]\d* answered/.test(document.getElementById("beats").textContent));
+    await page.getByText(/sent, [1-9]\d* answered/).waitFor();
     assert.deepEqual(errors, []);
   },
 
@@ -83,16 +83,37 @@ const tests = {
     await echoed(world);
   },
 
-  async "a frozen page takes up its session when it wakes"(world) {
+  async "a page that was frozen takes up its session when it wakes"(world) {
     const { page } = world;
     const devtools = await page.context().newCDPSession(page);
     await send(world, 5);
-    await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
+    await devtools.send("Debugger.enable");
+    const paused = once(devtools, "Debugger.paused");
+    await devtools.send("Debugger.pause");
+    await paused;
     await new Promise((resolve) => setTimeout(resolve, 3000));
-    await devtools.send("Page.setWebLifecycleState", { state: "active" });
+    await devtools.send("Debugger.disable");
     await send(world, 5);
-    await up(page);
     await echoed(world);
+    // The server, which heard nothing for so long, has hung up.
+    assert.match(await page.locator("#log").textContent(), /Silent/);
+  },
+
+  async "a page that was busy blames nobody: what waits to be heard is heard first"({ page, relay }) {
+    const busy = await page.context().newPage();
+    await busy.goto(`http://127.0.0.1:${relay.port}/?interval=4000&reply=500`);
+    await up(busy);
+    for (let turn = 1; turn <= 3; turn += 1) {
+      // The probe leaves, and its answer comes while nothing runs in here, until long after its deadline.
+      await busy.evaluate(() => {
+        dispatchEvent(new Event("pageshow"));
+        const until = performance.now() + 2000;
+        while (performance.now() < until);
+      });
+      await busy.waitForFunction((turn) => keepbeatPage.link.beats.answered >= turn, turn);
+    }
+    assert.deepEqual(await busy.evaluate(() => keepbeatPage.events), ["connecting", "up"]);
+    await busy.close();
   },
 
   async "without a network no attempts are spent, and with it the link is back at once"(world) {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Link } from "../keepbeat.js";
+import { Core, Link, SUBPROTOCOL, configure, encodeFrames } from "../keepbeat.js";
 import { Reason, Type, World } from "./world.mjs";
 
 const text = (frame) => new TextDecoder().decode(frame);
@@ -105,7 +105,10 @@ test("a lost connection is resumed, and every message arrives once", () => {
 });
 
 test("a new session sends everything again and says how much may arrive twice", () => {
-  const { world, link, server, last } = up();
+  const { world, link, server, last, messages } = up();
+  for (const message of ["1", "2", "3"]) link.send(message);
+  world.run(1000);
+  server.received.length = 0;
   server.stop();
   link.send("in doubt");
   world.run(100);
@@ -117,6 +120,7 @@ test("a new session sends everything again and says how much may arrive twice", 
   assert.deepEqual(last("up").detail.inDoubt, 1);
   assert.equal(last("up").detail.resumed, false);
   assert.deepEqual(server.received, ["in doubt", "not in doubt"]);
+  assert.deepEqual(messages(), ["1", "2", "3", "in doubt", "not in doubt"], "the server's numbers begin anew as well");
   assert.equal(link.unacknowledged, 0);
 });
 
@@ -159,6 +163,8 @@ test("what breaks the protocol is answered with its reason", () => {
 test("a resume with foreign numbers ends that session, and the next attempt begins a new one", () => {
   const { world, link, server, last } = up();
   const [session] = server.sessions.values();
+  server.send(session, Type.TEXT, "so that we have received something");
+  world.run(100);
   session.received = 99;
   world.crash();
   world.listening = true;
@@ -166,6 +172,34 @@ test("a resume with foreign numbers ends that session, and the next attempt begi
   assert.equal(server.goodbyes[0].reason, Reason.Malformed);
   assert.equal(link.state, "up");
   assert.equal(last("up").detail.resumed, false);
+  assert.deepEqual([server.hellos.at(-1).token, server.hellos.at(-1).received], [null, 0]);
+});
+
+test("what comes from an attempt that is over changes nothing", () => {
+  const core = new Core(configure({ url: "ws://server.test/", WebSocket: class {} }));
+  const welcome = { type: Type.WELCOME, version: 1, token: new Uint8Array(16), resumed: false, interval: 1000, replyTimeout: 500,
+    messageLimit: 9, received: 0 };
+  const say = (...frames) => encodeFrames(frames).buffer;
+  core.open(0);
+  core.retryNow(0);
+  core.opened(1, 1, SUBPROTOCOL);
+  core.ended(2, 1, 1006, "");
+  core.handleTimeout(core.pollTimeout());
+  assert.equal(core.epoch, 2);
+  core.opened(5000, 1, SUBPROTOCOL);
+  assert.equal(core.phase, "connecting");
+  core.opened(5000, 2, SUBPROTOCOL);
+  core.received(5001, 1, say(welcome));
+  core.ended(5001, 1, 1006, "");
+  core.failed(5001, 1, { kind: "credentials", text: "" });
+  assert.equal(core.phase, "handshake");
+  core.received(5002, 2, say(welcome));
+  assert.equal(core.state, "up");
+  core.send(5003, { type: Type.TEXT, bytes: new Uint8Array(1) });
+  core.received(5003, 1, say({ type: Type.GOODBYE, reason: 0 }));
+  core.progressed(5003, 1, 0);
+  assert.equal(core.state, "up");
+  assert.ok(core.buffered > 0);
 });
 
 test("unknown frames are skipped", () => {
@@ -259,19 +293,46 @@ test("what the hook greets goes before what waits, and up comes after it", async
 
 test("a new session is greeted once, although the old greeting was not acknowledged", async () => {
   const world = new World();
-  const { link } = world.link({ onopen: ({ greet }) => void greet("hello") });
+  const greeted = [];
+  const { link } = world.link({ onopen: ({ greet }) => void greeted.push(greet("hello")) });
   link.open();
-  world.run(25);
+  world.run(35);
   await world.settle();
+  assert.deepEqual(greeted, [true]);
   world.crash({ keep: false });
-  const before = world.server.received.length;
   world.listening = true;
   for (let turn = 0; turn < 50; turn += 1) {
     world.run(100);
     await world.settle();
   }
   assert.equal(link.state, "up");
-  assert.deepEqual(world.server.received.slice(before), ["hello"]);
+  assert.deepEqual(world.server.received, ["hello"]);
+});
+
+test("a greeting that has not left dies with its connection", async () => {
+  const world = new World();
+  let greetings = 0;
+  const { link } = world.link({ onopen: ({ greet }) => void greet(`hello ${(greetings += 1)}`) });
+  const settle = async (turns) => {
+    for (let turn = 0; turn < turns; turn += 1) {
+      world.run(10);
+      await world.settle();
+    }
+  };
+  link.open();
+  await settle(20);
+  assert.equal(link.state, "up");
+  // What is on its way counts as buffered, and this is too much for anything to go behind it.
+  Object.assign(world, { kernel: 0, latency: 100 });
+  for (const size of [70_000, 1]) link.send("x".repeat(size));
+  for (const greeted of [2, 3]) {
+    world.crash();
+    world.listening = true;
+    while (greetings < greeted) await settle(1);
+  }
+  world.latency = 1;
+  await settle(100);
+  assert.deepEqual(world.server.received, ["hello 1", "x".repeat(70_000), "hello 3", "x"]);
 });
 
 test("a hook that fails, or does not finish, ends the attempt", async () => {
@@ -307,6 +368,31 @@ test("credentials are asked for before every attempt, and once more if they are 
   assert.deepEqual(world.server.hellos.map(({ credentials }) => text(credentials)), ["stale", "fresh"]);
   assert.equal(link.state, "gaveUp");
   assert.equal(last("gaveUp").detail.cause.reason, "Unauthorized");
+});
+
+test("credentials that were accepted once may be refreshed once more", async () => {
+  const world = new World();
+  const asked = [];
+  const { link, all } = world.link({ credentials: async ({ refresh }) => void asked.push(refresh) ?? "key" });
+  const settle = async (holds) => {
+    for (let turn = 0; turn < 1000 && !holds(); turn += 1) {
+      world.run(10);
+      await world.settle();
+    }
+  };
+  const refusal = { reason: Reason.Unauthorized };
+  link.open();
+  for (let turn = 1; turn <= 2; turn += 1) {
+    world.server.refusal = refusal;
+    world.crash();
+    world.listening = true;
+    await settle(() => asked.at(-1) === true);
+    world.server.refusal = null;
+    await settle(() => link.state === "up");
+    assert.equal(all("up").length, turn);
+    asked.push("up");
+  }
+  assert.deepEqual(asked.filter((refresh) => refresh !== false), [true, "up", true, "up"]);
 });
 
 test("a provider that fails or hangs costs a wait, not the link", async () => {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Reason, World } from "./world.mjs";
+import { Reason, Type, World } from "./world.mjs";
 
 /** A link to a server that is not there. */
 function alone(options = {}, seed = 1) {
@@ -67,6 +67,19 @@ test("a connection that was stable and alive forgets earlier failures, a short o
   }
 });
 
+test("a connection that showed no life was not stable, however long it was", () => {
+  const { world, link, all, last } = alone({ interval: 120_000, replyTimeout: 2000 });
+  world.runUntil(() => all("down").length === 6);
+  world.listening = true;
+  world.runUntil(() => link.state === "up", 60_000, 1);
+  world.server.stop();
+  world.run(50_000);
+  assert.equal(link.beats.sent, 0);
+  world.crash();
+  world.run(1);
+  assert.equal(last("down").detail.attempt, 8);
+});
+
 test("an attempt that neither succeeds nor fails ends in time", () => {
   const world = new World();
   world.openHole();
@@ -125,6 +138,19 @@ test("devices that throw each other out slow down, and say so", () => {
   assert.ok(downs.length >= 3);
   assert.deepEqual(downs.slice(0, 3).map(({ detail }) => detail.conflict), [false, false, true]);
   downs.slice(0, 4).forEach(({ detail, at }, index) => assert.ok(detail.retryAt - at >= Math.min(30_000, 500 * 2 ** (index + 1))));
+});
+
+test("long connections do not end a conflict", () => {
+  const world = new World();
+  const { link, last } = world.link({ interval: 5000, replyTimeout: 2000 });
+  link.open();
+  for (let turn = 0; turn < 3; turn += 1) {
+    world.runUntil(() => link.state === "up");
+    world.run(40_000);
+    world.server.sayToAll({ type: Type.GOODBYE, reason: Reason.Replaced });
+    world.run(100);
+    assert.equal(last("down").detail.conflict, turn === 2);
+  }
 });
 
 test("attempts can be limited, and open begins anew", () => {
@@ -201,6 +227,14 @@ test("offline is reported and slows attempts down to one a cap, and online cuts 
   assert.equal(link.state, "up");
 });
 
+test("a network that comes, goes and comes is a network that came", () => {
+  const { page: parts, fire } = page();
+  const { world, link, all } = alone({ page: parts });
+  world.runUntil(() => all("down").length === 6, 600_000, 1);
+  for (const name of ["online", "offline", "online"]) fire(name);
+  assert.ok(link.retryAt - world.now <= 100, `${link.retryAt - world.now}`);
+});
+
 test("attempts while offline neither count nor lengthen the backoff", () => {
   const { page: parts, fire } = page();
   const { world, link, all } = alone({ page: parts, maxAttempts: 3 });
@@ -208,6 +242,17 @@ test("attempts while offline neither count nor lengthen the backoff", () => {
   world.run(600_000);
   assert.ok(all("connecting").length > 10);
   assert.equal(link.state, "waiting");
+  for (let seed = 0; seed < 30; seed += 1) {
+    const { page: parts, fire } = page();
+    const { world, all } = alone({ page: parts }, seed);
+    fire("offline");
+    world.run(300_000);
+    fire("online");
+    const before = all("down").length;
+    world.runUntil(() => all("down").length > before, 1000, 1);
+    const { detail, at } = all("down").at(-1);
+    assert.ok(detail.retryAt - at <= 1100, `seed ${seed}: ${detail.retryAt - at}`);
+  }
 });
 
 test("becoming visible, coming online and waking cut a wait, at most once a second", () => {
@@ -225,6 +270,18 @@ test("becoming visible, coming online and waking cut a wait, at most once a seco
   const { retryAt } = all("down").at(-1).detail;
   fire("visibilitychange");
   assert.ok(retryAt > world.now || all("connecting").length > 0);
+});
+
+test("a hint does not cut a wait below the floor", () => {
+  for (let seed = 0; seed < 50; seed += 1) {
+    const { page: parts, fire } = page();
+    const { world, all } = alone({ page: parts, floor: 400 }, seed);
+    world.run(0);
+    assert.equal(all("down").length, 1);
+    fire("online");
+    world.run(1000);
+    assert.ok(all("connecting")[1].at - all("down")[0].at >= 400);
+  }
 });
 
 test("a hint probes the path at once, at most twice an interval", () => {

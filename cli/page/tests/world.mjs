@@ -67,21 +67,21 @@ export class World {
 
   pageTimer(delay, then) {
     const at = Math.ceil((this.now + delay) / this.clamp) * this.clamp;
-    return this.after(at - this.now, () => this.page(then));
+    return this.after(at - this.now, () => this.page(then, true));
   }
 
-  /** What happens in the page waits while the page is frozen, and keeps its order. */
-  page(then) {
+  /** What happens in the page waits while the page is frozen: then the timers come first, the rest keeps its order. */
+  page(then, isTimer = false) {
     if (this.now >= this.frozenUntil && this.asleep.length === 0) return then();
-    this.asleep.push(then);
+    this.asleep.push({ then, isTimer });
     if (this.asleep.length === 1) this.after(this.frozenUntil - this.now, () => this.wake());
   }
 
   wake() {
     if (this.now < this.frozenUntil) return this.after(this.frozenUntil - this.now, () => this.wake());
-    const waiting = this.asleep;
+    const waiting = this.asleep.sort((one, other) => other.isTimer - one.isTimer);
     this.asleep = [];
-    for (const then of waiting) then();
+    for (const { then } of waiting) then();
   }
 
   cancel(timer) {
