@@ -1248,7 +1248,7 @@ export class SendError extends Error {
   }
 }
 
-/** Reads the fields of one frame's body, or of a header, which may be `partial`. */
+/** Reads the fields of a body, or the length in a header. */
 export class Reader {
   constructor(bytes) {
     this.bytes = bytes;

@@ -23,6 +23,8 @@ test("a link says what HELLO says and comes up", () => {
   link.open();
   assert.equal(link.state, "connecting");
   world.runUntil(() => link.state === "up");
+  world.run(20);
+  assert.equal(world.server.sessions.values().next().value.confirmed, true, "the server learns at once that we are here");
   const [hello] = world.server.hellos;
   assert.equal(hello.device, "pümpe");
   assert.deepEqual([hello.version, hello.attempt, hello.interval, hello.replyTimeout], [1, 1, 5000, 2000]);

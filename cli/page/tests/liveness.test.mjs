@@ -116,23 +116,61 @@ test("the server's beats are answered with the newest number, and a flood of the
 });
 
 test("the reply deadline runs from when the beat has left", () => {
-  const { world, all, link } = up({ interval: 5000, replyTimeout: 2000 });
-  world.run(2000);
-  // A slow way up: a message of 600 kB, of which 64 kB/s leave.
+  const { world, all, link } = up();
+  const [socket] = world.sockets;
+  let stuck = 0;
+  Object.defineProperty(socket, "bufferedAmount", { get: () => stuck });
+  // The beat leaves after 1.9 s, and its answer comes after 1.8 s more; 2 s are allowed for each.
+  world.latency = 3690;
+  link.addEventListener("beat", () => {
+    stuck = 2;
+    world.latency = 10;
+    world.after(1900, () => (stuck = 0));
+  }, { once: true });
+  world.runUntil(() => all("beat").length > 0);
+  world.run(4000);
+  assert.equal(link.beats.answered, 1);
+  assert.equal(all("suspect").length, 0);
+});
+
+test("that a beat has left is seen soon", () => {
+  const { world, server, all, link, last } = up();
+  let stuck = 0;
+  Object.defineProperty(world.sockets[0], "bufferedAmount", { get: () => stuck });
+  link.addEventListener("beat", () => {
+    stuck = 2;
+    world.after(50, () => (stuck = 0));
+  }, { once: true });
+  server.stop();
+  world.runUntil(() => all("suspect").length > 0);
+  assert.ok(last("suspect").at - all("beat")[0].at <= 2000 + 50 + 101, `${last("suspect").at - all("beat")[0].at}`);
+});
+
+test("a server that is heard while our bytes do not move is slow, for a minute", () => {
+  const { world, server, all, last } = up();
+  const [socket] = world.sockets;
   world.kernel = 0;
-  const socket = world.sockets[0];
-  link.send(new Uint8Array(600_000));
-  const pipe = socket.out;
-  let stuck = pipe.inFlight;
-  assert.ok(stuck >= 600_000);
-  Object.defineProperty(socket, "bufferedAmount", { get: () => stuck, configurable: true });
-  const drip = () => {
-    stuck = Math.max(0, stuck - 6400);
-    if (stuck > 0) world.after(100, drip);
+  socket.out.flow = () => {};
+  const since = world.now;
+  const chat = () => {
+    server.say(server.newest, { type: Type.ACK, seq: 0 });
+    world.after(500, chat);
   };
-  drip();
-  world.run(8000);
-  assert.ok(stuck > 0 && all("down").length === 0, "bytes leave, so it is slow, not dead");
+  chat();
+  world.runUntil(() => all("down").length > 0, 100_000, 100);
+  const took = last("down").at - since;
+  assert.equal(last("down").detail.cause.text, "our bytes did not move");
+  assert.ok(took >= 60_000 && took <= 60_000 + 5100, `${took}`);
+});
+
+test("a suspended machine probes within 15 s of its wake, although no timer knew of it", () => {
+  const { world, all } = up({ interval: 300_000, replyTimeout: 10_000 });
+  world.run(1000);
+  world.suspend(3_600_000);
+  assert.equal(all("beat").length, 0);
+  world.run(15_100);
+  assert.equal(all("beat").length, 1);
+  assert.equal(all("down").length, 0);
 });
 
 test("bytes that do not leave, and nothing heard, are a verdict inside the bound", () => {
