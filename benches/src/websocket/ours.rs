@@ -81,8 +81,12 @@ impl Writer for OursWriting {
                 Prepared::Ping(payload) => self.outgoing.ping(payload, &mut self.tx),
                 Prepared::Message(message) => self.outgoing.message(message, &mut self.tx),
             }
-            while !self.tx.is_empty() {
-                self.written += self.tx.consume(self.tx.chunk().len()) as u64;
+            loop {
+                let count = self.tx.chunk().len();
+                if count == 0 {
+                    break;
+                }
+                self.written += self.tx.consume(count) as u64;
             }
         }
         self.written

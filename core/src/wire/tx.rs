@@ -7,7 +7,7 @@ use core::mem;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// A beat, an answer and an acknowledgement fit here, so that an idle link allocates nothing for them.
-const INLINE: usize = 21;
+pub(crate) const INLINE: usize = 21;
 
 /// Payloads up to this size are copied behind their header, so that one write takes both.
 const COPY_LIMIT: usize = 4096;
@@ -54,6 +54,26 @@ impl Tx {
         }
     }
 
+    /// Appends what `write` writes, and says how many bytes that is. If nothing waits, they need no other copy.
+    #[inline]
+    pub(crate) fn put_short(&mut self, write: impl FnOnce(&mut [u8; INLINE]) -> usize) {
+        if self.is_empty() {
+            let count = write(&mut self.inline).min(INLINE);
+            self.end = count as u8;
+            self.news |= count > 0;
+        } else {
+            self.put_behind(write);
+        }
+    }
+
+    // Kept out of line, so that the path of a link that is idle is small.
+    #[cold]
+    fn put_behind(&mut self, write: impl FnOnce(&mut [u8; INLINE]) -> usize) {
+        let mut bytes = [0; INLINE];
+        let count = write(&mut bytes);
+        self.put(bytes.get(..count).unwrap_or_default());
+    }
+
     /// Appends a payload, without a copy if it is large.
     pub fn put_payload(&mut self, payload: &Bytes) {
         if payload.len() <= COPY_LIMIT {
@@ -70,6 +90,7 @@ impl Tx {
 
     /// The next bytes to write; empty if there are none. More may follow when these are taken.
     #[must_use]
+    #[inline]
     pub fn chunk(&self) -> &[u8] {
         let inline = &self.inline[usize::from(self.start)..usize::from(self.end)];
         match &self.rest {
@@ -79,16 +100,21 @@ impl Tx {
     }
 
     /// Takes `count` bytes away, at most those of [`Tx::chunk`]; returns how many it took.
+    #[inline]
     pub fn consume(&mut self, count: usize) -> usize {
         let inline = usize::from(self.end - self.start);
-        if inline > 0 {
-            let count = count.min(inline);
-            self.start += count as u8;
-            if self.start == self.end {
-                (self.start, self.end) = (0, 0);
-            }
-            return count;
+        if inline == 0 {
+            return self.consume_rest(count);
         }
+        let count = count.min(inline);
+        self.start += count as u8;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        count
+    }
+
+    fn consume_rest(&mut self, count: usize) -> usize {
         let Some(rest) = &mut self.rest else { return 0 };
         let count = rest.consume(count);
         if rest.length == 0 {
@@ -99,6 +125,7 @@ impl Tx {
 
     /// Whether nothing waits.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.start == self.end && self.rest.is_none()
     }

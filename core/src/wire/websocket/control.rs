@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use super::Role;
 use super::frame::{FIN, MASKED, Opcode};
 use super::mask::Mask;
+use crate::wire::tx::{INLINE, Tx};
 
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 pub const CONTROL_LIMIT: usize = 125;
@@ -12,8 +13,8 @@ pub const CONTROL_LIMIT: usize = 125;
 /// The longest payload that takes no memory of the heap. What keepbeat sends is shorter.
 const SHORT: usize = 14;
 
-/// The longest frame with a short payload: two bytes, a key of four, and a whole word of which the payload is the front.
-const SHORT_FRAME: usize = 2 + 4 + 16;
+/// The longest frame with a short payload: two bytes, a key of four, and the payload.
+const SHORT_FRAME: usize = 2 + 4 + SHORT;
 
 /// The payload of a ping or pong. Up to 14 bytes take no memory of the heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,30 +86,30 @@ pub(super) fn read_short(role: Role, input: &[u8]) -> Option<(Opcode, Control, &
     Some((opcode, Control(Payload::Short { length: length as u8, bytes: clear.to_le_bytes() }), behind))
 }
 
-/// The bytes of a frame with a short payload, and how many of them count; `None` if the payload is long.
+/// Appends a frame with a short payload; `false` if the payload is long.
 #[inline]
-pub(super) fn write_short(
-    opcode: Opcode,
-    payload: &Control,
-    key: impl FnOnce() -> Option<[u8; 4]>,
-) -> Option<([u8; SHORT_FRAME], usize)> {
-    let Payload::Short { length, bytes } = &payload.0 else { return None };
-    let (length, word) = (*length, u128::from_le_bytes(*bytes));
-    let mut frame = [0; SHORT_FRAME];
-    frame[0] = FIN | opcode.code();
-    match key() {
-        None => {
-            frame[1] = length;
-            frame[2..18].copy_from_slice(&word.to_le_bytes());
-            Some((frame, 2 + usize::from(length)))
+pub(super) fn put_short(opcode: Opcode, payload: &Control, key: impl FnOnce() -> Option<[u8; 4]>, tx: &mut Tx) -> bool {
+    const { assert!(SHORT_FRAME <= INLINE) };
+    let Payload::Short { length, bytes } = &payload.0 else { return false };
+    let key = key();
+    tx.put_short(|frame| {
+        frame[0] = FIN | opcode.code();
+        match key {
+            None => {
+                frame[1] = *length;
+                frame[2..2 + SHORT].copy_from_slice(&bytes[..SHORT]);
+                2 + usize::from(*length)
+            }
+            Some(key) => {
+                let masked = u128::from_le_bytes(*bytes) ^ repeated(key);
+                frame[1] = length | MASKED;
+                frame[2..6].copy_from_slice(&key);
+                frame[6..6 + SHORT].copy_from_slice(&masked.to_le_bytes()[..SHORT]);
+                6 + usize::from(*length)
+            }
         }
-        Some(key) => {
-            frame[1] = length | MASKED;
-            frame[2..6].copy_from_slice(&key);
-            frame[6..22].copy_from_slice(&(word ^ repeated(key)).to_le_bytes());
-            Some((frame, 6 + usize::from(length)))
-        }
-    }
+    });
+    true
 }
 
 /// Unmasks the payload of a control frame of any length.
@@ -155,10 +156,11 @@ mod tests {
         for (role, key) in [(Role::Client, None), (Role::Server, Some([0xA1, 0, 0x5C, 0xFF]))] {
             for length in 0..=SHORT {
                 let payload = Control::new(&bytes[..length]).unwrap();
-                let (frame, count) = write_short(Opcode::Pong, &payload, || key).unwrap();
+                let mut tx = Tx::default();
+                assert!(put_short(Opcode::Pong, &payload, || key, &mut tx));
+                let (frame, count) = (tx.chunk(), tx.chunk().len());
                 for behind in 0..20 {
-                    let input: Vec<u8> =
-                        frame[..count].iter().copied().chain([0xEE; 20]).take(count + behind).collect();
+                    let input: Vec<u8> = frame.iter().copied().chain([0xEE; 20]).take(count + behind).collect();
                     assert_eq!(read_short(role, &input), Some((Opcode::Pong, payload.clone(), &[0xEE; 20][..behind])));
                 }
                 for cut in 0..count {
@@ -182,6 +184,7 @@ mod tests {
             assert_eq!(read_short(Role::Client, &input), None, "{frame:?}");
         }
         assert_eq!(read_short(Role::Server, &[0x89, 0, 1, 2, 3, 4]), None, "not masked");
-        assert_eq!(write_short(Opcode::Ping, &Control::new(&[1; 15]).unwrap(), || None), None);
+        let mut tx = Tx::default();
+        assert!(!put_short(Opcode::Ping, &Control::new(&[1; 15]).unwrap(), || None, &mut tx) && tx.is_empty());
     }
 }

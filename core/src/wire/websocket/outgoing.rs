@@ -93,9 +93,8 @@ impl Outgoing {
         if self.closed {
             return;
         }
-        match control::write_short(opcode, payload, || self.keys.as_mut().map(|keys| keys.key())) {
-            Some((frame, count)) => tx.put(frame.get(..count).unwrap_or_default()),
-            None => self.long_control(opcode, payload, tx),
+        if !control::put_short(opcode, payload, || self.keys.as_mut().map(|keys| keys.key()), tx) {
+            self.long_control(opcode, payload, tx);
         }
     }
 

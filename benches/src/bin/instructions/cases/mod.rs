@@ -45,7 +45,10 @@ pub(crate) fn is_gauge(name: &str) -> bool {
 
 /// All cases.
 pub(crate) fn all() -> Vec<Case> {
-    [gauge::cases(), frames::cases(), links::cases(), machines::cases(), websocket::cases()].into_iter().flatten().collect()
+    [gauge::cases(), frames::cases(), links::cases(), machines::cases(), websocket::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Does something that is counted: valgrind knows this function by its name, and counts while it runs.
