@@ -82,11 +82,10 @@ impl Writer for OursWriting {
                 Prepared::Message(message) => self.outgoing.message(message, &mut self.tx),
             }
             loop {
-                let count = self.tx.chunk().len();
-                if count == 0 {
+                self.written += self.tx.consume(self.tx.chunk().len()) as u64;
+                if self.tx.is_empty() {
                     break;
                 }
-                self.written += self.tx.consume(count) as u64;
             }
         }
         self.written

@@ -20,6 +20,7 @@ pub struct Tx {
     /// Goes before `rest`.
     inline: [u8; INLINE],
     start: u8,
+    /// Above `start`, or both are 0.
     end: u8,
     /// Bytes were put in since [`Tx::take_news`].
     news: bool,
@@ -54,24 +55,17 @@ impl Tx {
         }
     }
 
-    /// Appends what `write` writes, and says how many bytes that is. If nothing waits, they need no other copy.
+    /// If nothing waits, where a short frame can be written without a copy; [`Tx::fill`] says that it was.
     #[inline]
-    pub(crate) fn put_short(&mut self, write: impl FnOnce(&mut [u8; INLINE]) -> usize) {
-        if self.is_empty() {
-            let count = write(&mut self.inline).min(INLINE);
-            self.end = count as u8;
-            self.news |= count > 0;
-        } else {
-            self.put_behind(write);
-        }
+    pub(crate) const fn vacant(&mut self) -> Option<&mut [u8; INLINE]> {
+        if self.is_empty() { Some(&mut self.inline) } else { None }
     }
 
-    // Kept out of line, so that the path of a link that is idle is small.
-    #[cold]
-    fn put_behind(&mut self, write: impl FnOnce(&mut [u8; INLINE]) -> usize) {
-        let mut bytes = [0; INLINE];
-        let count = write(&mut bytes);
-        self.put(bytes.get(..count).unwrap_or_default());
+    /// So many bytes, at least one, were written to what was vacant.
+    #[inline]
+    pub(crate) const fn fill(&mut self, count: u8) {
+        self.end = count;
+        self.news = true;
     }
 
     /// Appends a payload, without a copy if it is large.
@@ -92,11 +86,10 @@ impl Tx {
     #[must_use]
     #[inline]
     pub fn chunk(&self) -> &[u8] {
-        let inline = &self.inline[usize::from(self.start)..usize::from(self.end)];
-        match &self.rest {
-            Some(rest) if inline.is_empty() => rest.queue.front().map_or(&rest.tail[..], |payload| &payload[..]),
-            _ => inline,
+        if self.end > 0 {
+            return self.inline.get(usize::from(self.start)..usize::from(self.end)).unwrap_or_default();
         }
+        self.rest.as_ref().map_or(&[], |rest| rest.queue.front().map_or(&rest.tail[..], |payload| &payload[..]))
     }
 
     /// Takes `count` bytes away, at most those of [`Tx::chunk`]; returns how many it took.
@@ -106,12 +99,12 @@ impl Tx {
         if inline == 0 {
             return self.consume_rest(count);
         }
-        let count = count.min(inline);
-        self.start += count as u8;
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
+        if count < inline {
+            self.start += count as u8;
+            return count;
         }
-        count
+        (self.start, self.end) = (0, 0);
+        inline
     }
 
     fn consume_rest(&mut self, count: usize) -> usize {
@@ -127,7 +120,7 @@ impl Tx {
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.start == self.end && self.rest.is_none()
+        self.end == 0 && self.rest.is_none()
     }
 
     /// How many bytes wait.

@@ -1,11 +1,12 @@
 //! Pings and pongs (RFC 6455, sections 5.5.2 and 5.5.3), and their short way in and out.
 
 use alloc::boxed::Box;
+use core::fmt;
 
 use super::Role;
 use super::frame::{FIN, MASKED, Opcode};
 use super::mask::Mask;
-use crate::wire::tx::{INLINE, Tx};
+use crate::wire::tx::INLINE;
 
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 pub const CONTROL_LIMIT: usize = 125;
@@ -17,12 +18,12 @@ const SHORT: usize = 14;
 const SHORT_FRAME: usize = 2 + 4 + SHORT;
 
 /// The payload of a ping or pong. Up to 14 bytes take no memory of the heap.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Control(Payload);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 enum Payload {
-    /// The bytes behind the length are zero. There are more than can be used, so that all are one word.
+    /// What is behind the length says nothing. There are more bytes than can be used, so that all are one word.
     Short {
         length: u8,
         bytes: [u8; 16],
@@ -50,6 +51,20 @@ impl Control {
             Payload::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
             Payload::Long(bytes) => bytes,
         }
+    }
+}
+
+impl PartialEq for Control {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Control {}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Control").field(&self.as_slice()).finish()
     }
 }
 
@@ -82,34 +97,35 @@ pub(super) fn read_short(role: Role, input: &[u8]) -> Option<(Opcode, Control, &
         Some(word) => u128::from_le_bytes(*word),
         None => padded(payload),
     };
-    let clear = (word ^ repeated(key)) & !(u128::MAX << (8 * length));
-    Some((opcode, Control(Payload::Short { length: length as u8, bytes: clear.to_le_bytes() }), behind))
+    let bytes = (word ^ repeated(key)).to_le_bytes();
+    Some((opcode, Control(Payload::Short { length: length as u8, bytes }), behind))
 }
 
-/// Appends a frame with a short payload; `false` if the payload is long.
+/// Writes a frame with a short payload, and says how long it is; `None` if the payload is long.
 #[inline]
-pub(super) fn put_short(opcode: Opcode, payload: &Control, key: impl FnOnce() -> Option<[u8; 4]>, tx: &mut Tx) -> bool {
+pub(super) fn write_short(
+    opcode: Opcode,
+    payload: &Control,
+    key: impl FnOnce() -> Option<[u8; 4]>,
+    frame: &mut [u8; INLINE],
+) -> Option<u8> {
     const { assert!(SHORT_FRAME <= INLINE) };
-    let Payload::Short { length, bytes } = &payload.0 else { return false };
-    let key = key();
-    tx.put_short(|frame| {
-        frame[0] = FIN | opcode.code();
-        match key {
-            None => {
-                frame[1] = *length;
-                frame[2..2 + SHORT].copy_from_slice(&bytes[..SHORT]);
-                2 + usize::from(*length)
-            }
-            Some(key) => {
-                let masked = u128::from_le_bytes(*bytes) ^ repeated(key);
-                frame[1] = length | MASKED;
-                frame[2..6].copy_from_slice(&key);
-                frame[6..6 + SHORT].copy_from_slice(&masked.to_le_bytes()[..SHORT]);
-                6 + usize::from(*length)
-            }
+    let Payload::Short { length, bytes } = &payload.0 else { return None };
+    frame[0] = FIN | opcode.code();
+    match key() {
+        None => {
+            frame[1] = *length;
+            frame[2..2 + SHORT].copy_from_slice(&bytes[..SHORT]);
+            Some(2 + length)
         }
-    });
-    true
+        Some(key) => {
+            let masked = u128::from_le_bytes(*bytes) ^ repeated(key);
+            frame[1] = length | MASKED;
+            frame[2..6].copy_from_slice(&key);
+            frame[6..6 + SHORT].copy_from_slice(&masked.to_le_bytes()[..SHORT]);
+            Some(6 + length)
+        }
+    }
 }
 
 /// Unmasks the payload of a control frame of any length.
@@ -156,11 +172,11 @@ mod tests {
         for (role, key) in [(Role::Client, None), (Role::Server, Some([0xA1, 0, 0x5C, 0xFF]))] {
             for length in 0..=SHORT {
                 let payload = Control::new(&bytes[..length]).unwrap();
-                let mut tx = Tx::default();
-                assert!(put_short(Opcode::Pong, &payload, || key, &mut tx));
-                let (frame, count) = (tx.chunk(), tx.chunk().len());
+                let mut frame = [0; INLINE];
+                let count = usize::from(write_short(Opcode::Pong, &payload, || key, &mut frame).unwrap());
                 for behind in 0..20 {
-                    let input: Vec<u8> = frame.iter().copied().chain([0xEE; 20]).take(count + behind).collect();
+                    let input: Vec<u8> =
+                        frame[..count].iter().copied().chain([0xEE; 20]).take(count + behind).collect();
                     assert_eq!(read_short(role, &input), Some((Opcode::Pong, payload.clone(), &[0xEE; 20][..behind])));
                 }
                 for cut in 0..count {
@@ -184,7 +200,7 @@ mod tests {
             assert_eq!(read_short(Role::Client, &input), None, "{frame:?}");
         }
         assert_eq!(read_short(Role::Server, &[0x89, 0, 1, 2, 3, 4]), None, "not masked");
-        let mut tx = Tx::default();
-        assert!(!put_short(Opcode::Ping, &Control::new(&[1; 15]).unwrap(), || None, &mut tx) && tx.is_empty());
+        let long = Control::new(&[1; 15]).unwrap();
+        assert_eq!(write_short(Opcode::Ping, &long, || None, &mut [0; INLINE]), None);
     }
 }

@@ -82,9 +82,12 @@ impl Outgoing {
 
     /// Appends a close, the last frame. Whoever has not got one from the peer should read on until it comes.
     pub fn close(&mut self, close: &Close, tx: &mut Tx) {
+        if self.closed {
+            return;
+        }
         let mut payload = [0; CONTROL_LIMIT];
         let length = close.write(&mut payload);
-        self.frame(Opcode::Close, false, &Bytes::copy_from_slice(payload.get(..length).unwrap_or_default()), tx);
+        self.any_control(Opcode::Close, payload.get(..length).unwrap_or_default(), tx);
         self.closed = true;
     }
 
@@ -93,15 +96,21 @@ impl Outgoing {
         if self.closed {
             return;
         }
-        if !control::put_short(opcode, payload, || self.keys.as_mut().map(|keys| keys.key()), tx) {
-            self.long_control(opcode, payload, tx);
+        let key = || self.keys.as_mut().map(|keys| keys.key());
+        match tx.vacant().and_then(|slot| control::write_short(opcode, payload, key, slot)) {
+            Some(count) => tx.fill(count),
+            None => self.any_control(opcode, payload.as_slice(), tx),
         }
     }
 
-    // Kept out of line, so that the path of a short one is small.
+    // Kept out of line, so that the path of an idle link's is small.
     #[inline(never)]
-    fn long_control(&mut self, opcode: Opcode, payload: &Control, tx: &mut Tx) {
-        self.frame(opcode, false, &Bytes::copy_from_slice(payload.as_slice()), tx);
+    fn any_control(&mut self, opcode: Opcode, payload: &[u8], tx: &mut Tx) {
+        let key = self.keys.as_mut().map(|keys| keys.key());
+        let (header, count) =
+            frame::write(&Header { opcode, fin: true, rsv1: false, mask: key, length: payload.len() as u64 });
+        tx.put(header.get(..count).unwrap_or_default());
+        Mask::new(key.unwrap_or_default()).pass(payload, |block| tx.put(block));
     }
 
     fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
