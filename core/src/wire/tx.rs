@@ -39,20 +39,37 @@ struct Rest {
 
 impl Tx {
     /// Appends a copy of `bytes`.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
+        self.put_changed(bytes, |_| {});
+    }
+
+    /// Appends a copy of `bytes`, and lets `change` at it.
+    pub(crate) fn put_changed(&mut self, bytes: &[u8], change: impl FnOnce(&mut [u8])) {
         self.news |= !bytes.is_empty();
         let end = usize::from(self.end);
-        match &mut self.rest {
-            None if end + bytes.len() <= INLINE => {
-                self.inline[end..end + bytes.len()].copy_from_slice(bytes);
-                self.end = (end + bytes.len()) as u8;
+        match self.inline.get_mut(end..end + bytes.len()) {
+            Some(slot) if self.rest.is_none() => {
+                slot.copy_from_slice(bytes);
+                change(slot);
+                self.end += bytes.len() as u8;
             }
-            rest => {
-                let rest = rest.get_or_insert_default();
-                rest.tail.extend_from_slice(bytes);
-                rest.length += bytes.len() as u64;
-            }
+            _ => change(self.put_behind(bytes)),
         }
+    }
+
+    fn put_behind(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let Self { inline, start, end, rest, .. } = self;
+        let rest = rest.get_or_insert_with(|| {
+            // What is inline goes along, so that one write takes both.
+            let inline = inline.get(usize::from(*start)..usize::from(*end)).unwrap_or_default();
+            (*start, *end) = (0, 0);
+            let mut rest = Box::<Rest>::default();
+            rest.tail.reserve(inline.len() + bytes.len());
+            rest.append(inline);
+            rest
+        });
+        rest.append(bytes)
     }
 
     /// If nothing waits, where a short frame can be written without a copy; [`Tx::fill`] says that it was.
@@ -136,6 +153,13 @@ impl Tx {
 }
 
 impl Rest {
+    fn append(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let begin = self.tail.len();
+        self.tail.extend_from_slice(bytes);
+        self.length += bytes.len() as u64;
+        self.tail.get_mut(begin..).unwrap_or_default()
+    }
+
     fn consume(&mut self, count: usize) -> usize {
         let taken = match self.queue.front_mut() {
             Some(payload) => {

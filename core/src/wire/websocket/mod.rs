@@ -39,7 +39,7 @@ pub use control::{CONTROL_LIMIT, Control};
 pub use incoming::{Incoming, Item, Limits};
 pub use keys::MaskKeys;
 pub use message::{Message, NotUtf8};
-pub use outgoing::Outgoing;
+pub use outgoing::{FRAGMENT, Outgoing, WHOLE_LIMIT};
 
 use core::fmt;
 
