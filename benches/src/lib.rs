@@ -9,3 +9,4 @@ pub mod peers;
 pub mod process;
 pub mod ratios;
 pub mod town;
+pub mod websocket;

@@ -18,12 +18,19 @@ pub struct CopyOnly {
     begun: Vec<u8>,
 }
 
+impl CopyOnly {
+    /// Copies the payloads of a stream with these parts, which are not none.
+    pub(crate) fn of(parts: &[Part]) -> Self {
+        Self { parts: parts.to_vec(), next: 0, fed: 0, begun: Vec::new() }
+    }
+}
+
 impl Parser for CopyOnly {
     const FORMAT: Format = Format::Native;
     const NAME: &'static str = "copy only";
 
     fn new(stream: &Stream) -> Self {
-        Self { parts: stream.parts().to_vec(), next: 0, fed: 0, begun: Vec::new() }
+        Self::of(stream.parts())
     }
 
     fn all(stream: &Stream) -> Found {

@@ -7,7 +7,7 @@ use core::mem;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// A beat, an answer and an acknowledgement fit here, so that an idle link allocates nothing for them.
-const INLINE: usize = 21;
+pub(crate) const INLINE: usize = 21;
 
 /// Payloads up to this size are copied behind their header, so that one write takes both.
 const COPY_LIMIT: usize = 4096;
@@ -20,6 +20,7 @@ pub struct Tx {
     /// Goes before `rest`.
     inline: [u8; INLINE],
     start: u8,
+    /// Above `start`, or both are 0.
     end: u8,
     /// Bytes were put in since [`Tx::take_news`].
     news: bool,
@@ -38,20 +39,50 @@ struct Rest {
 
 impl Tx {
     /// Appends a copy of `bytes`.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
+        self.put_changed(bytes, |_| {});
+    }
+
+    /// Appends a copy of `bytes`, and lets `change` at it.
+    pub(crate) fn put_changed(&mut self, bytes: &[u8], change: impl FnOnce(&mut [u8])) {
         self.news |= !bytes.is_empty();
         let end = usize::from(self.end);
-        match &mut self.rest {
-            None if end + bytes.len() <= INLINE => {
-                self.inline[end..end + bytes.len()].copy_from_slice(bytes);
-                self.end = (end + bytes.len()) as u8;
+        match self.inline.get_mut(end..end + bytes.len()) {
+            Some(slot) if self.rest.is_none() => {
+                slot.copy_from_slice(bytes);
+                change(slot);
+                self.end += bytes.len() as u8;
             }
-            rest => {
-                let rest = rest.get_or_insert_default();
-                rest.tail.extend_from_slice(bytes);
-                rest.length += bytes.len() as u64;
-            }
+            _ => change(self.put_behind(bytes)),
         }
+    }
+
+    fn put_behind(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let Self { inline, start, end, rest, .. } = self;
+        let rest = rest.get_or_insert_with(|| {
+            // What is inline goes along, so that one write takes both.
+            let inline = inline.get(usize::from(*start)..usize::from(*end)).unwrap_or_default();
+            (*start, *end) = (0, 0);
+            let mut rest = Box::<Rest>::default();
+            rest.tail.reserve(inline.len() + bytes.len());
+            rest.append(inline);
+            rest
+        });
+        rest.append(bytes)
+    }
+
+    /// If nothing waits, where a short frame can be written without a copy; [`Tx::fill`] says that it was.
+    #[inline]
+    pub(crate) const fn vacant(&mut self) -> Option<&mut [u8; INLINE]> {
+        if self.is_empty() { Some(&mut self.inline) } else { None }
+    }
+
+    /// So many bytes, at least one, were written to what was vacant.
+    #[inline]
+    pub(crate) const fn fill(&mut self, count: u8) {
+        self.end = count;
+        self.news = true;
     }
 
     /// Appends a payload, without a copy if it is large.
@@ -70,25 +101,30 @@ impl Tx {
 
     /// The next bytes to write; empty if there are none. More may follow when these are taken.
     #[must_use]
+    #[inline]
     pub fn chunk(&self) -> &[u8] {
-        let inline = &self.inline[usize::from(self.start)..usize::from(self.end)];
-        match &self.rest {
-            Some(rest) if inline.is_empty() => rest.queue.front().map_or(&rest.tail[..], |payload| &payload[..]),
-            _ => inline,
+        if self.end > 0 {
+            return self.inline.get(usize::from(self.start)..usize::from(self.end)).unwrap_or_default();
         }
+        self.rest.as_ref().map_or(&[], |rest| rest.queue.front().map_or(&rest.tail[..], |payload| &payload[..]))
     }
 
     /// Takes `count` bytes away, at most those of [`Tx::chunk`]; returns how many it took.
+    #[inline]
     pub fn consume(&mut self, count: usize) -> usize {
         let inline = usize::from(self.end - self.start);
-        if inline > 0 {
-            let count = count.min(inline);
+        if inline == 0 {
+            return self.consume_rest(count);
+        }
+        if count < inline {
             self.start += count as u8;
-            if self.start == self.end {
-                (self.start, self.end) = (0, 0);
-            }
             return count;
         }
+        (self.start, self.end) = (0, 0);
+        inline
+    }
+
+    fn consume_rest(&mut self, count: usize) -> usize {
         let Some(rest) = &mut self.rest else { return 0 };
         let count = rest.consume(count);
         if rest.length == 0 {
@@ -105,8 +141,9 @@ impl Tx {
 
     /// Whether nothing waits.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.start == self.end && self.rest.is_none()
+        self.end == 0 && self.rest.is_none()
     }
 
     /// How many bytes wait.
@@ -122,6 +159,13 @@ impl Tx {
 }
 
 impl Rest {
+    fn append(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let begin = self.tail.len();
+        self.tail.extend_from_slice(bytes);
+        self.length += bytes.len() as u64;
+        self.tail.get_mut(begin..).unwrap_or_default()
+    }
+
     fn consume(&mut self, count: usize) -> usize {
         let taken = match self.queue.front_mut() {
             Some(payload) => {

@@ -101,6 +101,16 @@ impl Assembly {
     }
 }
 
+/// A message that came whole, in one frame and not compressed.
+pub(super) fn whole(text: bool, payload: &[u8], mut mask: Mask) -> Result<Message, Violation> {
+    let mut body = Vec::with_capacity(payload.len());
+    mask.append(payload, &mut body);
+    if text && !body.is_ascii() && core::str::from_utf8(&body).is_err() {
+        return Err(Violation::Utf8);
+    }
+    Ok(Message::checked(text, Bytes::from(body)))
+}
+
 /// Makes room for `more` bytes and, so that few bytes are moved, for some of those that are still to come: `last` of the
 /// message's last frame, or nobody knows how many up to `most`. Exactly, because a vector that grows by itself may double
 /// beyond the message's length.

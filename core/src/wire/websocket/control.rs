@@ -1,10 +1,12 @@
 //! Pings and pongs (RFC 6455, sections 5.5.2 and 5.5.3), and their short way in and out.
 
 use alloc::boxed::Box;
+use core::fmt;
 
 use super::Role;
 use super::frame::{FIN, MASKED, Opcode};
 use super::mask::Mask;
+use crate::wire::tx::INLINE;
 
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 pub const CONTROL_LIMIT: usize = 125;
@@ -12,16 +14,16 @@ pub const CONTROL_LIMIT: usize = 125;
 /// The longest payload that takes no memory of the heap. What keepbeat sends is shorter.
 const SHORT: usize = 14;
 
-/// The longest frame with a short payload: two bytes, a key of four, and a whole word of which the payload is the front.
-const SHORT_FRAME: usize = 2 + 4 + 16;
+/// The longest frame with a short payload: two bytes, a key of four, and the payload.
+const SHORT_FRAME: usize = 2 + 4 + SHORT;
 
 /// The payload of a ping or pong. Up to 14 bytes take no memory of the heap.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Control(Payload);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 enum Payload {
-    /// The bytes behind the length are zero. There are more than can be used, so that all are one word.
+    /// What is behind the length says nothing. There are more bytes than can be used, so that all are one word.
     Short {
         length: u8,
         bytes: [u8; 16],
@@ -55,6 +57,20 @@ impl Control {
     }
 }
 
+impl PartialEq for Control {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Control {}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Control").field(&self.as_slice()).finish()
+    }
+}
+
 /// Reads a whole ping or pong with a short payload; `None` for everything else, right or wrong. The payload is unmasked as
 /// one word, with whatever follows it, and cut afterwards.
 #[inline]
@@ -84,32 +100,33 @@ pub(super) fn read_short(role: Role, input: &[u8]) -> Option<(Opcode, Control, &
         Some(word) => u128::from_le_bytes(*word),
         None => padded(payload),
     };
-    let clear = (word ^ repeated(key)) & !(u128::MAX << (8 * length));
-    Some((opcode, Control(Payload::Short { length: length as u8, bytes: clear.to_le_bytes() }), behind))
+    let bytes = (word ^ repeated(key)).to_le_bytes();
+    Some((opcode, Control(Payload::Short { length: length as u8, bytes }), behind))
 }
 
-/// The bytes of a frame with a short payload, and how many of them count; `None` if the payload is long.
+/// Writes a frame with a short payload, and says how long it is; `None` if the payload is long.
 #[inline]
 pub(super) fn write_short(
     opcode: Opcode,
     payload: &Control,
     key: impl FnOnce() -> Option<[u8; 4]>,
-) -> Option<([u8; SHORT_FRAME], usize)> {
+    frame: &mut [u8; INLINE],
+) -> Option<u8> {
+    const { assert!(SHORT_FRAME <= INLINE) };
     let Payload::Short { length, bytes } = &payload.0 else { return None };
-    let (length, word) = (*length, u128::from_le_bytes(*bytes));
-    let mut frame = [0; SHORT_FRAME];
     frame[0] = FIN | opcode.code();
     match key() {
         None => {
-            frame[1] = length;
-            frame[2..18].copy_from_slice(&word.to_le_bytes());
-            Some((frame, 2 + usize::from(length)))
+            frame[1] = *length;
+            frame[2..2 + SHORT].copy_from_slice(&bytes[..SHORT]);
+            Some(2 + length)
         }
         Some(key) => {
+            let masked = u128::from_le_bytes(*bytes) ^ repeated(key);
             frame[1] = length | MASKED;
             frame[2..6].copy_from_slice(&key);
-            frame[6..22].copy_from_slice(&(word ^ repeated(key)).to_le_bytes());
-            Some((frame, 6 + usize::from(length)))
+            frame[6..6 + SHORT].copy_from_slice(&masked.to_le_bytes()[..SHORT]);
+            Some(6 + length)
         }
     }
 }
@@ -158,7 +175,8 @@ mod tests {
         for (role, key) in [(Role::Client, None), (Role::Server, Some([0xA1, 0, 0x5C, 0xFF]))] {
             for length in 0..=SHORT {
                 let payload = Control::new(&bytes[..length]).unwrap();
-                let (frame, count) = write_short(Opcode::Pong, &payload, || key).unwrap();
+                let mut frame = [0; INLINE];
+                let count = usize::from(write_short(Opcode::Pong, &payload, || key, &mut frame).unwrap());
                 for behind in 0..20 {
                     let input: Vec<u8> =
                         frame[..count].iter().copied().chain([0xEE; 20]).take(count + behind).collect();
@@ -185,6 +203,7 @@ mod tests {
             assert_eq!(read_short(Role::Client, &input), None, "{frame:?}");
         }
         assert_eq!(read_short(Role::Server, &[0x89, 0, 1, 2, 3, 4]), None, "not masked");
-        assert_eq!(write_short(Opcode::Ping, &Control::new(&[1; 15]).unwrap(), || None), None);
+        let long = Control::new(&[1; 15]).unwrap();
+        assert_eq!(write_short(Opcode::Ping, &long, || None, &mut [0; INLINE]), None);
     }
 }

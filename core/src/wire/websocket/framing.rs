@@ -300,6 +300,14 @@ impl Wire for WebSocket {
         }
     }
 
+    fn encode_rest(&mut self, tx: &mut Tx) -> bool {
+        let more = self.outgoing.rest(tx);
+        if more && let Stage::Foreign(foreign) = &mut self.stage {
+            foreign.has_left(&self.config.settings().beats, &mut self.outgoing, tx);
+        }
+        more
+    }
+
     fn mid_frame(&self) -> bool {
         self.incoming.is_unfinished()
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Message;
-use super::assembly::Assembly;
+use super::assembly::{self, Assembly};
 use super::close::Close;
 use super::control::{self, Control};
 #[cfg(feature = "deflate")]
@@ -217,6 +217,9 @@ impl Incoming {
             self.admit(length, rsv1, message)?;
             if let (Some((payload, behind)), None, true) = (whole, message, fin) {
                 *input = behind;
+                if !rsv1 {
+                    return assembly::whole(opcode == Opcode::Text, payload, mask).map(Item::Message).map(Some);
+                }
                 let (mut message, mut mask) = (self.message(opcode, rsv1), mask);
                 message.append(payload, &mut mask, Some(payload.len()), self.limits.message)?;
                 return self.finish(message).map(Some);

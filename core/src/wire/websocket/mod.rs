@@ -47,7 +47,7 @@ pub use control::{CONTROL_LIMIT, Control};
 pub use framing::WebSocket;
 pub use incoming::{Incoming, Item, Limits};
 pub use keys::MaskKeys;
-pub use outgoing::Outgoing;
+pub use outgoing::{FRAGMENT, Outgoing, WHOLE_LIMIT};
 
 use core::fmt;
 

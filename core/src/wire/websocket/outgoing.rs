@@ -19,26 +19,34 @@ use crate::wire::Tx;
 /// A payload that is larger is masked into memory of its own, which is then handed on as it is, in bytes.
 const STAGED_LIMIT: usize = 4096;
 
-/// Writes frames to one connection, each message in one frame.
+/// Messages up to this size, in bytes as they are on the wire, leave in one frame.
+pub const WHOLE_LIMIT: usize = 64 << 10;
+
+/// Larger messages leave in fragments of this size, in bytes, so that a ping need not wait for all of them.
+pub const FRAGMENT: usize = 32 << 10;
+
+/// Writes frames to one connection.
 #[derive(Debug)]
 pub struct Outgoing {
     /// A client's.
     keys: Option<Box<MaskKeys>>,
     closed: bool,
     deflater: Option<Box<Deflater>>,
+    /// Of a message that leaves in fragments, what has not left.
+    rest: Option<Box<Bytes>>,
 }
 
 impl Outgoing {
     /// Writes to a client, unmasked. A large payload is handed on and never copied.
     #[must_use]
     pub const fn server() -> Self {
-        Self { keys: None, closed: false, deflater: None }
+        Self { keys: None, closed: false, deflater: None, rest: None }
     }
 
     /// Writes to a server, masked.
     #[must_use]
     pub fn client(keys: MaskKeys) -> Self {
-        Self { keys: Some(Box::new(keys)), closed: false, deflater: None }
+        Self { keys: Some(Box::new(keys)), closed: false, deflater: None, rest: None }
     }
 
     /// Compresses messages that become smaller by it, as was agreed on.
@@ -61,39 +69,57 @@ impl Outgoing {
         self.closed
     }
 
-    /// Appends a message.
+    /// Appends a message: all of it, or of one above [`WHOLE_LIMIT`] the first fragment, which [`Outgoing::rest`] continues. What
+    /// is left of the message before, which has to leave first, is appended before it, however much that is.
     pub fn message(&mut self, message: &Message, tx: &mut Tx) {
-        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
         if self.closed {
             return;
         }
+        while self.rest(tx) {}
+        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
         match self.deflater.as_mut().and_then(|deflater| deflater.compress(message.payload())) {
-            Some(compressed) => self.frame(opcode, true, &Bytes::from(compressed), tx),
-            None => self.frame(opcode, false, message.payload(), tx),
+            Some(compressed) => self.first(opcode, true, &Bytes::from(compressed), tx),
+            None => self.first(opcode, false, message.payload(), tx),
         }
     }
 
-    /// Appends a binary message of a front and the rest, which is not copied if it is large and need not be.
-    pub(super) fn binary(&mut self, front: &[u8], rest: &Bytes, tx: &mut Tx) {
+    /// Appends a binary message of a front and a payload, in one frame: nothing of ours could go between fragments, because all
+    /// we say there is messages. A large payload is not copied if it need not be.
+    pub(super) fn binary(&mut self, front: &[u8], payload: &Bytes, tx: &mut Tx) {
         if self.closed {
             return;
         }
-        if self.deflater.is_some() && rest.len() > STAGED_LIMIT {
-            let whole = [front, rest].concat();
-            return self.message(&Message::binary(whole), tx);
+        while self.rest(tx) {}
+        if self.deflater.is_some() && payload.len() > STAGED_LIMIT {
+            return self.message(&Message::binary([front, payload].concat()), tx);
         }
         let key = self.keys.as_mut().map(|keys| keys.key());
-        let length = (front.len() + rest.len()) as u64;
+        let length = (front.len() + payload.len()) as u64;
         let (header, count) =
             frame::write(&Header { opcode: Opcode::Binary, fin: true, rsv1: false, mask: key, length });
         tx.put(header.get(..count).unwrap_or_default());
-        let Some(key) = key else {
-            tx.put(front);
-            return tx.put_payload(rest);
-        };
-        let mut mask = Mask::new(key);
-        mask.pass(front, |block| tx.put(block));
-        mask.pass(rest, |block| tx.put(block));
+        let mut mask = Mask::new(key.unwrap_or_default());
+        tx.put_changed(front, |front| mask.apply(front));
+        masked(payload, key.map(|_| mask), tx);
+    }
+
+    /// Appends the next fragment of a message that has begun to leave; `false` if there is none. To be called when little waits
+    /// to be written. Pings, pongs and a close may be appended in between.
+    pub fn rest(&mut self, tx: &mut Tx) -> bool {
+        let Some(mut rest) = self.rest.take() else { return false };
+        let fragment = rest.split_to(FRAGMENT.min(rest.len()));
+        let fin = rest.is_empty();
+        if !fin {
+            self.rest = Some(rest);
+        }
+        self.frame(Opcode::Continuation, fin, false, &fragment, tx);
+        true
+    }
+
+    /// Whether fragments of a message are outstanding, which [`Outgoing::rest`] appends.
+    #[must_use]
+    pub const fn has_rest(&self) -> bool {
+        self.rest.is_some()
     }
 
     /// Appends a ping.
@@ -108,12 +134,16 @@ impl Outgoing {
         self.control(Opcode::Pong, payload, tx);
     }
 
-    /// Appends a close, the last frame. Whoever has not got one from the peer should read on until it comes.
+    /// Appends a close, the last frame; what is left of a message is forgotten. Whoever has not got a close from the peer should
+    /// read on until it comes.
     pub fn close(&mut self, close: &Close, tx: &mut Tx) {
+        if self.closed {
+            return;
+        }
         let mut payload = [0; CONTROL_LIMIT];
         let length = close.write(&mut payload);
-        self.frame(Opcode::Close, false, &Bytes::copy_from_slice(payload.get(..length).unwrap_or_default()), tx);
-        self.closed = true;
+        self.any_control(Opcode::Close, payload.get(..length).unwrap_or_default(), tx);
+        (self.closed, self.rest) = (true, None);
     }
 
     #[inline]
@@ -121,33 +151,45 @@ impl Outgoing {
         if self.closed {
             return;
         }
-        match control::write_short(opcode, payload, || self.keys.as_mut().map(|keys| keys.key())) {
-            Some((frame, count)) => tx.put(frame.get(..count).unwrap_or_default()),
-            None => self.long_control(opcode, payload, tx),
+        let key = || self.keys.as_mut().map(|keys| keys.key());
+        match tx.vacant().and_then(|slot| control::write_short(opcode, payload, key, slot)) {
+            Some(count) => tx.fill(count),
+            None => self.any_control(opcode, payload.as_slice(), tx),
         }
     }
 
-    // Kept out of line, so that the path of a short one is small.
+    // Kept out of line, so that the path of an idle link's is small.
     #[inline(never)]
-    fn long_control(&mut self, opcode: Opcode, payload: &Control, tx: &mut Tx) {
-        self.frame(opcode, false, &Bytes::copy_from_slice(payload.as_slice()), tx);
-    }
-
-    fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
-        if self.closed {
-            return;
-        }
+    fn any_control(&mut self, opcode: Opcode, payload: &[u8], tx: &mut Tx) {
         let key = self.keys.as_mut().map(|keys| keys.key());
         let (header, count) =
-            frame::write(&Header { opcode, fin: true, rsv1, mask: key, length: payload.len() as u64 });
+            frame::write(&Header { opcode, fin: true, rsv1: false, mask: key, length: payload.len() as u64 });
         tx.put(header.get(..count).unwrap_or_default());
-        let Some(key) = key else { return tx.put_payload(payload) };
-        let mut mask = Mask::new(key);
-        if payload.len() <= STAGED_LIMIT {
-            return mask.pass(payload, |block| tx.put(block));
-        }
-        let mut masked = Vec::with_capacity(payload.len());
-        mask.append(payload, &mut masked);
-        tx.put_payload(&Bytes::from(masked));
+        tx.put_changed(payload, |payload| Mask::new(key.unwrap_or_default()).apply(payload));
     }
+
+    fn first(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
+        if payload.len() <= WHOLE_LIMIT {
+            return self.frame(opcode, true, rsv1, payload, tx);
+        }
+        self.frame(opcode, false, rsv1, &payload.slice(..FRAGMENT), tx);
+        self.rest = Some(Box::new(payload.slice(FRAGMENT..)));
+    }
+
+    fn frame(&mut self, opcode: Opcode, fin: bool, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
+        let key = self.keys.as_mut().map(|keys| keys.key());
+        let (header, count) = frame::write(&Header { opcode, fin, rsv1, mask: key, length: payload.len() as u64 });
+        tx.put(header.get(..count).unwrap_or_default());
+        masked(payload, key.map(Mask::new), tx);
+    }
+}
+
+fn masked(payload: &Bytes, mask: Option<Mask>, tx: &mut Tx) {
+    let Some(mut mask) = mask else { return tx.put_payload(payload) };
+    if payload.len() <= STAGED_LIMIT {
+        return tx.put_changed(payload, |payload| mask.apply(payload));
+    }
+    let mut masked = Vec::with_capacity(payload.len());
+    mask.append(payload, &mut masked);
+    tx.put_payload(&Bytes::from(masked));
 }

@@ -4,6 +4,7 @@ mod frames;
 mod gauge;
 mod links;
 mod machines;
+mod websocket;
 
 use std::hint::black_box;
 
@@ -44,7 +45,10 @@ pub(crate) fn is_gauge(name: &str) -> bool {
 
 /// All cases.
 pub(crate) fn all() -> Vec<Case> {
-    [gauge::cases(), frames::cases(), links::cases(), machines::cases()].into_iter().flatten().collect()
+    [gauge::cases(), frames::cases(), links::cases(), machines::cases(), websocket::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Does something that is counted: valgrind knows this function by its name, and counts while it runs.

@@ -95,6 +95,26 @@ fn what_each_end_writes_the_other_reads() {
 }
 
 #[test]
+fn a_compressed_message_above_the_limit_leaves_in_fragments() {
+    let (agreement, mut noise) = (agreed(PLAIN, PLAIN), vec![0; 150_000]);
+    Prng::new(3).fill(&mut noise);
+    // Half a byte of each is drawn, so that compressing halves it.
+    let message = Message::binary(noise.iter().map(|byte| byte & 0x0F).collect::<Vec<u8>>());
+    let (mut server, mut tx) = (Outgoing::server().with_deflate(&agreement), Tx::default());
+    server.message(&message, &mut tx);
+    let ping = Control::new(b"between").unwrap();
+    server.ping(&ping, &mut tx);
+    assert!(server.has_rest());
+    while server.rest(&mut tx) {}
+    let stream = drain(&mut tx);
+    assert!((70_000..100_000).contains(&stream.len()), "{} bytes", stream.len());
+    for piece in [100, stream.len()] {
+        let items = vec![Item::Ping(ping.clone()), Item::Message(message.clone())];
+        assert!(read(&mut reader(&agreement, 150_000), stream.chunks(piece)) == (items, Ok(())));
+    }
+}
+
+#[test]
 fn a_compressed_message_may_be_fragmented_anywhere() {
     let agreement = agreed(PLAIN, PLAIN);
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "deflate")]
 mod compressed;
+mod fragments;
 mod reading;
 mod rules;
 mod streams;

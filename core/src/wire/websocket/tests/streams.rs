@@ -141,16 +141,37 @@ fn each_end_reads_what_the_other_writes() {
             [(Outgoing::server(), Role::Client), (Outgoing::client(MaskKeys::new(key)), Role::Server)]
         {
             let (mut tx, mut items) = (Tx::default(), Vec::new());
+            let mut whole = None;
             for _ in 0..prng.between(0, 10) {
                 let item = if prng.between(0, 1) == 0 { control(&mut prng) } else { Item::Message(message(&mut prng)) };
                 match &item {
                     Item::Ping(payload) => outgoing.ping(payload, &mut tx),
                     Item::Pong(payload) => outgoing.pong(payload, &mut tx),
-                    Item::Message(message) => outgoing.message(message, &mut tx),
+                    Item::Message(message) => {
+                        items.extend(whole.take());
+                        outgoing.message(message, &mut tx);
+                    }
                     Item::Close(_) => panic!("not drawn"),
                 }
-                items.push(item);
+                if prng.between(0, 1) == 0 {
+                    outgoing.rest(&mut tx);
+                }
+                // A message in fragments arrives behind what was written in between.
+                if outgoing.has_rest() && matches!(item, Item::Message(_)) {
+                    whole = Some(item);
+                    continue;
+                }
+                if !outgoing.has_rest() {
+                    let at = items.len();
+                    items.extend(whole.take());
+                    // Its last fragment left behind this control frame, or this message behind its last fragment.
+                    if matches!(item, Item::Message(_)) { items.push(item) } else { items.insert(at, item) }
+                } else {
+                    items.push(item);
+                }
             }
+            while outgoing.rest(&mut tx) {}
+            items.extend(whole);
             let close = Close::new(CloseCode::NORMAL, &format!("seed {seed}")).unwrap();
             outgoing.close(&close, &mut tx);
             items.push(Item::Close(close));
