@@ -81,6 +81,9 @@ fn a_session_goes_on_after_a_cut_with_the_native_protocol_and_begins_anew_withou
         let link = bench.open(address, client("a").wire(wire));
         bench.up(link);
         let device = bench.online(listener);
+        // A session is there to go on when both know of it.
+        bench.link(link).send("before").unwrap();
+        assert_eq!(bench.server_hear(listener), Message::from("before"));
         bench.listener(listener).disconnect(&device, Goodbye::new(Reason::Busy, "come again"));
         bench.down(link);
         bench.link(link).send("while it was down").unwrap();

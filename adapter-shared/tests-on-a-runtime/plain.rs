@@ -7,17 +7,22 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use keepbeat_adapter::clock::Clock;
 use keepbeat_core::session::Message;
+use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::Tx;
 use keepbeat_core::wire::websocket::upgrade::{Agreed, ServerUpgrade};
 use keepbeat_core::wire::websocket::{Incoming, Item, Limits, Outgoing, Role};
 use socket2::SockRef;
 
 /// It takes no more than so many bytes ahead, so that what is written moves on steadily.
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 16 << 10;
 
 /// So much it reads and writes at once.
-const PIECE: usize = 32 << 10;
+const PIECE: usize = 8 << 10;
+
+/// So much is made good at once.
+const SLACK: Duration = Duration::from_millis(50);
 
 /// It has threads of its own, which end with the process of the tests.
 pub struct Plain {
@@ -49,6 +54,7 @@ impl Plain {
 
 fn serve(mut stream: TcpStream, rate: usize, heard: &Sender<Message>) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
+    let mut pace = Pace { rate, due: Clock::now() };
     let mut upgrade = ServerUpgrade::new();
     let offer = loop {
         let count = stream.read(&mut buffer)?;
@@ -65,7 +71,7 @@ fn serve(mut stream: TcpStream, rate: usize, heard: &Sender<Message>) -> io::Res
         if count == 0 {
             return Ok(());
         }
-        pace(count, rate);
+        pace.moved(count);
         let mut input = &buffer[..count];
         while let Some(item) = incoming.next(&mut input).unwrap() {
             match item {
@@ -85,7 +91,7 @@ fn serve(mut stream: TcpStream, rate: usize, heard: &Sender<Message>) -> io::Res
             let piece = tx.chunk().len().min(PIECE);
             stream.write_all(&tx.chunk()[..piece])?;
             tx.consume(piece);
-            pace(piece, rate);
+            pace.moved(piece);
         }
         if outgoing.is_closed() {
             return Ok(());
@@ -93,9 +99,24 @@ fn serve(mut stream: TcpStream, rate: usize, heard: &Sender<Message>) -> io::Res
     }
 }
 
-fn pace(bytes: usize, rate: usize) {
-    if rate > 0 {
-        #[expect(clippy::disallowed_methods, reason = "it makes the path slow; nothing is waited for")]
-        thread::sleep(Duration::from_secs_f64(bytes as f64 / rate as f64));
+/// Makes bytes move at a rate. What a busy machine oversleeps is made good.
+struct Pace {
+    rate: usize,
+    /// When all that has moved should have.
+    due: Timestamp,
+}
+
+impl Pace {
+    fn moved(&mut self, bytes: usize) {
+        if self.rate == 0 {
+            return;
+        }
+        let now = Clock::now();
+        self.due = self.due.max(now.before(SLACK)).after(Duration::from_secs_f64(bytes as f64 / self.rate as f64));
+        let ahead = self.due.since(now);
+        if !ahead.is_zero() {
+            #[expect(clippy::disallowed_methods, reason = "it makes the path slow; nothing is waited for")]
+            thread::sleep(ahead);
+        }
     }
 }

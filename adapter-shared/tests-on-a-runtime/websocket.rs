@@ -76,6 +76,9 @@ fn a_session_goes_on_after_a_cut_with_the_native_protocol_and_begins_anew_withou
             let link = link(&listener, client("a").wire(wire));
             up(&link).await;
             let device = online(&listener).await;
+            // A session is there to go on when both know of it.
+            link.send("before").await.unwrap();
+            assert_eq!(server_hear(&listener).await, Message::from("before"));
             listener.disconnect(&device, Goodbye::new(Reason::Busy, "come again"));
             until(&link, |event| matches!(event, Event::Down { was_up: true, .. }).then_some(())).await;
             link.send("while it was down").await.unwrap();
