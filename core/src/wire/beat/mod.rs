@@ -159,10 +159,6 @@ impl Beat {
         self.established = true;
     }
 
-    pub(in crate::wire) const fn is_established(&self) -> bool {
-        self.established
-    }
-
     /// Decodes the frame at the front of `frames`, which are whole. A message is shared, not copied.
     pub(in crate::wire) fn decode_whole(&mut self, frames: &mut Bytes) -> Result<Frame, WireError> {
         if self.established
