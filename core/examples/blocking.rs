@@ -14,7 +14,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Client, ClientConfig, Event};
 use keepbeat_core::entropy::Prng;
@@ -47,7 +46,7 @@ fn main() -> Result<(), Box<dyn core::error::Error>> {
     driver.client.open(driver.now());
     for number in 1..=10 {
         let now = driver.now();
-        driver.client.send(now, Bytes::from(format!("message {number}")))?;
+        driver.client.send(now, format!("message {number}").into())?;
     }
     let mut echoes = 0;
     loop {
@@ -102,9 +101,9 @@ fn serve(
         server.handle_timeout(now());
         while let Some(event) = server.poll_event(now()) {
             match event {
-                ServerEvent::Message { device, payload } => {
+                ServerEvent::Message { device, message } => {
                     echoed += 1;
-                    server.send(now(), &device, payload)?;
+                    server.send(now(), &device, message)?;
                 }
                 ServerEvent::SessionEnded { .. } => return Ok(()),
                 _ => {}

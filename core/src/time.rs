@@ -154,6 +154,8 @@ pub enum DeadlineCause {
     Credentials,
     /// The handshake takes too long.
     Handshake,
+    /// Our own application takes too long to greet the peer.
+    Greeting,
     /// The next connection attempt is due.
     Reconnect,
     /// The time for trying again is used up.

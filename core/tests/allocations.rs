@@ -6,7 +6,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::liveness::Liveness;
@@ -200,9 +199,9 @@ fn a_peer_that_never_reads_cannot_make_us_hold_more_than_the_high_water_mark() {
     let mut town = Town::new(1);
     let (_, id) = town.clients[0].1.unwrap();
     let mut tx = Tx::default();
-    let wire = Beat::new(&BeatConfig::default());
+    let mut wire = Beat::new(&BeatConfig::default());
     // The same message again and again, with a beat now and then: each asks for an answer.
-    wire.encode(&Frame::Data { seq: 1, payload: Bytes::from_static(b"again") }, &mut tx);
+    wire.encode(&Frame::Data { seq: 1, message: b"again".into() }, &mut tx);
     let data = tx.chunk().to_vec();
     let before = held();
     for _ in 0..1_000_000 {
@@ -237,7 +236,7 @@ fn an_idle_link_holds_little() {
 }
 
 /// What the list of clients, a client, its connection and its device's name take.
-const CLIENT: isize = 648;
+const CLIENT: isize = 672;
 
 /// What a connection, its device, the device's name and their places in tables take.
 const SERVER: isize = 520;
@@ -246,7 +245,7 @@ const SERVER: isize = 520;
 fn machines_are_small() {
     assert!(size_of::<Liveness>() <= 128);
     assert!(size_of::<Reconnect>() <= 104);
-    assert!(size_of::<Client>() <= 360, "{}", size_of::<Client>());
+    assert!(size_of::<Client>() <= 384, "{}", size_of::<Client>());
     assert!(size_of::<Beat>() <= 32, "{}", size_of::<Beat>());
     assert!(size_of::<Tx>() <= 32, "{}", size_of::<Tx>());
     assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());

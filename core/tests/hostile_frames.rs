@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::{SECOND, assert_later, at, device, encoded, hello_with, message};
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Input};
@@ -42,7 +41,7 @@ fn short(random: &mut Prng) -> u32 {
 fn goodbye(random: &mut Prng) -> Box<Goodbye> {
     let reason = Reason::from_code(random.between(0, 15) as u8);
     let (retry_after_ms, spread_ms) = (short(random), short(random));
-    Box::new(Goodbye { reason, retry_after_ms, spread_ms, detail: String::new() })
+    Box::new(Goodbye { retry_after_ms, spread_ms, ..Goodbye::new(reason, "") })
 }
 
 fn frame(random: &mut Prng, token: Option<Token>) -> Frame {
@@ -71,8 +70,10 @@ fn frame(random: &mut Prng, token: Option<Token>) -> Frame {
         2 => Frame::Beat { seq: short(random) },
         3 => Frame::Echo { seq: short(random) },
         4 | 5 => {
-            let payload = Bytes::from(vec![0; random.between(0, 30) as usize]);
-            Frame::Data { seq: random.between(1, 6), payload }
+            let payload = vec![0; random.between(0, 30) as usize];
+            let message =
+                if random.between(0, 1) == 0 { payload.into() } else { String::from_utf8(payload).unwrap().into() };
+            Frame::Data { seq: random.between(1, 6), message }
         }
         6 => Frame::Ack { seq: random.between(0, 4) },
         7 => Frame::Ack { seq: number(random) },

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Event, Input, LinkState};
 use keepbeat_core::entropy::Prng;
@@ -40,7 +39,7 @@ fn a_link_on_hold_says_so_when_its_time_is_used_up() {
         (now, client.state()),
         (Timestamp::from_millis(10_001), LinkState::GaveUp(GiveUpCause::Elapsed(Duration::from_secs(10))))
     );
-    assert!(client.send(now, Bytes::new()).is_err());
+    assert!(client.send(now, "".into()).is_err());
 }
 
 #[test]
@@ -51,7 +50,7 @@ fn two_machines_shake_hands_and_exchange_messages() {
         Server::new(Arc::new(ServerConfig::builder().build().unwrap()), Box::new(Prng::new(2)), 3);
     let mut now = Timestamp::from_millis(5);
     client.open(now);
-    client.send(now, Bytes::from_static(b"up")).unwrap();
+    client.send(now, b"up".into()).unwrap();
     let mut conn = None;
     let (mut client_events, mut server_events) = (vec![], vec![]);
     for _ in 0..200 {
@@ -82,15 +81,15 @@ fn two_machines_shake_hands_and_exchange_messages() {
         }
         while let Some(event) = server.poll_event(now) {
             if matches!(event, ServerEvent::Online { .. }) {
-                server.send(now, &device, Bytes::from_static(b"down")).unwrap();
+                server.send(now, &device, b"down".into()).unwrap();
             }
             server_events.push(event);
         }
         now = now.after(Duration::from_secs(1));
     }
-    assert!(client_events.contains(&Event::Message(Bytes::from_static(b"down"))), "{client_events:#?}");
+    assert!(client_events.contains(&Event::Message(b"down".into())), "{client_events:#?}");
     assert!(
-        server_events.contains(&ServerEvent::Message { device: device.clone(), payload: Bytes::from_static(b"up") }),
+        server_events.contains(&ServerEvent::Message { device: device.clone(), message: b"up".into() }),
         "{server_events:#?}"
     );
     assert_eq!((client.unacknowledged(), server.unacknowledged(&device)), (0, 0));

@@ -7,13 +7,12 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::{SECOND, assert_later, at, device};
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::server::{Admission, ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
-use keepbeat_core::session::QueueLimits;
+use keepbeat_core::session::{Message, QueueLimits};
 use keepbeat_core::sim::for_each_seed;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::Beat;
@@ -159,12 +158,12 @@ impl World {
 
     fn send(&mut self) {
         if self.client_sent < MESSAGES && self.one_in(3) {
-            let payload = Bytes::from(self.client_sent.to_le_bytes().to_vec());
-            self.client_sent += u32::from(self.client.send(self.now, payload).is_ok());
+            let message = numbered(self.client_sent);
+            self.client_sent += u32::from(self.client.send(self.now, message).is_ok());
         }
         if self.ever_online && self.server_sent < MESSAGES && self.one_in(3) {
-            let payload = Bytes::from(self.server_sent.to_le_bytes().to_vec());
-            self.server_sent += u32::from(self.server.send(self.now, &device("d"), payload).is_ok());
+            let message = numbered(self.server_sent);
+            self.server_sent += u32::from(self.server.send(self.now, &device("d"), message).is_ok());
         }
     }
 
@@ -227,7 +226,7 @@ impl World {
                     self.doubted |= in_doubt > 0;
                 }
                 Event::Down { .. } => self.up = false,
-                Event::Message(payload) => self.at_client.push(number(&payload)),
+                Event::Message(message) => self.at_client.push(number(&message)),
                 Event::GaveUp { .. } | Event::Closed { .. } => panic!("{event:?}"),
                 _ => {}
             }
@@ -252,15 +251,26 @@ impl World {
                     assert!(undelivered.is_empty(), "{undelivered:?}");
                     self.session_ended = true;
                 }
-                ServerEvent::Message { payload, .. } => self.at_server.push(number(&payload)),
+                ServerEvent::Message { message, .. } => self.at_server.push(number(&message)),
                 _ => {}
             }
         }
     }
 }
 
-fn number(payload: &[u8]) -> u32 {
-    u32::from_le_bytes(payload.try_into().expect("four bytes"))
+/// A message that carries its number: every other one as a text.
+fn numbered(number: u32) -> Message {
+    if number.is_multiple_of(2) { number.to_string().into() } else { number.to_le_bytes().to_vec().into() }
+}
+
+/// The number of a message; it must have come as the kind that it was sent as.
+fn number(message: &Message) -> u32 {
+    let number = match message.as_text() {
+        Some(text) => text.parse().expect("a number"),
+        None => u32::from_le_bytes(message.payload()[..].try_into().expect("four bytes")),
+    };
+    assert_eq!(*message, numbered(number));
+    number
 }
 
 #[test]

@@ -6,12 +6,11 @@ mod common;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use common::{Acceptor, MS, SECOND, at, data, device, encoded, entropy, hello, message, server};
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
 use keepbeat_core::server::{ConnectionId, Server, ServerConfig, ServerEvent, ServerInput};
-use keepbeat_core::session::QueueLimits;
+use keepbeat_core::session::{Message, QueueLimits};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::Beat;
 use keepbeat_core::wire::{Credentials, Frame, Hello};
@@ -241,8 +240,8 @@ fn two_processes_of_a_device_do_not_share_a_session_that_nobody_confirmed() {
     let now = first.reconnected(&mut server);
     first.converse(&mut server, now);
 
-    let arrived: Vec<Bytes> = std::iter::from_fn(|| server.poll_event(now))
-        .filter_map(|event| if let ServerEvent::Message { payload, .. } = event { Some(payload) } else { None })
+    let arrived: Vec<Message> = std::iter::from_fn(|| server.poll_event(now))
+        .filter_map(|event| if let ServerEvent::Message { message, .. } = event { Some(message) } else { None })
         .collect();
     let told: Vec<Event> = std::iter::from_fn(|| first.client.poll_event(now)).collect();
     assert!(arrived.contains(&message("of the second")), "{arrived:?}");

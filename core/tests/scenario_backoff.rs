@@ -30,7 +30,7 @@ fn wait(rig: &Dialer) -> Duration {
 }
 
 fn goodbye(reason: Reason, retry_after_ms: u32, spread_ms: u32) -> Box<Goodbye> {
-    Box::new(Goodbye { reason, retry_after_ms, spread_ms, detail: String::new() })
+    Box::new(Goodbye { retry_after_ms, spread_ms, ..Goodbye::new(reason, "") })
 }
 
 #[test]

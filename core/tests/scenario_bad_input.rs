@@ -229,7 +229,7 @@ fn damaged(mut bytes: Vec<u8>, damage: &[Damage]) -> Vec<u8> {
 }
 
 fn talk(large: usize) -> Vec<u8> {
-    let large = Frame::Data { seq: 3, payload: vec![7; large].into() };
+    let large = Frame::Data { seq: 3, message: vec![7; large].into() };
     let frames =
         [Frame::Beat { seq: 1 }, data(1, "one"), data(2, "two"), Frame::Ack { seq: 0 }, large, Frame::Beat { seq: 2 }];
     frames.iter().flat_map(encoded).collect()

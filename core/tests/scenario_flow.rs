@@ -3,7 +3,6 @@
 
 mod common;
 
-use bytes::Bytes;
 use common::{
     Acceptor, Dialer, Link, SECOND, client, data, device, encoded, hello, large, liveness, message, names, server,
     welcome,
@@ -29,7 +28,7 @@ fn patient() -> keepbeat_core::liveness::LivenessConfig {
 #[test]
 fn twenty_megabytes_at_fifty_kilobytes_a_second_are_no_death() {
     let mut rig = Dialer::up(client().wire(large(32 * MB)).inbox(room()).liveness(patient()));
-    let frame = encoded(&Frame::Data { seq: 1, payload: vec![7; 20 * MB].into() });
+    let frame = encoded(&Frame::Data { seq: 1, message: vec![7; 20 * MB].into() });
     // Echoes would wait behind the frame, so none comes.
     let mut acks = Vec::new();
     for (step, piece) in frame.chunks(25_000).enumerate() {
@@ -208,7 +207,7 @@ fn a_device_is_not_judged_while_the_servers_application_does_not_take_its_messag
 
 #[test]
 fn a_frame_that_never_ends_is_cut_off_however_steadily_it_comes() {
-    let frame = encoded(&Frame::Data { seq: 1, payload: Bytes::from(vec![7; 500_000]) });
+    let frame = encoded(&Frame::Data { seq: 1, message: vec![7; 500_000].into() });
     let mut rig = Dialer::up(client());
     rig.say_bytes(&frame[..1]);
     for step in 1..20 {

@@ -114,7 +114,7 @@ fn what_is_dropped_gives_everything_back() {
     for _ in 0..500 {
         rig.client.send(rig.now, vec![7; 1000].into()).unwrap();
     }
-    rig.say_bytes(&encoded(&Frame::Data { seq: 1, payload: vec![7; 100_000].into() })[..60_000]);
+    rig.say_bytes(&encoded(&Frame::Data { seq: 1, message: vec![7; 100_000].into() })[..60_000]);
     assert!(held() - before > 500_000);
     drop(rig);
     assert_eq!(held(), before);

@@ -5,20 +5,19 @@ mod common;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use common::{Acceptor, Answer, Dialer, Link, MS, SECOND, client, data, device, entropy, hello, large, message, names};
 use common::{server, server_names, welcome};
 use keepbeat_core::client::{Event, LinkState};
 use keepbeat_core::server::{Server, ServerEvent};
-use keepbeat_core::session::{DropReason, Overflow, QueueLimits, SendError, Ticket};
+use keepbeat_core::session::{DropReason, Message, Overflow, QueueLimits, SendError, Ticket};
 use keepbeat_core::time::DeadlineCause as Why;
 use keepbeat_core::wire::{Frame, Hello, Reason, Token, Welcome, WireError};
 use keepbeat_core::{DownCause, Failure};
 
 fn talk(link: &mut Link, from: usize, to: usize) {
     for number in from..to {
-        link.client.send(link.now, Bytes::from(format!("up {number}"))).unwrap();
-        link.server.send(link.now, &device("d"), Bytes::from(format!("down {number}"))).unwrap();
+        link.client.send(link.now, Message::from(format!("up {number}"))).unwrap();
+        link.server.send(link.now, &device("d"), Message::from(format!("down {number}"))).unwrap();
     }
 }
 
@@ -64,12 +63,12 @@ fn a_connection_cut_after_any_byte_loses_and_doubles_nothing() {
             talk_up(&mut link, 0, 4);
             link.next_flow = if direction == "up" { (cut_after, usize::MAX) } else { (usize::MAX, cut_after) };
             link.turn();
-            let queued = link.server.send(link.now, &device("d"), Bytes::from_static(b"down 0")).is_ok();
+            let queued = link.server.send(link.now, &device("d"), b"down 0".into()).is_ok();
             link.turn();
             link.cut();
             talk_up(&mut link, 4, 6);
             link.advance(5000);
-            let known = link.server.send(link.now, &device("d"), Bytes::from_static(b"last")).is_ok();
+            let known = link.server.send(link.now, &device("d"), b"last".into()).is_ok();
             link.turn();
             assert!(known, "{direction} {cut_after}");
             assert_eq!(link.server_arrived(), all("up", 6), "{direction} {cut_after}");
@@ -83,7 +82,7 @@ fn a_connection_cut_after_any_byte_loses_and_doubles_nothing() {
 
 fn talk_up(link: &mut Link, from: usize, to: usize) {
     for number in from..to {
-        link.client.send(link.now, Bytes::from(format!("up {number}"))).unwrap();
+        link.client.send(link.now, Message::from(format!("up {number}"))).unwrap();
     }
 }
 
@@ -300,16 +299,16 @@ fn an_outbox_is_bounded_by_count_and_bytes_and_hands_back_what_does_not_fit() {
     assert!(matches!(rig.client.send(rig.now, message("closed")), Err(SendError::Closed { .. })));
     rig.answer = Answer::Hang;
     rig.client.open(rig.now);
-    let filler = Bytes::from(vec![7; 40]);
+    let filler = Message::from(vec![7; 40]);
     assert_eq!(rig.client.send(rig.now, filler.clone()), Ok(Ticket(1)));
     assert_eq!(rig.client.send(rig.now, filler.clone()), Ok(Ticket(2)));
     assert!(rig.client.has_room(20) && !rig.client.has_room(21));
-    let refused = rig.client.send(rig.now, Bytes::from(vec![7; 21])).unwrap_err();
+    let refused = rig.client.send(rig.now, Message::from(vec![7; 21])).unwrap_err();
     assert!(matches!(&refused, SendError::Full { messages: 2, bytes: 80, .. }), "{refused}");
-    assert_eq!(refused.into_payload().len(), 21);
-    assert!(matches!(rig.client.send(rig.now, Bytes::from(vec![7; 51])), Err(SendError::TooLarge { limit: 50, .. })));
+    assert_eq!(refused.into_message().len(), 21);
+    assert!(matches!(rig.client.send(rig.now, Message::from(vec![7; 51])), Err(SendError::TooLarge { limit: 50, .. })));
     assert_eq!(rig.client.send(rig.now, message("x")), Ok(Ticket(3)));
-    assert!(matches!(rig.client.send(rig.now, Bytes::new()), Err(SendError::Full { messages: 3, .. })));
+    assert!(matches!(rig.client.send(rig.now, Message::from("")), Err(SendError::Full { messages: 3, .. })));
     assert_eq!((rig.client.unacknowledged(), rig.saw("dropped")), (3, 0));
 }
 
@@ -324,7 +323,7 @@ fn the_oldest_make_room_if_asked_to_and_are_reported() {
     }
     rig.turn();
     let dropped = rig.events.iter().filter_map(|(_, event)| match event {
-        Event::Dropped(dropped) => Some((dropped.ticket, dropped.payload.clone(), dropped.reason)),
+        Event::Dropped(dropped) => Some((dropped.ticket, dropped.message.clone(), dropped.reason)),
         _ => None,
     });
     let dropped: Vec<_> = dropped.collect();

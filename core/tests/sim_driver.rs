@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input, LinkState};
 use keepbeat_core::entropy::Prng;
@@ -361,7 +360,7 @@ fn a_device_that_begins_sessions_does_not_gain_room_for_messages() {
             hear(&mut server, id, Frame::Hello(Box::new(hello(name))));
             for seq in (1..=11).take_while(|_| server.wants_read(id)).collect::<Vec<_>>() {
                 if server.wants_read(id) {
-                    hear(&mut server, id, Frame::Data { seq, payload: Bytes::from_static(&[1; 100]) });
+                    hear(&mut server, id, Frame::Data { seq, message: vec![1; 100].into() });
                 }
             }
             if goodbye {

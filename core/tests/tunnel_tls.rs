@@ -3,7 +3,6 @@
 
 mod common;
 
-use bytes::Bytes;
 use common::foreign::Foreign;
 use common::pki::{ADDRESS, Authority};
 use common::tls::{configs, link, up};
@@ -12,7 +11,7 @@ use keepbeat_core::DownCause;
 use keepbeat_core::client::{Event, LinkState};
 use keepbeat_core::liveness::DeathCause;
 use keepbeat_core::server::{Admission, ServerEvent};
-use keepbeat_core::session::QueueLimits;
+use keepbeat_core::session::{Message, QueueLimits};
 use keepbeat_core::time::DeadlineCause as Why;
 use keepbeat_core::tunnel::tls::TlsVersion;
 use keepbeat_core::wire::{Frame, Goodbye, Reason};
@@ -28,8 +27,8 @@ fn messages_pass_both_ways_whole_and_in_order_however_the_bytes_are_cut() {
         link.grain = grain;
         let mut link = up(link);
         for number in 0..20 {
-            link.client.send(link.now, Bytes::from(format!("up {number}"))).unwrap();
-            link.server.send(link.now, &device("d"), Bytes::from(format!("down {number}"))).unwrap();
+            link.client.send(link.now, Message::from(format!("up {number}"))).unwrap();
+            link.server.send(link.now, &device("d"), Message::from(format!("down {number}"))).unwrap();
         }
         link.turn();
         assert_eq!(link.server_arrived(), (0..20).map(|number| format!("up {number}")).collect::<Vec<_>>());
@@ -48,12 +47,12 @@ fn messages_of_a_megabyte_pass_both_ways() {
     let client = client.wire(large(2 * MB)).inbox(room.clone()).outbox(room.clone());
     let mut link = up(Link::to(ADDRESS, client, server.wire(large(2 * MB)).inbox(room.clone()).outbox(room)));
     link.grain = 60_000;
-    let payload: Bytes = (0..MB).map(|index| ((index * 31) >> 7) as u8).collect();
-    link.client.send(link.now, payload.clone()).unwrap();
-    link.server.send(link.now, &device("d"), payload.clone()).unwrap();
+    let message = Message::binary((0..MB).map(|index| ((index * 31) >> 7) as u8).collect::<Vec<_>>());
+    link.client.send(link.now, message.clone()).unwrap();
+    link.server.send(link.now, &device("d"), message.clone()).unwrap();
     link.turn();
-    assert!(link.events.iter().any(|(_, event)| *event == Event::Message(payload.clone())));
-    let heard = ServerEvent::Message { device: device("d"), payload };
+    assert!(link.events.iter().any(|(_, event)| *event == Event::Message(message.clone())));
+    let heard = ServerEvent::Message { device: device("d"), message };
     assert!(link.server_events.iter().any(|(_, event)| *event == heard));
     assert_eq!((link.client.unacknowledged(), link.server.unacknowledged(&device("d"))), (0, 0));
 }
@@ -264,7 +263,7 @@ fn writes_that_do_not_move_are_judged_as_without_tls() {
 fn a_record_that_is_long_under_way_is_acknowledged_like_a_long_frame() {
     let mut foreign = Foreign::new();
     let mut raw = foreign.welcomed();
-    let record = foreign.seal(&encoded(&Frame::Data { seq: 1, payload: vec![7; 16_000].into() }));
+    let record = foreign.seal(&encoded(&Frame::Data { seq: 1, message: vec![7; 16_000].into() }));
     foreign.frames(&mut raw);
     let mut acks = Vec::new();
     for piece in record.chunks(400) {
@@ -282,7 +281,7 @@ fn a_record_that_is_long_under_way_is_acknowledged_like_a_long_frame() {
 fn a_record_that_takes_longer_than_a_frame_may_is_a_death() {
     let mut foreign = Foreign::new();
     let mut raw = foreign.welcomed();
-    let record = foreign.seal(&encoded(&Frame::Data { seq: 1, payload: vec![7; 1000].into() }));
+    let record = foreign.seal(&encoded(&Frame::Data { seq: 1, message: vec![7; 1000].into() }));
     for piece in record.chunks(1).take(100) {
         raw.hear(piece);
         raw.advance(1000);

@@ -136,7 +136,7 @@ fn close_notify_is_an_end_even_if_the_socket_stays_open() {
 fn what_came_before_close_notify_in_the_same_read_counts() {
     let mut foreign = Foreign::new();
     let mut raw = foreign.welcomed();
-    let mut bytes = foreign.seal(&encoded(&Frame::Data { seq: 1, payload: message("last words") }));
+    let mut bytes = foreign.seal(&encoded(&Frame::Data { seq: 1, message: message("last words") }));
     foreign.tls.send_close_notify();
     bytes.extend(foreign.written());
     raw.hear(&bytes);
@@ -148,7 +148,7 @@ fn what_came_before_close_notify_in_the_same_read_counts() {
 fn an_end_in_the_middle_of_a_record_loses_the_record_and_nothing_more() {
     let mut foreign = Foreign::new();
     let mut raw = foreign.welcomed();
-    let record = foreign.seal(&encoded(&Frame::Data { seq: 1, payload: message("half") }));
+    let record = foreign.seal(&encoded(&Frame::Data { seq: 1, message: message("half") }));
     raw.hear(&record[..record.len() - 1]);
     raw.hang_up();
     assert_eq!((raw.saw("message"), raw.saw("down")), (0, 1));
@@ -167,7 +167,7 @@ fn an_end_in_the_middle_of_a_record_loses_the_record_and_nothing_more() {
 fn a_record_that_was_changed_on_its_way_ends_the_connection_and_not_the_link() {
     let mut foreign = Foreign::new();
     let mut raw = foreign.welcomed();
-    let mut record = foreign.seal(&encoded(&Frame::Data { seq: 1, payload: message("true") }));
+    let mut record = foreign.seal(&encoded(&Frame::Data { seq: 1, message: message("true") }));
     let last = record.len() - 1;
     record[last] ^= 1;
     raw.hear(&record);

@@ -1,6 +1,7 @@
 //! The native protocol against arbitrary frames, cuts and damage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
+use keepbeat_core::session::Message;
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
 use keepbeat_core::wire::{DETAIL_LIMIT, DeviceId, Frame, Goodbye, Hello, Reason, Token, Tx, Welcome, Wire, WireError};
 use proptest::collection::vec;
@@ -14,7 +15,7 @@ fn config() -> BeatConfig {
 
 fn goodbye() -> impl Strategy<Value = Box<Goodbye>> {
     (any::<u8>(), any::<u32>(), any::<u32>(), ".{0,30}").prop_map(|(code, retry_after_ms, spread_ms, detail)| {
-        Box::new(Goodbye { reason: Reason::from_code(code), retry_after_ms, spread_ms, detail })
+        Box::new(Goodbye { retry_after_ms, spread_ms, ..Goodbye::new(Reason::from_code(code), detail) })
     })
 }
 
@@ -58,8 +59,16 @@ fn seq() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0_u32..64).prop_map(|(value, shift)| value >> shift)
 }
 
+/// Binary messages and texts, small ones and some of about the limit.
+fn message() -> impl Strategy<Value = Message> {
+    let binary = prop_oneof![vec(any::<u8>(), 0..40), vec(any::<u8>(), MESSAGE_LIMIT - 5..=MESSAGE_LIMIT)];
+    let longest = (MESSAGE_LIMIT / 4 - 2, MESSAGE_LIMIT / 4);
+    let text =
+        prop_oneof!["\\PC{0,20}", vec("[\u{10000}-\u{10FFFF}]", longest.0..=longest.1).prop_map(|all| all.concat())];
+    prop_oneof![binary.prop_map(Message::from), text.prop_map(Message::from)]
+}
+
 fn frame() -> impl Strategy<Value = Frame> {
-    let payload = prop_oneof![vec(any::<u8>(), 0..40), vec(any::<u8>(), MESSAGE_LIMIT - 5..=MESSAGE_LIMIT)];
     prop_oneof![
         1 => hello(),
         1 => welcome(),
@@ -68,12 +77,12 @@ fn frame() -> impl Strategy<Value = Frame> {
         3 => seq().prop_map(|seq| Frame::Beat { seq: seq as u32 }),
         3 => seq().prop_map(|seq| Frame::Echo { seq: seq as u32 }),
         3 => seq().prop_map(|seq| Frame::Ack { seq }),
-        3 => (seq(), payload).prop_map(|(seq, payload)| Frame::Data { seq: seq.max(1), payload: payload.into() }),
+        3 => (seq(), message()).prop_map(|(seq, message)| Frame::Data { seq: seq.max(1), message }),
     ]
 }
 
 fn encoded(frames: &[Frame]) -> Vec<u8> {
-    let (beat, mut tx, mut bytes) = (Beat::new(&config()), Tx::default(), Vec::new());
+    let (mut beat, mut tx, mut bytes) = (Beat::new(&config()), Tx::default(), Vec::new());
     for frame in frames {
         beat.encode(frame, &mut tx);
     }
@@ -158,7 +167,7 @@ proptest! {
 
     #[test]
     fn noise_does_no_harm(
-        noise in vec(prop_oneof![any::<u8>(), 0_u8..4, 0x0F_u8..0x12, Just(0x20), Just(0x30), Just(0x80)], 0..400),
+        noise in vec(prop_oneof![any::<u8>(), 0_u8..4, 0x0F_u8..0x12, 0x20_u8..0x23, Just(0x30), Just(0x80)], 0..400),
         sizes in vec(1_usize..50, 1..5),
         established: bool,
     ) {
@@ -168,7 +177,7 @@ proptest! {
 
     #[test]
     fn what_was_decoded_is_written_and_read_as_the_same(noise in vec(prop_oneof![any::<u8>(), 0_u8..8], 0..60)) {
-        let bodies = [0x01, 0x02, 0x03, 0x10, 0x11, 0x20, 0x21, 0x30].map(|kind| {
+        let bodies = [0x01, 0x02, 0x03, 0x10, 0x11, 0x20, 0x21, 0x22, 0x30].map(|kind| {
             let front: &[u8] = if kind < 3 { b"KPBT" } else { b"" };
             [&[kind, (front.len() + noise.len()) as u8], front, &noise].concat()
         });

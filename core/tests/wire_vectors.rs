@@ -36,14 +36,14 @@ fn what_we_write_is_in_the_vectors() {
     for vector in vectors().iter().filter(|vector| vector.verdict == "ok") {
         let mut beat = wire(vector);
         let frame = beat.decode(&mut &vector.bytes[..]).unwrap().unwrap();
-        assert_eq!(hex(&written(&beat, &frame)), hex(&vector.bytes), "{}", vector.name);
+        assert_eq!(hex(&written(&mut beat, &frame)), hex(&vector.bytes), "{}", vector.name);
     }
 }
 
 #[test]
 fn every_kind_of_frame_has_a_vector_and_every_name_is_its_own() {
     let vectors = vectors();
-    for frame in ["HELLO", "WELCOME", "REFUSE", "BEAT", "ECHO", "DATA", "ACK", "GOODBYE"] {
+    for frame in ["HELLO", "WELCOME", "REFUSE", "BEAT", "ECHO", "DATA", "TEXT", "ACK", "GOODBYE"] {
         assert!(vectors.iter().any(|v| v.verdict == "ok" && v.meaning.starts_with(frame)), "{frame}");
     }
     let mut names: Vec<_> = vectors.iter().map(|vector| vector.name).collect();
@@ -81,7 +81,7 @@ fn wire(vector: &Vector) -> Beat {
     beat
 }
 
-fn written(beat: &Beat, frame: &Frame) -> Vec<u8> {
+fn written(beat: &mut Beat, frame: &Frame) -> Vec<u8> {
     let (mut tx, mut bytes) = (Tx::default(), Vec::new());
     beat.encode(frame, &mut tx);
     while !tx.is_empty() {
@@ -142,13 +142,16 @@ fn meaning(frame: &Frame) -> String {
             )
         }
         Frame::Refuse(goodbye) | Frame::Goodbye(goodbye) => {
-            let Goodbye { reason, retry_after_ms, spread_ms, detail } = &**goodbye;
+            let Goodbye { reason, retry_after_ms, spread_ms, detail, code: _ } = &**goodbye;
             let code = reason.code();
             format!("{name} reason={code} after={retry_after_ms} spread={spread_ms} detail=\"{detail}\"")
         }
         Frame::Beat { seq } | Frame::Echo { seq } => format!("{name} seq={seq}"),
         Frame::Ack { seq } => format!("{name} seq={seq}"),
-        Frame::Data { seq, payload } => format!("{name} seq={seq} payload={}", hex(payload)),
+        Frame::Data { seq, message } => match message.as_text() {
+            Some(text) => format!("{name} seq={seq} text=\"{text}\""),
+            None => format!("{name} seq={seq} payload={}", hex(message)),
+        },
         Frame::Unknown => name.to_owned(),
     }
 }

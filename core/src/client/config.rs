@@ -12,7 +12,7 @@ use crate::session::QueueLimits;
 #[cfg(feature = "tls")]
 use crate::tunnel::tls::TlsClient;
 use crate::tunnel::{Proxy, Way};
-use crate::wire::{Credentials, DeviceId, Wire, beat::Beat};
+use crate::wire::{Any, Credentials, DeviceId, Wire};
 
 /// Where the credentials of an attempt come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +22,13 @@ pub(crate) enum CredentialsSource {
 }
 
 /// A client link's configuration. Made by [`ClientConfig::builder`].
-pub struct ClientConfig<W: Wire = Beat> {
+pub struct ClientConfig<W: Wire = Any> {
     pub(crate) device: DeviceId,
     pub(crate) wire: W::Config,
     pub(crate) liveness: Arc<LivenessConfig>,
     pub(crate) reconnect: Arc<ReconnectConfig>,
     pub(crate) credentials: CredentialsSource,
+    pub(crate) greeting: bool,
     pub(crate) way: Way,
     pub(crate) outbox: Arc<QueueLimits>,
     pub(crate) inbox: Arc<QueueLimits>,
@@ -50,6 +51,7 @@ where
                 liveness: LivenessConfig::internet().into(),
                 reconnect: ReconnectConfig::internet().into(),
                 credentials: CredentialsSource::Fixed(Credentials::default()),
+                greeting: false,
                 way: Way::default(),
                 outbox: QueueLimits::default().into(),
                 inbox: QueueLimits::default().into(),
@@ -82,20 +84,29 @@ impl<W: Wire> ClientConfig<W> {
         self.way.proxy.as_ref()
     }
 
-    /// Whether the driver must name the server ([`Client::to_server`](super::Client::to_server)), because a proxy or a
-    /// certificate is for it.
+    /// Whether the driver must name the server ([`Client::to_server`](super::Client::to_server)), because a proxy, a
+    /// certificate or the protocol is for it.
     #[must_use]
-    pub const fn needs_server_name(&self) -> bool {
+    pub fn needs_server_name(&self) -> bool {
         #[cfg(feature = "tls")]
         if self.way.tls.is_some() {
             return true;
         }
-        self.way.proxy.is_some()
+        self.way.proxy.is_some() || W::needs_server_name(&self.wire)
+    }
+
+    /// Whether the link goes through TLS.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "with TLS it is not so"))]
+    pub(super) const fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.way.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// The largest message that the protocol lets us send and accept, in bytes.
     pub(super) fn message_limit(&self) -> usize {
-        W::new(&self.wire).message_limit()
+        W::message_limit(&self.wire)
     }
 
     /// The longest time from the peer's death to the verdict, at the terms that this link asks for; see
@@ -134,7 +145,7 @@ impl<W: Wire> fmt::Debug for ClientConfig<W> {
 
 /// Builds a [`ClientConfig`].
 #[must_use]
-pub struct ClientConfigBuilder<W: Wire = Beat> {
+pub struct ClientConfigBuilder<W: Wire = Any> {
     config: ClientConfig<W>,
 }
 
@@ -165,6 +176,14 @@ impl<W: Wire> ClientConfigBuilder<W> {
         self
     }
 
+    /// Holds back what waits, after each [`Event::Up`](super::Event::Up), until the application has said what must go before
+    /// it ([`Client::greet`](super::Client::greet)), such as who it is or to what it subscribes, and ends that with
+    /// [`Client::greeted`](super::Client::greeted). It may take the handshake timeout. Default: nothing is held back.
+    pub const fn greeting(mut self) -> Self {
+        self.config.greeting = true;
+        self
+    }
+
     /// Goes through a proxy, which looks the server's name up. Default: straight to the server.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.config.way.proxy = Some(proxy);
@@ -192,8 +211,8 @@ impl<W: Wire> ClientConfigBuilder<W> {
     }
 
     /// The protocol's own limits.
-    pub fn wire(mut self, wire: W::Config) -> Self {
-        self.config.wire = wire;
+    pub fn wire(mut self, wire: impl Into<W::Config>) -> Self {
+        self.config.wire = wire.into();
         self
     }
 
@@ -224,7 +243,8 @@ impl<W: Wire> ClientConfigBuilder<W> {
     /// Checks the relations between the values.
     ///
     /// # Errors
-    /// A timeout is zero, so that what it guards could never succeed.
+    /// A timeout is zero, so that what it guards could never succeed; the beat interval is above what the protocol's usual way
+    /// allows; or the protocol cannot carry the credentials.
     pub fn build(self) -> Result<ClientConfig<W>, ClientConfigError> {
         let config = self.config;
         for (timeout, value) in [
@@ -236,6 +256,15 @@ impl<W: Wire> ClientConfigBuilder<W> {
             if value.is_zero() {
                 return Err(ClientConfigError::ZeroTimeout { timeout });
             }
+        }
+        if let CredentialsSource::Fixed(credentials) = &config.credentials
+            && !W::takes_credentials(&config.wire, credentials)
+        {
+            return Err(ClientConfigError::Credentials);
+        }
+        let interval = config.liveness.interval();
+        if let Some(limit) = W::idle_limit(&config.wire).filter(|limit| interval >= *limit) {
+            return Err(ClientConfigError::IdleLimit { interval, limit });
         }
         Ok(config)
     }
@@ -250,12 +279,30 @@ pub enum ClientConfigError {
         /// The timeout's name.
         timeout: &'static str,
     },
+    /// Something on the way would forget the connection between two beats.
+    IdleLimit {
+        /// The beat interval.
+        interval: Duration,
+        /// How long a connection may be idle.
+        limit: Duration,
+    },
+    /// The protocol cannot carry the credentials: a header is visible ASCII.
+    Credentials,
 }
 
 impl fmt::Display for ClientConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ZeroTimeout { timeout } => write!(f, "{timeout} is zero; give it at least 1 ms"),
+            Self::IdleLimit { interval, limit } => write!(
+                f,
+                "with an interval of {interval:?}, a proxy on the way that forgets connections idle for {limit:?} (nginx \
+                 does, unless it is told otherwise) cuts the link between two beats; shorten the interval, or tell the \
+                 protocol's configuration what the idle limit is"
+            ),
+            Self::Credentials => f.write_str(
+                "the credentials cannot go into an Authorization header: give visible ASCII, such as \"Bearer ...\"",
+            ),
         }
     }
 }

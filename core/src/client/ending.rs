@@ -11,13 +11,14 @@ use crate::wire::{Frame, Reason, Wire};
 impl<W: Wire> Client<W> {
     /// Ends the connection for a cause that the peer should hear, if it is not the one who said it.
     pub(super) fn part(&mut self, now: Timestamp, cause: DownCause) {
+        self.greeting = None;
         let State::Connected { connection, ending } = &mut self.state else { return self.lose(now, cause) };
         let farewell = cause.farewell().map(|goodbye| Frame::Goodbye(Box::new(goodbye)));
-        if farewell.is_none() && !cause.leaves_alert(connection.transmit()) {
+        if !connection.say_last(farewell.as_ref(), &cause) {
             return self.lose(now, cause);
         }
         *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
-        connection.close(now, farewell.as_ref(), self.config.close_timeout);
+        connection.close(now, self.config.close_timeout);
     }
 
     /// The goodbye is said and heard, or will not be.
@@ -91,6 +92,7 @@ impl<W: Wire> Client<W> {
             self.disconnect = Some(self.epoch);
         }
         self.state = State::Down;
+        self.greeting = None;
         self.transmit = false;
         self.rtt_is_new = false;
     }

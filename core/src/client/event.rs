@@ -3,12 +3,10 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use crate::connection::{DownReport, Failure, Outdated};
 use crate::liveness::Rtt;
 use crate::reconnect::GiveUpCause;
-use crate::session::{Dropped, Ticket};
+use crate::session::{Dropped, Message, Ticket};
 use crate::time::Timestamp;
 use crate::wire::Credentials;
 
@@ -119,7 +117,7 @@ pub enum Event {
         worst_case_detection: Duration,
     },
     /// A message of the peer. Every one exactly once within a session, in order.
-    Message(Bytes),
+    Message(Message),
     /// The peer has received this message and all before it.
     Acknowledged {
         /// The newest message.

@@ -16,16 +16,14 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use self::config::CredentialsSource;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue, Verdict};
-use crate::entropy::Prng;
+use crate::entropy::{Entropy, Prng};
 use crate::reconnect::{Hint, Reconnect, ReconnectAction};
-use crate::session::{SendError, Session, Ticket, Token};
+use crate::session::{Message, SendError, Session, Ticket, Token};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::HostPort;
-use crate::wire::beat::Beat;
+use crate::wire::Any;
 use crate::wire::{Credentials, DeviceId, Frame, Goodbye, Reason, Wire};
 
 /// The server may not make us beat more often than at this part of the interval that we asked for.
@@ -35,7 +33,7 @@ const FASTEST: u32 = 10;
 const EVENT_LIMIT: usize = 1024;
 
 /// One logical link of a client.
-pub struct Client<W: Wire = Beat> {
+pub struct Client<W: Wire = Any> {
     config: Arc<ClientConfig<W>>,
     device: DeviceId,
     /// Whom a proxy or a certificate is for.
@@ -46,6 +44,7 @@ pub struct Client<W: Wire = Beat> {
     /// Tells this life of the client from others, so that the server knows which of two hellos is the later one.
     instance: u64,
     prng: Prng,
+    entropy: Option<Box<dyn Entropy + Send>>,
     epoch: Epoch,
     state: State<W>,
     intent: Intent,
@@ -57,6 +56,8 @@ pub struct Client<W: Wire = Beat> {
     rtt_is_new: bool,
     /// The server refused the credentials since they were last accepted; fresh ones were asked for.
     refreshed: bool,
+    /// The application greets the peer, and has until then.
+    greeting: Option<Timestamp>,
     /// When the link went down, or was opened.
     down_since: Timestamp,
     hinted_at: Option<Timestamp>,
@@ -104,6 +105,7 @@ impl<W: Wire> Client<W> {
             token: None,
             instance: prng.next_u64().max(1),
             prng,
+            entropy: None,
             epoch: Epoch(0),
             state: State::Down,
             intent: Intent::Closed,
@@ -113,6 +115,7 @@ impl<W: Wire> Client<W> {
             events: EventQueue::new(),
             rtt_is_new: false,
             refreshed: false,
+            greeting: None,
             down_since: Timestamp::ZERO,
             hinted_at: None,
             now: Timestamp::ZERO,
@@ -131,8 +134,16 @@ impl<W: Wire> Client<W> {
         self
     }
 
+    /// Takes the secrets that a protocol needs from `entropy`, which must be the operating system's, or as strong: the masks
+    /// of WebSocket (RFC 6455, section 10.3). Default: from the seed.
+    #[must_use]
+    pub fn with_entropy(mut self, entropy: Box<dyn Entropy + Send>) -> Self {
+        self.entropy = Some(entropy);
+        self
+    }
+
     /// Names the server. Needed if the link goes through a proxy, which is asked for it, or through TLS, whose certificate
-    /// must be for it.
+    /// must be for it, or if the protocol names it, as WebSocket does.
     #[must_use]
     pub fn to_server(mut self, server: HostPort) -> Self {
         self.server = Some(Arc::new(server));
@@ -169,9 +180,10 @@ impl<W: Wire> Client<W> {
         match &mut self.state {
             State::Connected { connection, ending: ending @ None } if connection.is_established() => {
                 let cause = DownCause::EndedByUs(Reason::Closed);
-                *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
                 let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Closed, "")));
-                connection.close(now, Some(&farewell), self.config.close_timeout);
+                connection.say_last(Some(&farewell), &cause);
+                *ending = Some(Box::new(DownReport { cause, evidence: connection.evidence(now) }));
+                connection.close(now, self.config.close_timeout);
             }
             State::Connected { ending: Some(_), .. } => {}
             _ => self.finish(now),
@@ -195,21 +207,50 @@ impl<W: Wire> Client<W> {
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
-    pub fn send(&mut self, now: Timestamp, payload: Bytes) -> Result<Ticket, SendError> {
+    pub fn send(&mut self, now: Timestamp, message: Message) -> Result<Ticket, SendError> {
         let now = self.tick(now);
         if self.intent != Intent::Open {
-            return Err(SendError::Closed { payload });
+            return Err(SendError::Closed { message });
         }
         let limit = self.config.message_limit();
-        if payload.len() > limit {
-            return Err(SendError::TooLarge { payload, limit });
+        if message.len() > limit {
+            return Err(SendError::TooLarge { message, limit });
         }
-        while let Some(dropped) = self.session.outbox.overflow(payload.len()) {
+        while let Some(dropped) = self.session.outbox.overflow(message.len()) {
             self.events.push(Event::Dropped(dropped));
         }
-        let ticket = self.session.outbox.push(now, payload);
+        let ticket = self.session.outbox.push(now, message);
         self.settle(now);
         ticket
+    }
+
+    /// Sends a message before all that wait, on this connection only: after [`Event::Up`], if the configuration says
+    /// [`greeting`](ClientConfigBuilder::greeting). If the connection ends before it has left, it is forgotten; if the session is
+    /// lost, too.
+    ///
+    /// # Errors
+    /// The message is handed back: the link is not up or was [greeted](Client::greeted) already, there is no room, or it is too
+    /// large.
+    pub fn greet(&mut self, now: Timestamp, message: Message) -> Result<(), SendError> {
+        let now = self.tick(now);
+        let limit = self.config.message_limit();
+        let (Some(_), State::Connected { connection, .. }) = (self.greeting, &self.state) else {
+            return Err(SendError::Closed { message });
+        };
+        let limit = limit.min(usize::try_from(connection.peer_limit()).unwrap_or(usize::MAX));
+        if message.len() > limit {
+            return Err(SendError::TooLarge { message, limit });
+        }
+        let accepted = self.session.outbox.greet(now, message);
+        self.settle(now);
+        accepted
+    }
+
+    /// The greeting is done: what waits may leave. Without effect if there was none to do.
+    pub fn greeted(&mut self, now: Timestamp) {
+        let now = self.tick(now);
+        self.greeting = None;
+        self.settle(now);
     }
 
     /// Skips the wait for the next attempt.
@@ -240,9 +281,9 @@ impl<W: Wire> Client<W> {
         let Some(event) = self.events.pop() else {
             return core::mem::take(&mut self.rtt_is_new).then(|| self.rtt().map(Event::Rtt)).flatten();
         };
-        if let Event::Message(payload) = &event {
+        if let Event::Message(message) = &event {
             let was_full = self.session.inbox.is_full();
-            self.session.inbox.taken(payload.len());
+            self.session.inbox.taken(message.len());
             if was_full && !self.session.inbox.is_full() {
                 if let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut) {
                     liveness.resume_reading(now);
@@ -280,7 +321,12 @@ impl<W: Wire> Client<W> {
             return;
         }
         match (input, &mut self.state) {
-            (Input::Credentials { credentials, .. }, State::Credentials { .. }) => self.connect(now, credentials),
+            (Input::Credentials { credentials, .. }, State::Credentials { .. }) => {
+                match W::takes_credentials(&self.config.wire, &credentials) {
+                    true => self.connect(now, credentials),
+                    false => self.lose(now, DownCause::CredentialsFailed),
+                }
+            }
             (Input::CredentialsFailed { .. }, State::Credentials { .. }) => {
                 self.lose(now, DownCause::CredentialsFailed);
             }
@@ -292,9 +338,12 @@ impl<W: Wire> Client<W> {
                 self.lose(now, DownCause::ConnectFailed(failure));
             }
             (Input::Written { count, .. }, State::Connected { connection, .. }) => connection.written(now, count),
+            (Input::Received { bytes, .. }, State::Connected { connection, ending: Some(_) }) => {
+                connection.received_while_closing(bytes);
+            }
             (Input::Ended { .. }, State::Connected { ending: Some(_), .. }) => self.finish(now),
             (Input::Ended { failure, .. }, State::Connected { .. }) => self.lose(now, DownCause::Network(failure)),
-            // What a closing peer still sends does not matter, nor does an answer that came twice.
+            // An answer that came twice does not matter.
             _ => {}
         }
         self.settle(now);
@@ -319,6 +368,9 @@ impl<W: Wire> Client<W> {
             }
             State::Connected { connection, .. } => connection.handle_timeout(now),
             _ => {}
+        }
+        if self.greeting.is_some_and(|until| until <= now) {
+            self.part(now, DownCause::GreetingTimeout);
         }
         self.reconnect.handle_timeout(now);
         self.settle(now);
@@ -402,8 +454,13 @@ impl<W: Wire> Client<W> {
         }
         if let State::Connected { connection, .. } = &mut self.state {
             let events = &mut self.events;
-            connection.pump(now, &mut self.session, |dropped| events.push(Event::Dropped(dropped)));
+            let greeting = self.greeting.is_some();
+            let settled =
+                connection.pump(now, &mut self.session, greeting, |dropped| events.push(Event::Dropped(dropped)));
             self.transmit |= connection.take_transmit();
+            if let Some(through) = settled {
+                self.acknowledged(through);
+            }
         }
         self.due = self.next_deadline();
     }
@@ -432,6 +489,9 @@ impl<W: Wire> Client<W> {
         let mut due = Deadline::earlier(state, self.reconnect.poll_timeout());
         if let Some(at) = self.session.outbox.next_expiry() {
             due = Deadline::earlier(due, Some(Deadline::new(at, DeadlineCause::MessageAge)));
+        }
+        if let Some(until) = self.greeting {
+            due = Deadline::earlier(due, Some(Deadline::new(until, DeadlineCause::Greeting)));
         }
         if let Intent::Draining { until } = self.intent {
             due = Deadline::earlier(due, Some(Deadline::new(until, DeadlineCause::Drain)));

@@ -3,24 +3,35 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use super::{Client, Event, FASTEST, State};
 use crate::connection::{Connection, DownCause, Heard, Meaning};
 use crate::liveness::{Judgement, Liveness, LivenessConfig};
 use crate::reconnect::ReconnectState;
-use crate::session::Ticket;
+use crate::session::{Message, Ticket};
 use crate::time::{Timestamp, wire_millis};
 use crate::tunnel::Layers;
-use crate::wire::{Credentials, Frame, Hello, PROTOCOL_VERSION, Reason, Welcome, Wire, WireError};
+use crate::wire::{Credentials, Frame, Hello, Opening, PROTOCOL_VERSION, Reason, Role, Welcome, Wire, WireError};
 
 impl<W: Wire> Client<W> {
     pub(super) fn say_hello(&mut self, now: Timestamp, credentials: Credentials) {
+        if self.server.is_none() && self.config.needs_server_name() {
+            return self.lose(now, DownCause::ServerUnnamed);
+        }
         let layers = match Layers::of_client(&self.config.way, self.server.as_deref()) {
             Ok(layers) => layers,
             Err(error) => return self.lose(now, error.into()),
         };
-        let mut connection = Box::new(Connection::open(&self.config.wire, layers, now, self.config.handshake_timeout));
+        let opening = Opening {
+            role: Role::Client,
+            server: self.server.as_deref(),
+            secure: self.config.is_secure(),
+            entropy: match &mut self.entropy {
+                Some(entropy) => &mut **entropy,
+                None => &mut self.prng,
+            },
+        };
+        let mut connection =
+            Box::new(Connection::open(&self.config.wire, opening, layers, now, self.config.handshake_timeout));
         let hello = Hello {
             version: PROTOCOL_VERSION,
             device: self.device.clone(),
@@ -99,7 +110,7 @@ impl<W: Wire> Client<W> {
             };
             match meaning {
                 Ok(Meaning::Nothing) => {}
-                Ok(Meaning::Message(payload)) => self.deliver(now, payload),
+                Ok(Meaning::Message(message)) => self.deliver(now, message),
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
                 Err(cause) => self.part(now, cause),
             }
@@ -108,8 +119,8 @@ impl<W: Wire> Client<W> {
         }
     }
 
-    pub(super) fn deliver(&mut self, now: Timestamp, payload: Bytes) {
-        self.events.push(Event::Message(payload));
+    pub(super) fn deliver(&mut self, now: Timestamp, message: Message) {
+        self.events.push(Event::Message(message));
         if self.session.inbox.is_full()
             && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut)
         {
@@ -157,6 +168,7 @@ impl<W: Wire> Client<W> {
             interval: liveness.interval(),
             worst_case_detection: liveness.worst_case_detection(),
         });
+        self.greeting = self.config.greeting.then(|| now.after(self.config.handshake_timeout));
         let full = self.session.inbox.is_full();
         if let State::Connected { connection, .. } = &mut self.state {
             connection.establish(now, liveness, welcome.message_limit);

@@ -83,10 +83,12 @@ pub enum DownCause {
     ServerUnnamed,
     /// The peer did not finish the handshake in time.
     HandshakeTimeout,
-    /// Our own provider gave no credentials.
+    /// Our own provider gave no credentials, or some that the protocol cannot carry.
     CredentialsFailed,
     /// Our own provider took too long to give credentials.
     CredentialsTimeout,
+    /// Our own application did not finish its greeting in time.
+    GreetingTimeout,
     /// Another connection of the same device took over.
     Replaced,
     /// Our own side ended it, for this reason.
@@ -117,7 +119,8 @@ impl DownCause {
             | Self::ProxyTimeout
             | Self::HandshakeTimeout
             | Self::CredentialsFailed
-            | Self::CredentialsTimeout => Retry::Retry { after: None },
+            | Self::CredentialsTimeout
+            | Self::GreetingTimeout => Retry::Retry { after: None },
         }
     }
 
@@ -137,6 +140,7 @@ impl DownCause {
         use alloc::string::ToString;
         let reason = match self {
             Self::Dead(DeathCause::FrameTooSlow | DeathCause::ReadPaused) | Self::HandshakeTimeout => Reason::TimedOut,
+            Self::GreetingTimeout => Reason::GoingAway,
             Self::Dead(_) => Reason::Silent,
             Self::Protocol(error) => error.reason(),
             Self::Flood => Reason::Flood,
@@ -145,7 +149,7 @@ impl DownCause {
             _ => return None,
         };
         let detail = match self {
-            Self::EndedByUs(_) | Self::Replaced => alloc::string::String::new(),
+            Self::EndedByUs(_) | Self::Replaced | Self::GreetingTimeout => alloc::string::String::new(),
             other => other.to_string(),
         };
         Some(Goodbye::new(reason, detail))
@@ -165,7 +169,9 @@ impl From<LayerError> for DownCause {
 
 const fn goodbye_retry(goodbye: &Goodbye) -> Retry {
     match goodbye.reason {
-        Reason::Closed | Reason::Forbidden | Reason::Unauthorized | Reason::UnsupportedVersion => Retry::Fatal,
+        Reason::Closed | Reason::Forbidden | Reason::Unauthorized | Reason::UnsupportedVersion | Reason::NotHere => {
+            Retry::Fatal
+        }
         Reason::Replaced => Retry::Conflict,
         _ if goodbye.retry_after_ms == 0 && goodbye.spread_ms == 0 => Retry::Retry { after: None },
         _ => Retry::Retry {
@@ -200,6 +206,9 @@ impl fmt::Display for DownCause {
             Self::HandshakeTimeout => f.write_str("the peer did not finish the handshake in time"),
             Self::CredentialsFailed => f.write_str("our provider gave no credentials"),
             Self::CredentialsTimeout => f.write_str("our provider gave no credentials in time"),
+            Self::GreetingTimeout => {
+                f.write_str("our application did not finish its greeting in time; see Client::greeted")
+            }
             Self::Replaced => f.write_str("another connection of the same device took over"),
             Self::EndedByUs(reason) => write!(f, "closed by us: {reason}"),
         }

@@ -16,18 +16,20 @@ use core::num::NonZeroU64;
 use core::time::Duration;
 
 use crate::liveness::{DeathCause, Evidence, Liveness, LivenessAction};
-use crate::session::{Dropped, SequenceError, Session, Ticket};
+use crate::session::{Dropped, Message, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::{Layers, Stage};
-use crate::wire::{Frame, Tx, Wire, WireError};
+use crate::wire::websocket::upgrade::Offer;
+use crate::wire::{Frame, Opening, Tx, Wire, WireError};
 
 /// Messages are handed to the wire while fewer bytes than this wait, so that a beat never waits behind more.
 const HIGH_WATER: u64 = 64 << 10;
 
-/// A peer may send this many beats at once, and then one more per 1/20 of the interval. Sixteen quick probes and a
-/// regular beat per interval stay below that.
+/// A peer may send this many beats at once, and then one more per 1/20 of the interval, or ten a second if that is more.
+/// Sixteen quick probes and a regular beat per interval stay below that, and so does a foreigner with a timer of its own.
 const BEAT_BURST: u32 = 32;
 const BEATS_PER_INTERVAL: u32 = 20;
+const BEAT_PRICE_MAX: Duration = Duration::from_millis(100);
 
 pub(crate) struct Connection<W> {
     wire: W,
@@ -79,7 +81,7 @@ pub(crate) enum Meaning {
     /// Nothing for the owner.
     Nothing,
     /// A message to deliver.
-    Message(bytes::Bytes),
+    Message(Message),
     /// Messages up to this one are settled.
     Acknowledged(Ticket),
 }
@@ -95,12 +97,13 @@ pub(crate) enum Verdict {
 impl<W: Wire> Connection<W> {
     pub(crate) fn open(
         wire: &W::Config,
+        opening: Opening<'_>,
         layers: Option<Box<Layers>>,
         now: Timestamp,
         handshake_timeout: Duration,
     ) -> Self {
         Self {
-            wire: W::new(wire),
+            wire: W::new(wire, opening),
             tx: Tx::default(),
             layers,
             phase: Phase::Handshake { until: now.after(handshake_timeout) },
@@ -120,6 +123,11 @@ impl<W: Wire> Connection<W> {
         self.phase = Phase::Established(liveness);
         self.peer_limit = peer_limit;
         self.note_writes(now);
+    }
+
+    /// The largest message that the peer accepts, in bytes.
+    pub(crate) const fn peer_limit(&self) -> u64 {
+        self.peer_limit
     }
 
     pub(crate) const fn is_established(&self) -> bool {
@@ -172,21 +180,23 @@ impl<W: Wire> Connection<W> {
         (plain, end)
     }
 
-    /// Bytes arrived that nobody is interested in any more. But a farewell cannot leave before the layers are open.
+    /// Bytes arrived in which nobody is interested any more, but for the peer's last word. And a farewell cannot leave before
+    /// the layers are open.
     pub(crate) fn received_while_closing(&mut self, bytes: &[u8]) {
-        if let Some(layers) = &mut self.layers
-            && layers.stage() != Stage::Open
-        {
+        let (mut plain, mut rest) = (Vec::new(), bytes);
+        if let Some(layers) = &mut self.layers {
             // If it fails, there is no farewell; the close timeout runs.
-            let _failed = layers.receive(bytes, &mut Vec::new()).is_err();
+            let failed = layers.receive(bytes, &mut plain).is_err();
+            rest = if failed { &[] } else { &plain };
         }
+        while let Ok(Some(_)) = self.wire.decode(&mut rest, &mut self.tx) {}
     }
 
     /// Decodes the next frame that is more than a beat or the answer to one, and acts on those before it.
     #[inline]
     pub(crate) fn decode(&mut self, now: Timestamp, heard: &mut Heard<'_>) -> Result<Option<Frame>, DownCause> {
         loop {
-            let decoded = self.wire.decode(&mut heard.rest);
+            let decoded = self.wire.decode(&mut heard.rest, &mut self.tx);
             match (&decoded, &mut self.phase) {
                 (Ok(None), _) => return Ok(None),
                 (Ok(Some(Frame::Echo { seq })), Phase::Established(liveness)) => liveness.echo_received(now, *seq),
@@ -224,11 +234,11 @@ impl<W: Wire> Connection<W> {
     /// Acts on a frame of an established connection that [`Connection::decode`] left over.
     pub(crate) fn act_on(&mut self, frame: Frame, session: &mut Session) -> Result<Meaning, DownCause> {
         match frame {
-            Frame::Data { seq, payload } => {
+            Frame::Data { seq, message } => {
                 self.ack_due = true;
-                let new = session.inbox.offer(seq, payload.len()).map_err(|error| out_of_sequence("DATA", error))?;
+                let new = session.inbox.offer(seq, message.len()).map_err(|error| out_of_sequence("DATA", error))?;
                 if new {
-                    return Ok(Meaning::Message(payload));
+                    return Ok(Meaning::Message(message));
                 }
             }
             Frame::Ack { seq } => {
@@ -251,7 +261,7 @@ impl<W: Wire> Connection<W> {
     }
 
     fn charge_beat(&mut self, now: Timestamp, interval: Duration) -> Result<(), DownCause> {
-        let price = interval / BEATS_PER_INTERVAL;
+        let price = (interval / BEATS_PER_INTERVAL).min(BEAT_PRICE_MAX);
         let paid_until = self.beats_paid_until.max(now).after(price);
         if paid_until.since(now) > price * BEAT_BURST {
             return Err(DownCause::Flood);
@@ -260,24 +270,42 @@ impl<W: Wire> Connection<W> {
         Ok(())
     }
 
-    /// Puts what is due and what waits in the outbox on its way, as far as there is room. Drops go to `dropped`.
-    pub(crate) fn pump(&mut self, now: Timestamp, session: &mut Session, mut dropped: impl FnMut(Dropped)) {
+    /// Puts what is due and what waits in the outbox on its way, as far as there is room; while `greeting`, nothing new but
+    /// greetings. Drops go to `dropped`. Returns the newest
+    /// message that is settled because it has left, where the peer acknowledges nothing.
+    pub(crate) fn pump(
+        &mut self,
+        now: Timestamp,
+        session: &mut Session,
+        greeting: bool,
+        mut dropped: impl FnMut(Dropped),
+    ) -> Option<Ticket> {
         if !self.is_established() {
-            return;
+            return None;
         }
+        let settled = if self.tx.is_empty() && !self.wire.acknowledges() && !self.wire.encode_rest(&mut self.tx) {
+            session.outbox.settle_sent()
+        } else {
+            None
+        };
         // A peer that does not read gets one answer when it reads again, not one for each of its frames.
         if self.tx.len() < HIGH_WATER {
             self.answer(now, session.inbox.received());
         }
         while self.tx.len() < HIGH_WATER {
+            if self.wire.encode_rest(&mut self.tx) {
+                continue;
+            }
             if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit) {
                 dropped(too_large);
                 continue;
             }
-            let Some((seq, payload)) = session.outbox.next_to_send() else { break };
-            self.wire.encode(&Frame::Data { seq, payload }, &mut self.tx);
+            let next = if greeting { session.outbox.next_greeting() } else { session.outbox.next_to_send() };
+            let Some((seq, message)) = next else { break };
+            self.wire.encode(&Frame::Data { seq, message }, &mut self.tx);
         }
         self.note_writes(now);
+        settled
     }
 
     #[inline]
@@ -319,13 +347,29 @@ impl<W: Wire> Connection<W> {
         self.note_writes(now);
     }
 
-    /// Tells the peer with a last frame, if it would understand one, why this is the end; what it still sends is thrown
-    /// away until it hangs up, or until `timeout`.
-    pub(crate) fn close(&mut self, now: Timestamp, farewell: Option<&Frame>, timeout: Duration) {
+    /// Tells the peer with a last frame, if it would understand one, why this is the end. Whether anything of it, or of what
+    /// else must not be cut off, waits to leave.
+    pub(crate) fn say_last(&mut self, farewell: Option<&Frame>, cause: &DownCause) -> bool {
         if let Some(farewell) = farewell {
             self.wire.encode(farewell, &mut self.tx);
         }
+        let said = farewell.is_some() || self.wire.is_closed();
+        (said && !self.tx.is_empty()) || cause.leaves_alert(self.transmit())
+    }
+
+    /// What the peer still sends is thrown away until it hangs up, or until `timeout`.
+    pub(crate) fn close(&mut self, now: Timestamp, timeout: Duration) {
         self.phase = Phase::Closing { until: now.after(timeout) };
+    }
+
+    /// Whether both sides have said their last word, and ours has left.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.wire.is_closed() && self.tx.is_empty() && self.transmit().is_empty()
+    }
+
+    /// What a client asked a server for with the protocol.
+    pub(crate) fn offer(&mut self) -> Option<Box<Offer>> {
+        self.wire.offer()
     }
 
     /// The driver reports that the first `count` bytes to write have left.
@@ -405,7 +449,7 @@ impl<W: Wire> Connection<W> {
     /// Whether the last input leaves nothing to do: no verdict to hear, and nothing to say to the peer.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        !self.echo_due && !self.ack_due && self.is_established() && !self.has_action()
+        !self.echo_due && !self.ack_due && !self.tx.has_news() && self.is_established() && !self.has_action()
     }
 
     /// Whether [`Connection::poll_verdict`] has something to do.

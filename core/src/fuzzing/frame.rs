@@ -29,6 +29,7 @@ const BEAT: u8 = 0x10;
 const ECHO: u8 = 0x11;
 const DATA: u8 = 0x20;
 const ACK: u8 = 0x21;
+const TEXT: u8 = 0x22;
 const GOODBYE: u8 = 0x30;
 
 /// Checks that the pieces in which bytes arrive make no difference, that every call gets further, that memory and work are
@@ -139,8 +140,10 @@ impl Reader {
             let (kind, body) = parts(read);
             let limit = self.limit(kind, established).expect("a frame of the handshake");
             assert!(body.len() <= limit, "{} bytes in a frame of type {kind:#x}", body.len());
-            if let Frame::Data { payload, .. } = frame {
-                assert!(payload.len() <= self.config.message_limit(), "a message of {} bytes", payload.len());
+            if let Frame::Data { message, .. } = frame {
+                assert!(message.len() <= self.config.message_limit(), "a message of {} bytes", message.len());
+                assert_eq!(message.is_text(), kind == TEXT);
+                assert_eq!(message.as_text().is_some(), kind == TEXT, "a text is UTF-8");
             }
             established |= self.established == Established::ByGreeting && matches!(kind, HELLO | WELCOME);
             rewrite(kind, body, frame);
@@ -167,7 +170,7 @@ impl Reader {
                 let (kind, announced, _) = announced.expect("a length");
                 // Either the frame is, or the message in it.
                 let frame = length == announced as u64 && Some(most) == limit.map(|limit| limit as u64);
-                let message = kind == DATA && most == self.config.message_limit() as u64;
+                let message = matches!(kind, DATA | TEXT) && most == self.config.message_limit() as u64;
                 assert!(length > most && (frame || message), "{length} bytes of type {kind:#x}, at most {most}");
             }
             Some(_) => {}
@@ -183,7 +186,7 @@ impl Reader {
             _ if !established => return None,
             BEAT => 32,
             REFUSE | ECHO | ACK | GOODBYE => 512,
-            DATA => data,
+            DATA | TEXT => data,
             _ => data.max(512),
         })
     }
@@ -217,7 +220,7 @@ impl Work {
 
 /// What is written of a frame is the canonical form of what was read, without fields that we do not know.
 fn rewrite(kind: u8, body: &[u8], frame: &Frame) {
-    let beat = Beat::new(&BeatConfig::default());
+    let mut beat = Beat::new(&BeatConfig::default());
     let mut tx = Tx::default();
     beat.encode(frame, &mut tx);
     let mut written = Vec::new();
@@ -226,14 +229,14 @@ fn rewrite(kind: u8, body: &[u8], frame: &Frame) {
         tx.consume(tx.chunk().len());
     }
     if *frame == Frame::Unknown {
-        let known = matches!(kind, HELLO | WELCOME | REFUSE | BEAT | ECHO | DATA | ACK | GOODBYE);
+        let known = matches!(kind, HELLO | WELCOME | REFUSE | BEAT | ECHO | DATA | ACK | TEXT | GOODBYE);
         assert!(!known, "{kind:#x} is known");
         return assert!(written.is_empty(), "nobody can write what they do not know");
     }
     let (written_kind, written_body) = parts(&written);
     assert_eq!(written_kind, kind);
     assert!(body.starts_with(written_body), "{frame:?} was read from {body:x?} and is written {written_body:x?}");
-    assert!(kind != DATA || body == written_body);
+    assert!(!matches!(kind, DATA | TEXT) || body == written_body);
 
     let config = BeatConfig::builder().hello_limit(HELLO_LIMIT_MAX).message_limit(MESSAGE_LIMIT_MAX).build().unwrap();
     let (mut beat, mut input) = (Beat::new(&config), &written[..]);

@@ -4,22 +4,22 @@ use core::fmt;
 use core::time::Duration;
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::liveness::{LivenessConfig, Proof};
 use crate::session::QueueLimits;
 #[cfg(feature = "tls")]
 use crate::tunnel::tls::TlsServer;
-use crate::wire::{Wire, beat::Beat};
+use crate::wire::{Any, Wire};
 
 /// A server's configuration. Made by [`ServerConfig::builder`].
-pub struct ServerConfig<W: Wire = Beat> {
-    pub(crate) wire: W::Config,
+pub struct ServerConfig<W: Wire = Any> {
+    /// At least one.
+    pub(crate) ports: Vec<Port<W>>,
     pub(crate) liveness: Arc<LivenessConfig>,
     pub(crate) shortest_interval: Duration,
     pub(crate) longest_interval: Duration,
     pub(crate) authenticate: bool,
-    #[cfg(feature = "tls")]
-    pub(crate) tls: Option<TlsServer>,
     pub(crate) outbox: Arc<QueueLimits>,
     pub(crate) inbox: Arc<QueueLimits>,
     pub(crate) handshake_timeout: Duration,
@@ -40,13 +40,11 @@ where
     pub fn builder() -> ServerConfigBuilder<W> {
         ServerConfigBuilder {
             config: Self {
-                wire: W::Config::default(),
+                ports: alloc::vec![Port::new(W::Config::default())],
                 liveness: LivenessConfig::internet().into(),
                 shortest_interval: Duration::from_secs(1),
                 longest_interval: Duration::from_secs(600),
                 authenticate: false,
-                #[cfg(feature = "tls")]
-                tls: None,
                 outbox: QueueLimits::default().into(),
                 inbox: QueueLimits::default().into(),
                 handshake_timeout: Duration::from_secs(10),
@@ -65,10 +63,8 @@ where
 impl<W: Wire> Clone for ServerConfig<W> {
     fn clone(&self) -> Self {
         Self {
-            wire: self.wire.clone(),
+            ports: self.ports.clone(),
             liveness: self.liveness.clone(),
-            #[cfg(feature = "tls")]
-            tls: self.tls.clone(),
             outbox: self.outbox.clone(),
             inbox: self.inbox.clone(),
             ..*self
@@ -82,14 +78,57 @@ impl<W: Wire> fmt::Debug for ServerConfig<W> {
     }
 }
 
+/// How connections speak that are accepted at one port.
+pub struct Port<W: Wire = Any> {
+    pub(crate) wire: W::Config,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<TlsServer>,
+}
+
+impl<W: Wire> Port<W> {
+    /// Over this protocol, without TLS.
+    pub fn new(wire: impl Into<W::Config>) -> Self {
+        Self {
+            wire: wire.into(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// With TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+}
+
+impl<W: Wire> Clone for Port<W> {
+    fn clone(&self) -> Self {
+        Self {
+            wire: self.wire.clone(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
+        }
+    }
+}
+
+impl<W: Wire> fmt::Debug for Port<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port").finish_non_exhaustive()
+    }
+}
+
 /// Builds a [`ServerConfig`].
 #[must_use]
-pub struct ServerConfigBuilder<W: Wire = Beat> {
+pub struct ServerConfigBuilder<W: Wire = Any> {
     config: ServerConfig<W>,
 }
 
 impl<W: Wire> ServerConfigBuilder<W> {
-    /// How the devices' life is judged. Its interval and reply timeout are not used: every device brings its own wish.
+    /// How the devices' life is judged. Its interval and reply timeout are for foreign clients only, which say no wish of their
+    /// own, and are beaten at: every device of ours brings its wish.
     /// Default: [`LivenessConfig::internet`].
     pub fn liveness(mut self, liveness: LivenessConfig) -> Self {
         self.config.liveness = liveness.into();
@@ -110,10 +149,12 @@ impl<W: Wire> ServerConfigBuilder<W> {
         self
     }
 
-    /// Speaks TLS on every connection. Default: no TLS.
+    /// Speaks TLS on the connections of the first port. Default: no TLS.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: TlsServer) -> Self {
-        self.config.tls = Some(tls);
+        if let Some(first) = self.config.ports.first_mut() {
+            first.tls = Some(tls);
+        }
         self
     }
 
@@ -129,9 +170,19 @@ impl<W: Wire> ServerConfigBuilder<W> {
         self
     }
 
-    /// The protocol's own limits.
-    pub fn wire(mut self, wire: W::Config) -> Self {
-        self.config.wire = wire;
+    /// The protocol of the first port, and its own limits.
+    pub fn wire(mut self, wire: impl Into<W::Config>) -> Self {
+        if let Some(first) = self.config.ports.first_mut() {
+            first.wire = wire.into();
+        }
+        self
+    }
+
+    /// Takes connections at one port more, over another protocol or with TLS; see
+    /// [`Server::accept_at`](super::Server::accept_at). All ports share the devices: one that comes over another protocol is the
+    /// same, and resumes its session.
+    pub fn port(mut self, port: Port<W>) -> Self {
+        self.config.ports.push(port);
         self
     }
 
@@ -221,6 +272,11 @@ impl<W: Wire> ServerConfigBuilder<W> {
         if config.liveness.proof == Proof::ReplyOnly {
             return Err(E::ReplyOnly);
         }
+        let interval = config.liveness.interval();
+        let limits = config.ports.iter().filter_map(|port| W::idle_limit(&port.wire));
+        if let Some(limit) = limits.min().filter(|limit| interval >= *limit) {
+            return Err(E::IdleLimit { interval, limit });
+        }
         if config.session_lifetime < config.grace {
             return Err(E::SessionLifetimeBelowGrace { lifetime: config.session_lifetime, grace: config.grace });
         }
@@ -245,6 +301,8 @@ pub enum ServerConfigError {
     IntervalsReversed { shortest: Duration, longest: Duration },
     /// A server judges devices by their own beats, which are not replies.
     ReplyOnly,
+    /// Something on the way would forget a connection to a foreign client between two of our beats.
+    IdleLimit { interval: Duration, limit: Duration },
     /// A session would end before its device is reported offline.
     SessionLifetimeBelowGrace { lifetime: Duration, grace: Duration },
 }
@@ -263,6 +321,12 @@ impl fmt::Display for ServerConfigError {
             Self::IntervalsReversed { shortest, longest } => {
                 write!(f, "shortest interval {shortest:?} is above the longest {longest:?}; exchange them")
             }
+            Self::IdleLimit { interval, limit } => write!(
+                f,
+                "with an interval of {interval:?}, a proxy on the way that forgets connections idle for {limit:?} cuts foreign \
+                 clients off between two beats; shorten the interval of the liveness, or tell the protocol's configuration \
+                 what the idle limit is"
+            ),
             Self::ReplyOnly => f.write_str("a server cannot ask for replies only; use Proof::AnyBytes"),
             Self::SessionLifetimeBelowGrace { lifetime, grace } => {
                 write!(f, "session lifetime {lifetime:?} is below the grace {grace:?}; raise it")

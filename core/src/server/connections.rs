@@ -8,7 +8,7 @@ use crate::connection::{self, DownCause, DownReport, Heard, Meaning};
 use crate::liveness::Liveness;
 use crate::session::Ticket;
 use crate::time::Timestamp;
-use crate::wire::{DeviceId, Frame, Goodbye, Hello, Wire, WireError};
+use crate::wire::{DeviceId, Frame, Goodbye, Hello, Reason, Wire, WireError};
 
 impl<W: Wire> Server<W> {
     pub(super) fn connection_due(&mut self, now: Timestamp, id: ConnectionId) {
@@ -33,19 +33,24 @@ impl<W: Wire> Server<W> {
             let Some(still) = self.connections.get_mut(id) else { return };
             accepted = still;
         }
+        let mut settled = None;
         if let Stage::Device(key) = accepted.stage
             && let Some(Device { id: device, session, .. }) = self.devices.get_mut(key)
         {
             let events = &mut self.events;
-            accepted.connection.pump(now, session, |dropped| {
+            let through = accepted.connection.pump(now, session, false, |dropped| {
                 events.push(ServerEvent::Dropped { device: device.clone(), dropped });
             });
+            settled = through.map(|through| (device.clone(), through));
         }
         if accepted.connection.take_transmit() {
             self.actions.push_back(ServerAction::Transmit(id));
         }
         let due = accepted.connection.poll_timeout().map(|due| due.at);
         self.timers.file(Key::Connection(id.index), &mut accepted.filed, due);
+        if let Some((device, through)) = settled {
+            self.acknowledged(device, through);
+        }
     }
 
     #[inline(never)]
@@ -128,8 +133,8 @@ impl<W: Wire> Server<W> {
                         let meaning = accepted.connection.act_on(frame, &mut entry.session);
                         entry.was_heard(now, &mut accepted.connection);
                         match meaning {
-                            Ok(Meaning::Message(payload)) => {
-                                self.events.push(ServerEvent::Message { device: entry.id.clone(), payload });
+                            Ok(Meaning::Message(message)) => {
+                                self.events.push(ServerEvent::Message { device: entry.id.clone(), message });
                                 Ok(())
                             }
                             Ok(Meaning::Acknowledged(through)) => {
@@ -189,6 +194,7 @@ impl<W: Wire> Server<W> {
                 credentials: hello.credentials.clone(),
                 address: accepted.address,
                 certificate: accepted.connection.peer_certificate(),
+                offer: accepted.connection.offer(),
             });
         }
     }
@@ -201,26 +207,32 @@ impl<W: Wire> Server<W> {
                 device: Some(hello.device.clone()),
                 address: accepted.address,
             });
-            self.say_goodbye(now, id, Some(&Frame::Refuse(Box::new(goodbye))));
+            let cause = DownCause::EndedByUs(goodbye.reason);
+            accepted.connection.say_last(Some(&Frame::Refuse(Box::new(goodbye))), &cause);
+            self.let_part(now, id);
         }
     }
 
     /// Ends a connection and tells the device why, with `goodbye` or, without one, with what the cause says. If it is the
     /// device who ended it, there is nothing to tell.
     pub(super) fn part(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause, goodbye: Option<Goodbye>) {
-        let Some(accepted) = self.connections.get(id) else { return };
+        let Some(accepted) = self.connections.get_mut(id) else { return };
+        if let Stage::Parting = accepted.stage {
+            return;
+        }
         let farewell = goodbye.or_else(|| cause.farewell()).map(|goodbye| Frame::Goodbye(Box::new(goodbye)));
-        if farewell.is_none() && !cause.leaves_alert(accepted.connection.transmit()) {
+        if !accepted.connection.say_last(farewell.as_ref(), &cause) {
             return self.lose(now, id, cause);
         }
         if self.detach(now, id, cause) {
-            self.say_goodbye(now, id, farewell.as_ref());
+            self.let_part(now, id);
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, now: Timestamp, id: ConnectionId, farewell: Option<&Frame>) {
+    /// What was said last leaves yet.
+    pub(super) fn let_part(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
-        accepted.connection.close(now, farewell, self.config.close_timeout);
+        accepted.connection.close(now, self.config.close_timeout);
         self.enter_stage(id, Stage::Parting);
     }
 
@@ -243,6 +255,10 @@ impl<W: Wire> Server<W> {
         let address = accepted.address;
         let device = match &accepted.stage {
             Stage::Parting => return false,
+            // It wanted nothing that a device wants.
+            Stage::Greeting if matches!(&cause, DownCause::Goodbye(Goodbye { reason: Reason::Closed, .. })) => {
+                return true;
+            }
             Stage::Greeting => None,
             Stage::Authenticating(hello) => Some(hello.device.clone()),
             Stage::Device(key) => {

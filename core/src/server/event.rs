@@ -11,8 +11,9 @@ use bytes::Bytes;
 
 use super::ConnectionId;
 use crate::connection::{DownCause, DownReport, Failure, Outdated};
-use crate::session::{Dropped, Ticket};
+use crate::session::{Dropped, Message, Ticket};
 use crate::time::Timestamp;
+use crate::wire::websocket::upgrade::Offer;
 use crate::wire::{Credentials, DeviceId};
 
 /// What the driver reports about one connection. What belongs to a connection that is over is dropped and counted.
@@ -55,6 +56,8 @@ pub enum ServerEvent {
         address: Option<IpAddr>,
         /// The certificate that it proved to own, in DER, if [`TlsServer`](crate::tunnel) asks for one.
         certificate: Option<Bytes>,
+        /// What it asked for over WebSocket: path, origin, headers.
+        offer: Option<Box<Offer>>,
     },
     /// A connection ended before any device got in with it.
     Rejected {
@@ -124,7 +127,7 @@ pub enum ServerEvent {
         /// The device.
         device: DeviceId,
         /// The message.
-        payload: Bytes,
+        message: Message,
     },
     /// A device has received this message and all before it.
     Acknowledged {
@@ -146,7 +149,7 @@ pub enum ServerEvent {
         /// The device.
         device: DeviceId,
         /// The messages, oldest first.
-        undelivered: Vec<(Ticket, Bytes)>,
+        undelivered: Vec<(Ticket, Message)>,
     },
 }
 
@@ -197,6 +200,11 @@ pub enum AcceptError {
         /// The limit.
         limit: usize,
     },
+    /// The configuration has fewer ports: our driver's fault.
+    NoSuchPort {
+        /// The port that it named.
+        port: usize,
+    },
     /// The server is shutting down.
     Draining,
     /// TLS could not begin; [`ServerEvent::Rejected`] says why.
@@ -213,6 +221,7 @@ impl fmt::Display for AcceptError {
             Self::HandshakesFull { limit } => {
                 write!(f, "{limit} connections are in their handshake, which is the limit")
             }
+            Self::NoSuchPort { port } => write!(f, "the configuration has no port {port}"),
             Self::Draining => f.write_str("the server is shutting down"),
             Self::Tls => f.write_str("TLS could not begin"),
         }

@@ -14,36 +14,33 @@ mod event;
 mod presence;
 
 pub use arena::ConnectionId;
-pub use config::{ServerConfig, ServerConfigBuilder, ServerConfigError};
+pub use config::{Port, ServerConfig, ServerConfigBuilder, ServerConfigError};
 pub use event::{AcceptError, Admission, ServerAction, ServerEvent, ServerInput};
 pub use presence::Sessions;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 use core::time::Duration;
-
-use bytes::Bytes;
 
 use self::arena::Arena;
 use self::presence::{Device, DeviceKey, Devices};
 use crate::connection::{Connection, DownCause, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::liveness::Evidence;
-use crate::session::{SendError, Ticket};
+use crate::session::{Message, SendError, Ticket};
 use crate::time::{Deadline, Timestamp, wire_millis};
 use crate::timers::{Filed, Timers};
 use crate::tunnel::{LayerError, Layers};
-use crate::wire::beat::Beat;
-use crate::wire::{DeviceId, Goodbye, Hello, Reason, Wire};
+use crate::wire::Any;
+use crate::wire::{DeviceId, Goodbye, Hello, Opening, Reason, Role, Wire};
 
 /// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1 << 16;
 
 /// All connections and devices of one server.
-pub struct Server<W: Wire = Beat> {
+pub struct Server<W: Wire = Any> {
     config: Arc<ServerConfig<W>>,
     message_limit: usize,
     entropy: Box<dyn Entropy + Send>,
@@ -68,9 +65,18 @@ struct Accepted<W> {
     connection: Connection<W>,
     stage: Stage,
     address: Option<IpAddr>,
+    /// Which one of the configuration's.
+    port: u16,
     filed: Option<Filed>,
     /// The serial number in its [`ConnectionId`].
     generation: u32,
+}
+
+impl<W: Wire> Accepted<W> {
+    /// The largest message that we accept on it, in bytes.
+    fn message_limit(&self, config: &ServerConfig<W>) -> usize {
+        config.ports.get(usize::from(self.port)).map_or(0, |port| W::message_limit(&port.wire))
+    }
 }
 
 enum Stage {
@@ -104,7 +110,7 @@ impl<W: Wire> Server<W> {
     #[must_use]
     pub fn new(config: Arc<ServerConfig<W>>, entropy: Box<dyn Entropy + Send>, seed: u64) -> Self {
         Self {
-            message_limit: W::new(&config.wire).message_limit(),
+            message_limit: config.ports.iter().map(|port| W::message_limit(&port.wire)).max().unwrap_or_default(),
             config,
             entropy,
             prng: Prng::new(seed),
@@ -151,8 +157,22 @@ impl<W: Wire> Server<W> {
     /// # Errors
     /// A limit is reached or the server is draining. The driver closes the connection.
     pub fn accept(&mut self, now: Timestamp, address: Option<IpAddr>) -> Result<ConnectionId, AcceptError> {
+        self.accept_at(now, address, 0)
+    }
+
+    /// A connection was accepted from `address` at one of the configuration's ports, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Server::accept`]; or there is no such port, which is our driver's fault.
+    pub fn accept_at(
+        &mut self,
+        now: Timestamp,
+        address: Option<IpAddr>,
+        port: usize,
+    ) -> Result<ConnectionId, AcceptError> {
         let now = self.tick(now);
         let config = &self.config;
+        let Some(way) = config.ports.get(port) else { return Err(AcceptError::NoSuchPort { port }) };
         if self.draining {
             return Err(AcceptError::Draining);
         }
@@ -169,7 +189,7 @@ impl<W: Wire> Server<W> {
             }
             *open += 1;
         }
-        let layers = match self.layers() {
+        let layers = match layers(way) {
             Ok(layers) => layers,
             Err(error) => {
                 self.per_address_gone(address);
@@ -178,9 +198,12 @@ impl<W: Wire> Server<W> {
             }
         };
         self.handshakes += 1;
-        let connection = Connection::open(&self.config.wire, layers, now, self.config.handshake_timeout);
+        let opening =
+            Opening { role: Role::Server, server: None, secure: layers.is_some(), entropy: &mut *self.entropy };
+        let connection = Connection::open(&way.wire, opening, layers, now, config.handshake_timeout);
         let id = self.connections.insert(Accepted {
             connection,
+            port: port as u16,
             stage: Stage::Greeting,
             address,
             filed: None,
@@ -188,17 +211,6 @@ impl<W: Wire> Server<W> {
         });
         self.settle(now, id);
         Ok(id)
-    }
-
-    #[cfg(feature = "tls")]
-    fn layers(&self) -> Result<Option<Box<Layers>>, LayerError> {
-        self.config.tls.as_ref().map(Layers::of_server).transpose()
-    }
-
-    #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with TLS it is not so")]
-    const fn layers(&self) -> Result<Option<Box<Layers>>, LayerError> {
-        Ok(None)
     }
 
     /// Takes what the driver saw of one connection.
@@ -215,6 +227,11 @@ impl<W: Wire> Server<W> {
             (ServerInput::Ended(failure), _) => self.lose(now, id, DownCause::Network(failure)),
         }
         self.settle(now, id);
+        if let Some(Accepted { stage: Stage::Parting, connection, .. }) = self.connections.get(id)
+            && connection.is_finished()
+        {
+            self.remove(id);
+        }
     }
 
     /// Does what is due. Early, late or repeated calls are safe. Hand over everything that can be read before.
@@ -291,8 +308,8 @@ impl<W: Wire> Server<W> {
     pub fn poll_event(&mut self, now: Timestamp) -> Option<ServerEvent> {
         let now = self.tick(now);
         let event = self.events.pop()?;
-        if let ServerEvent::Message { device, payload } = &event {
-            self.message_taken(now, device, payload.len());
+        if let ServerEvent::Message { device, message } = &event {
+            self.message_taken(now, device, message.len());
         }
         Some(event)
     }
@@ -320,10 +337,9 @@ impl<W: Wire> Server<W> {
             Admission::Forbidden(detail) => self.refuse(now, id, Goodbye::new(Reason::Forbidden, detail), &hello),
             Admission::Busy { retry_after, spread } => {
                 let goodbye = Goodbye {
-                    reason: Reason::Busy,
                     retry_after_ms: wire_millis(retry_after),
                     spread_ms: wire_millis(spread),
-                    detail: String::new(),
+                    ..Goodbye::new(Reason::Busy, "")
                 };
                 self.refuse(now, id, goodbye, &hello);
             }
@@ -335,19 +351,19 @@ impl<W: Wire> Server<W> {
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the device has no session.
-    pub fn send(&mut self, now: Timestamp, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError> {
+    pub fn send(&mut self, now: Timestamp, device: &DeviceId, message: Message) -> Result<Ticket, SendError> {
         let now = self.tick(now);
-        if payload.len() > self.message_limit {
-            return Err(SendError::TooLarge { payload, limit: self.message_limit });
+        if message.len() > self.message_limit {
+            return Err(SendError::TooLarge { message, limit: self.message_limit });
         }
         let key = self.devices.find(device);
         let entry = key.and_then(|key| self.devices.get_mut(key)).filter(|entry| entry.has_session());
-        let (Some(key), Some(entry)) = (key, entry) else { return Err(SendError::Closed { payload }) };
+        let (Some(key), Some(entry)) = (key, entry) else { return Err(SendError::Closed { message }) };
         entry.session.outbox.tickets_from(self.next_ticket);
-        while let Some(dropped) = entry.session.outbox.overflow(payload.len()) {
+        while let Some(dropped) = entry.session.outbox.overflow(message.len()) {
             self.events.push(ServerEvent::Dropped { device: device.clone(), dropped });
         }
-        let ticket = entry.session.outbox.push(now, payload);
+        let ticket = entry.session.outbox.push(now, message);
         if let Ok(Ticket(number)) = ticket {
             self.next_ticket = Ticket(number + 1);
         }
@@ -376,10 +392,9 @@ impl<W: Wire> Server<W> {
         self.draining = true;
         for id in self.connections.ids() {
             let goodbye = Goodbye {
-                reason: Reason::GoingAway,
                 retry_after_ms: wire_millis(retry_after),
                 spread_ms: wire_millis(spread),
-                detail: String::new(),
+                ..Goodbye::new(Reason::GoingAway, "")
             };
             self.part(now, id, DownCause::EndedByUs(Reason::GoingAway), Some(goodbye));
             self.settle(now, id);
@@ -479,4 +494,15 @@ impl<W: Wire> Server<W> {
         self.now = self.now.max(now);
         self.now
     }
+}
+
+#[cfg(feature = "tls")]
+fn layers<W: Wire>(port: &Port<W>) -> Result<Option<Box<Layers>>, LayerError> {
+    port.tls.as_ref().map(Layers::of_server).transpose()
+}
+
+#[cfg(not(feature = "tls"))]
+#[expect(clippy::unnecessary_wraps, reason = "with TLS it is not so")]
+const fn layers<W: Wire>(_: &Port<W>) -> Result<Option<Box<Layers>>, LayerError> {
+    Ok(None)
 }

@@ -89,6 +89,8 @@ pub(super) struct Device {
     pub(super) session: Session,
     /// Whether the device has been heard in this session, and so knows its token.
     pub(super) confirmed: bool,
+    /// It is a foreigner, whose session ends with its connection.
+    ephemeral: bool,
     /// Of the latest hello that was let in.
     instance: u64,
     attempt: u32,
@@ -189,20 +191,11 @@ impl<W: Wire> Server<W> {
         let replaced = earlier.and_then(|earlier| self.replace(now, earlier));
         let (key, entrance) = self.enter(id, hello);
         let Some(token) = self.devices.get(key).and_then(|device| device.token) else { return };
-        let interval = Duration::from_millis(hello.interval_ms.into())
-            .clamp(self.config.shortest_interval, self.config.longest_interval);
-        let reply_timeout = Duration::from_millis(hello.reply_timeout_ms.into()).min(interval);
-        let liveness = Liveness::with_terms(
-            self.config.liveness.clone(),
-            Judgement::OneWay,
-            interval,
-            reply_timeout,
-            now,
-            self.prng.next_u64(),
-        );
+        let is_foreign = hello.version == 0;
+        let liveness = if is_foreign { self.beat_at(now, hello) } else { self.listen_to(now, hello) };
         let (interval, reply_timeout) = (liveness.interval(), liveness.reply_timeout());
         if let Some(device) = self.devices.get_mut(key) {
-            (device.instance, device.attempt) = (hello.instance, hello.attempt);
+            (device.instance, device.attempt, device.ephemeral) = (hello.instance, hello.attempt, is_foreign);
         }
         self.enter_stage(id, Stage::Device(key));
         let (Some(accepted), Some(device)) = (self.connections.get_mut(id), self.devices.get(key)) else {
@@ -214,7 +207,7 @@ impl<W: Wire> Server<W> {
             resumed: entrance.resumed,
             interval_ms: wire_millis(interval),
             reply_timeout_ms: wire_millis(reply_timeout),
-            message_limit: self.message_limit as u64,
+            message_limit: accepted.message_limit(&self.config) as u64,
             received: device.session.inbox.received(),
         };
         let full = device.session.inbox.is_full();
@@ -234,11 +227,32 @@ impl<W: Wire> Server<W> {
         self.file_device(key);
     }
 
+    /// A device of ours beats at an interval of its wish, if that is granted.
+    fn listen_to(&mut self, now: Timestamp, hello: &Hello) -> Liveness {
+        let config = &self.config;
+        let interval =
+            Duration::from_millis(hello.interval_ms.into()).clamp(config.shortest_interval, config.longest_interval);
+        let reply_timeout = Duration::from_millis(hello.reply_timeout_ms.into()).min(interval);
+        let seed = self.prng.next_u64();
+        Liveness::with_terms(config.liveness.clone(), Judgement::OneWay, interval, reply_timeout, now, seed)
+    }
+
+    /// A foreigner need not beat: we do.
+    fn beat_at(&mut self, now: Timestamp, hello: &Hello) -> Liveness {
+        let liveness = &self.config.liveness;
+        let interval = liveness.interval().max(Duration::from_millis(hello.interval_ms.into()));
+        let seed = self.prng.next_u64();
+        let reply_timeout = liveness.reply_timeout();
+        Liveness::with_terms(liveness.clone(), Judgement::RoundTrip, interval, reply_timeout, now, seed)
+    }
+
     /// Sends the earlier connection of a device away.
     fn replace(&mut self, now: Timestamp, earlier: ConnectionId) -> Option<Box<DownReport>> {
         let accepted = self.connections.get_mut(earlier)?;
         let report = DownReport { cause: DownCause::Replaced, evidence: accepted.connection.evidence(now) };
-        self.say_goodbye(now, earlier, Some(&Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, "")))));
+        let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, "")));
+        accepted.connection.say_last(Some(&farewell), &report.cause);
+        self.let_part(now, earlier);
         self.settle(now, earlier);
         Some(Box::new(report))
     }
@@ -282,6 +296,7 @@ impl<W: Wire> Server<W> {
             token: Some(fresh_token(&mut *self.entropy)),
             session: Session::new(self.config.outbox.clone(), self.config.inbox.clone()),
             confirmed: false,
+            ephemeral: false,
             instance: 0,
             attempt: 0,
             presence: Presence::Here(connection),
@@ -291,11 +306,13 @@ impl<W: Wire> Server<W> {
 
     /// A device's connection is over.
     pub(super) fn went_away(&mut self, now: Timestamp, key: DeviceKey, report: Box<DownReport>) {
-        let closed = match &report.cause {
-            DownCause::Goodbye(goodbye) => goodbye.reason == Reason::Closed,
-            DownCause::EndedByUs(reason) => *reason == Reason::Closed,
-            _ => false,
-        };
+        let ephemeral = self.devices.get(key).is_some_and(|device| device.ephemeral);
+        let closed = ephemeral
+            || match &report.cause {
+                DownCause::Goodbye(goodbye) => goodbye.reason == Reason::Closed,
+                DownCause::EndedByUs(reason) => *reason == Reason::Closed,
+                _ => false,
+            };
         let Some(device) = self.devices.get_mut(key) else { return };
         device.presence = Presence::Away(Box::new(Away { since: now, report }));
         if closed {

@@ -8,28 +8,29 @@
 //! stays until it is acknowledged or the session ends.
 //!
 //! ```
-//! use bytes::Bytes;
 //! use keepbeat_core::session::{Inbox, Outbox, QueueLimits};
 //! use keepbeat_core::time::Timestamp;
 //!
 //! let (mut outbox, mut inbox) = (Outbox::new(QueueLimits::default()), Inbox::new(QueueLimits::default()));
-//! outbox.push(Timestamp::ZERO, Bytes::from_static(b"hello"))?;
-//! let (seq, payload) = outbox.next_to_send().expect("one message waits");
-//! inbox.offer(seq, payload.len())?;
+//! outbox.push(Timestamp::ZERO, "hello".into())?;
+//! let (seq, message) = outbox.next_to_send().expect("one message waits");
+//! inbox.offer(seq, message.len())?;
 //! // The acknowledgement is lost with the connection; the peer sends again on the next one.
 //! outbox.resume(0)?;
-//! let (seq, payload) = outbox.next_to_send().expect("not acknowledged yet");
-//! assert!(!inbox.offer(seq, payload.len())?, "a duplicate is not taken twice");
+//! let (seq, message) = outbox.next_to_send().expect("not acknowledged yet");
+//! assert!(!inbox.offer(seq, message.len())?, "a duplicate is not taken twice");
 //! outbox.acknowledge(inbox.received())?;
 //! assert!(outbox.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod inbox;
+mod message;
 mod outbox;
 mod token;
 
 pub use inbox::Inbox;
+pub use message::{Message, NotUtf8};
 pub use outbox::{DropReason, Dropped, Outbox, Overflow, SendError, Ticket};
 pub use token::Token;
 

@@ -5,9 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::fmt;
 
-use bytes::Bytes;
-
-use super::{QueueLimits, SequenceError};
+use super::{Message, QueueLimits, SequenceError};
 use crate::time::Timestamp;
 
 /// Names an accepted message. Later messages have higher tickets.
@@ -52,19 +50,19 @@ pub struct Dropped {
     /// Which one.
     pub ticket: Ticket,
     /// The message.
-    pub payload: Bytes,
+    pub message: Message,
     /// Why.
     pub reason: DropReason,
 }
 
-/// A message that was not accepted. Nothing changed; [`SendError::into_payload`] hands it back.
+/// A message that was not accepted. Nothing changed; [`SendError::into_message`] hands it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// No room now. Wait for acknowledgements, or raise the limits.
     Full {
         /// The message.
-        payload: Bytes,
+        message: Message,
         /// Messages that wait.
         messages: usize,
         /// Bytes that wait.
@@ -73,23 +71,23 @@ pub enum SendError {
     /// The message is larger than the limit and will never be accepted.
     TooLarge {
         /// The message.
-        payload: Bytes,
+        message: Message,
         /// The limit in bytes.
         limit: usize,
     },
     /// The link is closed or closing, or has given up.
     Closed {
         /// The message.
-        payload: Bytes,
+        message: Message,
     },
 }
 
 impl SendError {
     /// The message, back.
     #[must_use]
-    pub fn into_payload(self) -> Bytes {
+    pub fn into_message(self) -> Message {
         match self {
-            Self::Full { payload, .. } | Self::TooLarge { payload, .. } | Self::Closed { payload } => payload,
+            Self::Full { message, .. } | Self::TooLarge { message, .. } | Self::Closed { message } => message,
         }
     }
 }
@@ -100,8 +98,8 @@ impl fmt::Display for SendError {
             Self::Full { messages, bytes, .. } => {
                 write!(f, "the outbox is full ({messages} messages, {bytes} bytes wait); wait for acknowledgements")
             }
-            Self::TooLarge { payload, limit } => {
-                write!(f, "the message has {} bytes; at most {limit} are accepted", payload.len())
+            Self::TooLarge { message, limit } => {
+                write!(f, "the message has {} bytes; at most {limit} are accepted", message.len())
             }
             Self::Closed { .. } => f.write_str("the link is closed; open it before sending"),
         }
@@ -112,9 +110,10 @@ impl core::error::Error for SendError {}
 
 #[derive(Debug)]
 struct Entry {
-    ticket: Ticket,
+    /// `None` for a greeting, which goes before all that has not left, and dies with its connection if it has not left.
+    ticket: Option<Ticket>,
     accepted: Timestamp,
-    payload: Bytes,
+    message: Message,
 }
 
 /// Messages accepted and not yet acknowledged. An empty one holds no memory of the heap.
@@ -137,6 +136,14 @@ struct Waiting {
     sent: usize,
 }
 
+impl Waiting {
+    /// Where the entries begin that have not left and are no greetings.
+    fn first_to_drop(&self) -> usize {
+        let greetings = self.queue.iter().skip(self.numbered).take_while(|entry| entry.ticket.is_none()).count();
+        self.numbered + greetings
+    }
+}
+
 impl Outbox {
     /// An empty outbox. Many may share their limits.
     #[must_use]
@@ -148,19 +155,46 @@ impl Outbox {
     ///
     /// # Errors
     /// There is no room, or the message is larger than the whole outbox; it is handed back.
-    pub fn push(&mut self, now: Timestamp, payload: Bytes) -> Result<Ticket, SendError> {
-        if payload.len() > self.limits.bytes {
-            return Err(SendError::TooLarge { limit: self.limits.bytes, payload });
+    pub fn push(&mut self, now: Timestamp, message: Message) -> Result<Ticket, SendError> {
+        if message.len() > self.limits.bytes {
+            return Err(SendError::TooLarge { limit: self.limits.bytes, message });
         }
-        if !self.has_room(payload.len()) {
-            return Err(SendError::Full { payload, messages: self.len(), bytes: self.bytes() });
+        if !self.has_room(message.len()) {
+            return Err(SendError::Full { message, messages: self.len(), bytes: self.bytes() });
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let waiting = self.waiting.get_or_insert_default();
-        waiting.bytes += payload.len();
-        waiting.queue.push_back(Entry { ticket, accepted: now, payload });
+        waiting.bytes += message.len();
+        waiting.queue.push_back(Entry { ticket: Some(ticket), accepted: now, message });
         Ok(ticket)
+    }
+
+    /// Accepts a message that goes before all that has not left yet, on this connection only. Such messages may take as much
+    /// room again as the outbox has.
+    ///
+    /// # Errors
+    /// There is no room; it is handed back.
+    pub fn greet(&mut self, now: Timestamp, message: Message) -> Result<(), SendError> {
+        let (messages, bytes) = (self.limits.messages.saturating_mul(2), self.limits.bytes.saturating_mul(2));
+        if self.len() >= messages || self.bytes().saturating_add(message.len()) > bytes {
+            return Err(SendError::Full { message, messages: self.len(), bytes: self.bytes() });
+        }
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.bytes += message.len();
+        let place = waiting.first_to_drop();
+        waiting.queue.insert(place, Entry { ticket: None, accepted: now, message });
+        Ok(())
+    }
+
+    /// The greetings of the last connection that have not left are forgotten.
+    fn forget_greetings(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let place = waiting.first_to_drop();
+        for greeting in waiting.queue.drain(waiting.numbered..place) {
+            waiting.bytes -= greeting.message.len();
+        }
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
     }
 
     /// Tickets from now on are at least this one.
@@ -208,26 +242,38 @@ impl Outbox {
     pub fn next_expiry(&self) -> Option<Timestamp> {
         let waiting = self.waiting.as_ref()?;
         let age = self.limits.age?;
-        waiting.queue.get(waiting.numbered).map(|entry| entry.accepted.after(age))
+        waiting.queue.get(waiting.first_to_drop()).map(|entry| entry.accepted.after(age))
     }
 
     /// If the next message to leave for the first time is larger than the peer accepts, drops it.
     pub fn refuse_larger_than(&mut self, limit: u64) -> Option<Dropped> {
         let waiting = self.waiting.as_ref()?;
         let next = waiting.queue.get(waiting.sent)?;
-        if waiting.sent < waiting.numbered || next.payload.len() as u64 <= limit {
+        if waiting.sent < waiting.numbered || next.ticket.is_none() || next.message.len() as u64 <= limit {
             return None;
         }
         self.drop_first_unnumbered(DropReason::PeerLimit)
     }
 
     /// The next message to leave on this connection, with its number.
-    pub fn next_to_send(&mut self) -> Option<(u64, Bytes)> {
+    pub fn next_to_send(&mut self) -> Option<(u64, Message)> {
+        self.next_of(false)
+    }
+
+    /// The same, but for messages that would leave for the first time, if they are no greetings.
+    pub fn next_greeting(&mut self) -> Option<(u64, Message)> {
+        self.next_of(true)
+    }
+
+    fn next_of(&mut self, held: bool) -> Option<(u64, Message)> {
         let waiting = self.waiting.as_mut()?;
         let entry = waiting.queue.get(waiting.sent)?;
+        if held && waiting.sent >= waiting.numbered && entry.ticket.is_some() {
+            return None;
+        }
         waiting.sent += 1;
         waiting.numbered = waiting.numbered.max(waiting.sent);
-        Some((self.acknowledged + waiting.sent as u64, entry.payload.clone()))
+        Some((self.acknowledged + waiting.sent as u64, entry.message.clone()))
     }
 
     /// The peer has everything up to `seq`. The newest message that this settles, if any.
@@ -244,6 +290,12 @@ impl Outbox {
         Ok(self.settle(settled))
     }
 
+    /// All that has left on this connection counts as acknowledged. The newest message that this settles, if any.
+    pub(crate) fn settle_sent(&mut self) -> Option<Ticket> {
+        let sent = self.waiting.as_ref().map_or(0, |waiting| waiting.sent);
+        self.settle(sent)
+    }
+
     /// A new connection of the same session: the peer has everything up to `received`, the rest leaves again. The
     /// newest message that this settles, if any.
     ///
@@ -254,6 +306,7 @@ impl Outbox {
         if received < self.acknowledged || received > highest {
             return Err(SequenceError { got: received, lowest: self.acknowledged, highest });
         }
+        self.forget_greetings();
         let settled = self.settle((received - self.acknowledged) as usize);
         if let Some(waiting) = &mut self.waiting {
             waiting.sent = 0;
@@ -264,11 +317,14 @@ impl Outbox {
     /// A new session: numbers start from 1 again, and everything leaves again. Returns how many messages had left
     /// before and may therefore arrive twice.
     pub fn restart(&mut self) -> usize {
-        let in_doubt = self.numbered();
+        self.forget_greetings();
         self.acknowledged = 0;
-        if let Some(waiting) = &mut self.waiting {
-            (waiting.numbered, waiting.sent) = (0, 0);
-        }
+        let Some(waiting) = &mut self.waiting else { return 0 };
+        let in_doubt = waiting.queue.iter().take(waiting.numbered).filter(|entry| entry.ticket.is_some()).count();
+        waiting.queue.retain(|entry| entry.ticket.is_some());
+        waiting.bytes = waiting.queue.iter().map(|entry| entry.message.len()).sum();
+        (waiting.numbered, waiting.sent) = (0, 0);
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
         in_doubt
     }
 
@@ -285,10 +341,10 @@ impl Outbox {
     }
 
     /// Everything that was not acknowledged, oldest first; the outbox is empty then.
-    pub fn take_all(&mut self) -> impl Iterator<Item = (Ticket, Bytes)> + use<> {
+    pub fn take_all(&mut self) -> impl Iterator<Item = (Ticket, Message)> + use<> {
         self.acknowledged += self.numbered() as u64;
         let waiting = self.waiting.take().unwrap_or_default();
-        waiting.queue.into_iter().map(|entry| (entry.ticket, entry.payload))
+        waiting.queue.into_iter().filter_map(|entry| Some((entry.ticket?, entry.message)))
     }
 
     fn bytes(&self) -> usize {
@@ -303,15 +359,15 @@ impl Outbox {
         self.waiting
             .iter()
             .flat_map(|waiting| waiting.queue.iter().take(waiting.numbered))
-            .map(|entry| entry.payload.len())
+            .map(|entry| entry.message.len())
     }
 
     fn settle(&mut self, count: usize) -> Option<Ticket> {
         let waiting = self.waiting.as_mut()?;
         let mut newest = None;
         for entry in waiting.queue.drain(..count) {
-            waiting.bytes -= entry.payload.len();
-            newest = Some(entry.ticket);
+            waiting.bytes -= entry.message.len();
+            newest = entry.ticket.or(newest);
         }
         self.acknowledged += count as u64;
         waiting.numbered -= count;
@@ -322,10 +378,10 @@ impl Outbox {
 
     fn drop_first_unnumbered(&mut self, reason: DropReason) -> Option<Dropped> {
         let waiting = self.waiting.as_mut()?;
-        let entry = waiting.queue.remove(waiting.numbered)?;
-        waiting.bytes -= entry.payload.len();
+        let entry = waiting.queue.remove(waiting.first_to_drop())?;
+        waiting.bytes -= entry.message.len();
         self.waiting.take_if(|waiting| waiting.queue.is_empty());
-        Some(Dropped { ticket: entry.ticket, payload: entry.payload, reason })
+        Some(Dropped { ticket: entry.ticket?, message: entry.message, reason })
     }
 }
 
@@ -336,8 +392,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::ZERO;
 
-    fn message(length: usize) -> Bytes {
-        Bytes::from(alloc::vec![7; length])
+    fn message(length: usize) -> Message {
+        Message::from(alloc::vec![7; length])
     }
 
     fn outbox(limits: QueueLimits, messages: usize) -> Outbox {
@@ -399,7 +455,7 @@ mod tests {
             let mut outbox = outbox(limits.unwrap(), 3);
             let refused = outbox.push(NOW, message(10)).unwrap_err();
             assert!(matches!(refused, SendError::Full { messages: 3, bytes: 30, .. }), "{refused}");
-            assert_eq!(refused.into_payload(), message(10));
+            assert_eq!(refused.into_message(), message(10));
         }
         let too_large = Outbox::new(QueueLimits::new(3, 39).unwrap()).push(NOW, message(40)).unwrap_err();
         assert!(matches!(too_large, SendError::TooLarge { limit: 39, .. }));

@@ -54,6 +54,7 @@ use crate::reconnect::ReconnectConfig;
 use crate::server::{ConnectionId, Server, ServerConfig, Sessions};
 use crate::time::Timestamp;
 use crate::wire::DeviceId;
+use crate::wire::websocket::{SUBPROTOCOL, WebSocketConfig};
 
 /// Alarms ring at whole milliseconds.
 const GRAIN: Duration = Duration::from_millis(1);
@@ -119,6 +120,23 @@ impl Setup {
             wake: Wake::AtDeadlines,
             trace: false,
         }
+    }
+
+    /// All links go over WebSocket, with the native protocol inside.
+    ///
+    /// # Panics
+    /// Never; the configuration is valid.
+    #[must_use]
+    pub fn over_websocket(mut self) -> Self {
+        let config = WebSocketConfig::builder().subprotocol(SUBPROTOCOL).build();
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        for client in &mut self.clients {
+            Arc::make_mut(client).wire = config.clone().into();
+        }
+        for port in &mut Arc::make_mut(&mut self.server).ports {
+            port.wire = config.clone().into();
+        }
+        self
     }
 
     /// The same for one to three clients, on a path and with messages that the seed chooses.

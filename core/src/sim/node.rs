@@ -159,11 +159,11 @@ impl Sim {
     /// The application's part of a turn: it sends and takes events. Whether it did anything.
     fn client_app(&mut self, index: usize, now: Timestamp, turn: &mut Turn) -> bool {
         let mut acted = false;
-        while let Some(payload) = self.links[index].up.offer(self.now) {
+        while let Some(message) = self.links[index].up.offer(self.now) {
             let link = &mut self.links[index];
             acted = true;
             turn.input();
-            match link.client.send(now, payload) {
+            match link.client.send(now, message) {
                 Ok(_) => link.up.taken(self.now, &mut self.prng),
                 Err(_) => link.up.refused(self.now),
             }
@@ -181,8 +181,8 @@ impl Sim {
 
     fn client_event(&mut self, index: usize, event: &Event) {
         match event {
-            Event::Message(payload) => self.links[index].down.arrive(payload),
-            Event::Dropped(dropped) => self.links[index].up.handed_back(&dropped.payload),
+            Event::Message(message) => self.links[index].down.arrive(message),
+            Event::Dropped(dropped) => self.links[index].up.handed_back(&dropped.message),
             Event::Suspect { .. } => self.counts.suspects += 1,
             Event::Up { worst_case_detection, in_doubt, .. } => {
                 self.links[index].bound = *worst_case_detection;
@@ -345,10 +345,10 @@ impl Sim {
         let mut acted = false;
         let Some(server) = &mut self.server else { return false };
         for link in &mut self.links {
-            while let Some(payload) = link.down.offer(self.now) {
+            while let Some(message) = link.down.offer(self.now) {
                 acted = true;
                 turn.input();
-                match server.send(now, link.client.config().device(), payload) {
+                match server.send(now, link.client.config().device(), message) {
                     Ok(_) => link.down.taken(self.now, &mut self.prng),
                     Err(_) => link.down.refused(self.now),
                 }
@@ -376,12 +376,12 @@ impl Sim {
         let index =
             device.and_then(|device| self.links.iter().position(|link| link.client.config().device() == device));
         match (&event, index) {
-            (ServerEvent::Message { payload, .. }, Some(index)) => self.links[index].up.arrive(payload),
+            (ServerEvent::Message { message, .. }, Some(index)) => self.links[index].up.arrive(message),
             (ServerEvent::Dropped { dropped, .. }, Some(index)) => {
-                self.links[index].down.handed_back(&dropped.payload);
+                self.links[index].down.handed_back(&dropped.message);
             }
             (ServerEvent::SessionEnded { undelivered, .. }, Some(index)) => {
-                undelivered.iter().for_each(|(_, payload)| self.links[index].down.handed_back(payload));
+                undelivered.iter().for_each(|(_, message)| self.links[index].down.handed_back(message));
             }
             (ServerEvent::Offline { report, .. } | ServerEvent::Returned { report, .. }, Some(index)) => {
                 self.judge(Node::Server, index, report);

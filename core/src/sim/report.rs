@@ -71,7 +71,7 @@ impl What {
                 Event::Down { report, .. } => format!("client {client}: down, {}", report.cause),
                 Event::GaveUp { .. } => format!("client {client}: gave up"),
                 Event::Closed { .. } => format!("client {client}: closed"),
-                Event::Message(payload) => format!("client {client}: message of {} bytes", payload.len()),
+                Event::Message(message) => format!("client {client}: message of {} bytes", message.len()),
                 _ => return None,
             },
             Self::ServerEvent(event) => match event {
@@ -79,8 +79,8 @@ impl What {
                 ServerEvent::Returned { device, .. } => format!("server: {device} returned"),
                 ServerEvent::Replaced { device, .. } => format!("server: {device} replaced"),
                 ServerEvent::Offline { device, report, .. } => format!("server: {device} offline, {}", report.cause),
-                ServerEvent::Message { device, payload } => {
-                    format!("server: {device} sent a message of {} bytes", payload.len())
+                ServerEvent::Message { device, message } => {
+                    format!("server: {device} sent a message of {} bytes", message.len())
                 }
                 ServerEvent::SessionEnded { device, .. } => format!("server: {device}'s session ended"),
                 _ => return None,

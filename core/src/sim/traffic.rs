@@ -3,12 +3,12 @@
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::array;
 use core::time::Duration;
-
-use bytes::Bytes;
 
 use super::report::Delivery;
 use crate::entropy::Prng;
+use crate::session::Message;
 use crate::time::Timestamp;
 
 /// What one application sends to the other end of its link.
@@ -78,9 +78,9 @@ impl Stream {
     }
 
     /// The message to send now, if it is time.
-    pub(super) fn offer(&self, now: Timestamp) -> Option<Bytes> {
+    pub(super) fn offer(&self, now: Timestamp) -> Option<Message> {
         let due = self.next_at.is_some_and(|at| at <= now);
-        due.then(|| content(self.accepted.len() as u64, self.next_size).into())
+        due.then(|| content(self.accepted.len() as u64, self.next_size))
     }
 
     /// The machine took it.
@@ -95,14 +95,11 @@ impl Stream {
         self.next_at = Some(now.after(Duration::from_millis(50)));
     }
 
-    pub(super) fn arrive(&mut self, payload: &[u8]) {
+    pub(super) fn arrive(&mut self, message: &Message) {
         let next = self.highest.map_or(0, |highest| highest + 1);
-        let number = match payload.first_chunk() {
-            Some(number) => u64::from_le_bytes(*number),
-            // Too small to carry its number: it can only be the next one.
-            None => next,
-        };
-        let known = self.accepted.get(number as usize).is_some_and(|size| content(number, *size) == payload);
+        // One that is too small to carry its number can only be the next one.
+        let number = number(message).unwrap_or(next);
+        let known = self.accepted.get(number as usize).is_some_and(|size| content(number, *size) == *message);
         if !known {
             self.counts.disordered += 1;
         } else if !self.arrived.insert(number) {
@@ -115,9 +112,9 @@ impl Stream {
     }
 
     /// A message came back to the application that sent it.
-    pub(super) fn handed_back(&mut self, payload: &[u8]) {
-        if let Some(number) = payload.first_chunk() {
-            self.excused.insert(u64::from_le_bytes(*number));
+    pub(super) fn handed_back(&mut self, message: &Message) {
+        if let Some(number) = number(message) {
+            self.excused.insert(number);
             self.counts.handed_back += 1;
         }
     }
@@ -145,10 +142,24 @@ impl Stream {
     }
 }
 
-fn content(number: u64, size: usize) -> Vec<u8> {
-    let mut payload = vec![(number % 251) as u8; size];
+/// Every other message is a text; it carries its number seven bits a byte, which any text can.
+fn content(number: u64, size: usize) -> Message {
+    let text = number % 2 == 1;
+    let mut payload = vec![(number % if text { 127 } else { 251 }) as u8; size];
     if let Some(start) = payload.first_chunk_mut() {
         *start = number.to_le_bytes();
+        if text {
+            *start = array::from_fn(|place| (number >> (7 * place)) as u8 & 0x7F);
+        }
     }
-    payload
+    Message::checked(text, payload.into())
+}
+
+/// The number of a message, unless it is too small to carry one.
+fn number(message: &Message) -> Option<u64> {
+    let start = message.first_chunk()?;
+    if message.is_text() {
+        return Some(start.iter().rev().fold(0, |number, digit| number << 7 | u64::from(*digit)));
+    }
+    Some(u64::from_le_bytes(*start))
 }

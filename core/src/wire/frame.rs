@@ -7,7 +7,7 @@ use core::fmt::{self, Write as _};
 
 use bytes::Bytes;
 
-use crate::session::Token;
+use crate::session::{Message, Token};
 
 /// The longest device id, in bytes of UTF-8.
 pub const DEVICE_ID_LIMIT: usize = 128;
@@ -39,7 +39,7 @@ pub enum Frame {
         /// Counts the sender's messages in this session, from 1, without a gap.
         seq: u64,
         /// The message.
-        payload: Bytes,
+        message: Message,
     },
     /// Everything up to and including `seq` has arrived. May be repeated.
     Ack {
@@ -62,6 +62,7 @@ impl Frame {
             Self::Refuse(_) => "REFUSE",
             Self::Beat { .. } => "BEAT",
             Self::Echo { .. } => "ECHO",
+            Self::Data { message, .. } if message.is_text() => "TEXT",
             Self::Data { .. } => "DATA",
             Self::Ack { .. } => "ACK",
             Self::Goodbye(_) => "GOODBYE",
@@ -98,7 +99,8 @@ impl fmt::Debug for Credentials {
 /// A client's first words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The highest protocol version that the client speaks.
+    /// The highest protocol version that the client speaks. 0 for a foreign client that speaks none, and came over a wire that
+    /// is not ours alone: it has no session to resume, and is not expected to beat.
     pub version: u8,
     /// Who is calling.
     pub device: DeviceId,
@@ -150,19 +152,25 @@ pub struct Goodbye {
     pub spread_ms: u32,
     /// One line for a person to read; may be empty.
     pub detail: String,
+    /// What the protocol below said, if it has numbers of its own: a close code of WebSocket (1000 to 4999), or a status of
+    /// HTTP (300 to 599). The native protocol has none. Given to be sent, it goes before what the reason would be sent as.
+    pub code: Option<u16>,
 }
 
 impl Goodbye {
     /// A goodbye without a wish for the time to come back.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, retry_after_ms: 0, spread_ms: 0, detail: detail.into() }
+        Self { reason, retry_after_ms: 0, spread_ms: 0, detail: detail.into(), code: None }
     }
 }
 
 impl fmt::Display for Goodbye {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(f)?;
+        if let Some(code) = self.code {
+            write!(f, " [{code}]")?;
+        }
         if !self.detail.is_empty() {
             f.write_str(" (")?;
             // The text is the peer's, and this line may go to a terminal.
@@ -203,6 +211,10 @@ pub enum Reason {
     TimedOut,
     /// The receiver was silent for too long and is taken for dead.
     Silent,
+    /// The sender met something that it cannot deal with; it may go better next time.
+    Failed,
+    /// What the receiver asks for is not to be had here.
+    NotHere,
     /// A code that this version does not know.
     Other(u8),
 }
@@ -224,6 +236,8 @@ impl Reason {
             Self::Flood => 9,
             Self::TimedOut => 10,
             Self::Silent => 11,
+            Self::Failed => 12,
+            Self::NotHere => 13,
             Self::Other(code) => code,
         }
     }
@@ -244,6 +258,8 @@ impl Reason {
             9 => Self::Flood,
             10 => Self::TimedOut,
             11 => Self::Silent,
+            12 => Self::Failed,
+            13 => Self::NotHere,
             other => Self::Other(other),
         }
     }
@@ -264,6 +280,8 @@ impl fmt::Display for Reason {
             Self::Flood => "too many beats",
             Self::TimedOut => "timed out",
             Self::Silent => "silent for too long",
+            Self::Failed => "failed",
+            Self::NotHere => "not to be had here",
             Self::Other(code) => return write!(f, "reason {code}"),
         })
     }
@@ -289,6 +307,11 @@ impl DeviceId {
             return Err(DeviceIdError::ControlCharacter);
         }
         Ok(Self(id.into()))
+    }
+
+    /// A name for a client that says none.
+    pub(crate) fn of_foreigner(random: u64) -> Self {
+        Self(alloc::format!("ws-{random:016x}").into())
     }
 
     /// The id as text.
@@ -364,6 +387,13 @@ pub enum WireError {
         /// What was expected.
         expected: &'static str,
     },
+    /// The peer asks for what our configuration does not allow.
+    NotAllowed {
+        /// What to tell the peer.
+        reason: Reason,
+        /// What is not allowed.
+        problem: &'static str,
+    },
     /// The peer's message numbers contradict ours.
     Sequence {
         /// The frame's name.
@@ -381,6 +411,7 @@ impl WireError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::TooLarge { .. } => Reason::TooLarge,
+            Self::NotAllowed { reason, .. } => *reason,
             Self::Malformed { .. } | Self::Unexpected { .. } | Self::Sequence { .. } => Reason::Malformed,
         }
     }
@@ -392,6 +423,7 @@ impl fmt::Display for WireError {
             Self::Malformed { frame, problem } => write!(f, "malformed {frame}: {problem}"),
             Self::TooLarge { length, limit } => write!(f, "frame of {length} bytes, limit {limit}"),
             Self::Unexpected { frame, expected } => write!(f, "{frame} where {expected} was expected"),
+            Self::NotAllowed { problem, .. } => f.write_str(problem),
             Self::Sequence { frame, got, expected } => write!(f, "{frame} with number {got}, expected {expected}"),
         }
     }

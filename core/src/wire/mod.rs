@@ -4,20 +4,51 @@
 //! about time, liveness, sessions or sockets. To bring your own protocol, implement [`Wire`] and hand it to
 //! [`Client`](crate::client::Client) or [`Server`](crate::server::Server).
 
+mod any;
 pub mod beat;
 mod frame;
 mod tx;
 pub mod websocket;
 
-pub use crate::session::Token;
+pub use crate::session::{Message, Token};
+pub use any::{Any, AnyConfig};
 pub use frame::{
     Credentials, DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello, Reason, Welcome,
     WireError,
 };
 pub use tx::Tx;
 
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use self::websocket::upgrade::Offer;
+use crate::entropy::Entropy;
+use crate::tunnel::HostPort;
+
 /// The highest protocol version that this crate speaks, for wires that carry one.
 pub const PROTOCOL_VERSION: u8 = 1;
+
+/// Which end of a connection we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// We opened it.
+    Client,
+    /// We accepted it.
+    Server,
+}
+
+/// The connection that a [`Wire`] is made for.
+#[expect(missing_debug_implementations, reason = "entropy is a secret")]
+pub struct Opening<'a> {
+    /// Our end of it.
+    pub role: Role,
+    /// A client's: the server, if the driver named it.
+    pub server: Option<&'a HostPort>,
+    /// Whether TLS is below.
+    pub secure: bool,
+    /// For keys and names that nobody can guess.
+    pub entropy: &'a mut dyn Entropy,
+}
 
 /// The framing of one connection, for either side.
 ///
@@ -28,27 +59,69 @@ pub trait Wire {
 
     /// The framing of a connection that was just opened. Until [`Wire::established`] is called, the limit for
     /// handshake frames holds.
-    fn new(config: &Self::Config) -> Self;
+    fn new(config: &Self::Config, opening: Opening<'_>) -> Self;
 
     /// Takes one frame from the front of `input` and moves `input` past the bytes used.
     ///
     /// `Ok(None)` means that all of `input` was used and the frame is not complete yet; the wire keeps what it needs.
     /// How the bytes are split between calls makes no difference. Memory is reserved for bytes that came, not for
-    /// bytes that a length field announces.
+    /// bytes that a length field announces. What the protocol answers by itself is appended to `tx`.
     ///
     /// # Errors
     /// The peer broke the protocol; the connection cannot be used further. Nothing after the error is decoded.
-    fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError>;
+    fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError>;
 
     /// Whether part of a frame has arrived and the rest is outstanding.
     fn mid_frame(&self) -> bool;
 
     /// Appends `frame` to what is to be transmitted.
-    fn encode(&self, frame: &Frame, tx: &mut Tx);
+    fn encode(&mut self, frame: &Frame, tx: &mut Tx);
+
+    /// Appends the next piece of a message of which [`Wire::encode`] appended only the front, so that beats need not wait for
+    /// all of it. `false` if there is none; then the next message may follow. Default: messages go whole.
+    fn encode_rest(&mut self, tx: &mut Tx) -> bool {
+        let _ = tx;
+        false
+    }
 
     /// The handshake is done: the limit for established connections holds from the next byte on.
     fn established(&mut self);
 
+    /// Whether the peer says which messages arrived ([`Frame::Ack`]). If not, a message counts as acknowledged when it has
+    /// left. Default: it does.
+    fn acknowledges(&self) -> bool {
+        true
+    }
+
+    /// Whether both sides have said their last word: when what waits has left, the server hangs up. Default: no protocol
+    /// between the two says so, and whoever has said goodbye waits for the other to hang up.
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    /// A server's: the request with which the client asked for the protocol, once, if the protocol has one.
+    fn offer(&mut self) -> Option<Box<Offer>> {
+        None
+    }
+
     /// The largest message payload that [`Wire::decode`] accepts on an established connection, in bytes.
-    fn message_limit(&self) -> usize;
+    fn message_limit(config: &Self::Config) -> usize;
+
+    /// Whether a client's connections must know the name of the server. Default: no.
+    fn needs_server_name(config: &Self::Config) -> bool {
+        let _ = config;
+        false
+    }
+
+    /// Whether the protocol can carry these credentials. Default: any.
+    fn takes_credentials(config: &Self::Config, credentials: &Credentials) -> bool {
+        let _ = (config, credentials);
+        true
+    }
+
+    /// How long a connection may be idle before something on its usual way forgets it. Default: not known.
+    fn idle_limit(config: &Self::Config) -> Option<Duration> {
+        let _ = config;
+        None
+    }
 }

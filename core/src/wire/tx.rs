@@ -133,6 +133,12 @@ impl Tx {
         count
     }
 
+    /// Whether bytes were put in since [`Tx::take_news`].
+    #[inline]
+    pub(crate) const fn has_news(&self) -> bool {
+        self.news
+    }
+
     /// Whether nothing waits.
     #[must_use]
     #[inline]

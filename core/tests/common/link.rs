@@ -321,7 +321,7 @@ impl Link {
     /// The messages that arrived at the client.
     pub(crate) fn arrived(&self) -> Vec<String> {
         let messages = self.events.iter().filter_map(|(_, event)| match event {
-            Event::Message(payload) => Some(String::from_utf8_lossy(payload).into_owned()),
+            Event::Message(message) => Some(String::from_utf8_lossy(message).into_owned()),
             _ => None,
         });
         messages.collect()
@@ -330,7 +330,7 @@ impl Link {
     /// The messages that arrived at the server.
     pub(crate) fn server_arrived(&self) -> Vec<String> {
         let messages = self.server_events.iter().filter_map(|(_, event)| match event {
-            ServerEvent::Message { payload, .. } => Some(String::from_utf8_lossy(payload).into_owned()),
+            ServerEvent::Message { message, .. } => Some(String::from_utf8_lossy(message).into_owned()),
             _ => None,
         });
         messages.collect()

@@ -23,11 +23,11 @@ pub(crate) use raw::Raw;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::{ClientConfig, ClientConfigBuilder, Event};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::liveness::{LivenessConfig, LivenessConfigBuilder};
 use keepbeat_core::server::{ServerConfig, ServerEvent};
+use keepbeat_core::session::Message;
 use keepbeat_core::time::{Deadline, Timestamp};
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
 use keepbeat_core::wire::{DeviceId, Frame, Hello, Token, Tx, Welcome, Wire};
@@ -106,12 +106,13 @@ pub(crate) fn welcome() -> Welcome {
     }
 }
 
-pub(crate) fn data(seq: u64, payload: &'static str) -> Frame {
-    Frame::Data { seq, payload: Bytes::from_static(payload.as_bytes()) }
+pub(crate) fn data(seq: u64, text: &'static str) -> Frame {
+    Frame::Data { seq, message: message(text) }
 }
 
-pub(crate) fn message(payload: &'static str) -> Bytes {
-    Bytes::from_static(payload.as_bytes())
+/// A binary message.
+pub(crate) fn message(text: &'static str) -> Message {
+    text.as_bytes().into()
 }
 
 /// `frame` as it goes over the wire.

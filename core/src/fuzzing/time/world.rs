@@ -6,8 +6,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use super::{Clock, MOST_STEPS, assert_rest, config};
 use crate::client::{Action, Client, Epoch, Event, Input};
 use crate::connection::Failure;
@@ -81,8 +79,8 @@ impl World {
             5..8 => self.carry(usize::MAX),
             8 => self.carry(script.byte().into()),
             9 => self.cut(),
-            10 => drop(self.client.send(now, Bytes::from_static(b"up"))),
-            11 => drop(self.server.send(now, &self.device, Bytes::from_static(b"down"))),
+            10 => drop(self.client.send(now, b"up".into())),
+            11 => drop(self.server.send(now, &self.device, b"down".into())),
             12 => self.client.open(now),
             13 => self.client.close(now),
             14 => self.client.drain(now, script.span()),

@@ -1,7 +1,6 @@
 //! BYTES -> FRAMES: the header, and the body of every frame type.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 
 use bytes::Bytes;
 use nom::Err;
@@ -69,7 +68,7 @@ pub(super) fn usual_data(input: &[u8], limit: usize) -> Option<(u64, &[u8], &[u8
     (seq > 0 && payload.len() <= limit).then_some((seq, payload, rest))
 }
 
-/// Reads the body of a frame of any known type but DATA.
+/// Reads the body of a frame of any known type but DATA and TEXT.
 pub(super) fn control(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
     let parsed = match kind {
         kind::HELLO => hello(body).map(|(_, hello)| Frame::Hello(Box::new(hello))),
@@ -85,11 +84,15 @@ pub(super) fn control(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
 }
 
 /// Reads the number in front of a message; the message is what remains.
-pub(super) fn data(body: &[u8]) -> Result<(u64, &[u8]), WireError> {
+pub(super) fn data(kind: u8, body: &[u8]) -> Result<(u64, &[u8]), WireError> {
+    let malformed_so = |problem| Err(WireError::Malformed { frame: kind::name(kind), problem });
     match varint(64, body) {
-        Ok((_, 0)) => Err(WireError::Malformed { frame: kind::name(kind::DATA), problem: "the message number is 0" }),
+        Ok((_, 0)) => malformed_so("the message number is 0"),
+        Ok((payload, _)) if kind == kind::TEXT && core::str::from_utf8(payload).is_err() => {
+            malformed_so("the text is not UTF-8")
+        }
         Ok((payload, seq)) => Ok((seq, payload)),
-        Err(error) => Err(malformed(kind::DATA, &error)),
+        Err(error) => Err(malformed(kind, &error)),
     }
 }
 
@@ -161,7 +164,8 @@ fn goodbye(body: &[u8]) -> Parsed<'_, Goodbye> {
     let (rest, spread_ms) = number(rest)?;
     let (rest, detail) = counted(rest, DETAIL_LIMIT as u32, "the detail is too long")?;
     let detail = text(detail, "the detail is not UTF-8")?;
-    Ok((rest, Goodbye { reason: Reason::from_code(code), retry_after_ms, spread_ms, detail: String::from(detail) }))
+    let goodbye = Goodbye::new(Reason::from_code(code), detail);
+    Ok((rest, Goodbye { retry_after_ms, spread_ms, ..goodbye }))
 }
 
 /// The magic and the version, with which both handshake frames begin.
@@ -224,6 +228,7 @@ fn fault<'a, T>(problem: &'static str) -> Parsed<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Message;
 
     fn problem(kind: u8, body: &[u8]) -> &'static str {
         match control(kind, body) {
@@ -256,16 +261,20 @@ mod tests {
         assert_eq!(problem(kind::HELLO, b"KPBT\x01\x01d\0\0\0\0\0\0\0\0\0\0\0\0\x02"), "a flag is neither 0 nor 1");
         assert_eq!(problem(kind::GOODBYE, b"\x00\x00\x00\x79"), "the detail is too long");
         assert_eq!(problem(kind::REFUSE, b"\x00\x00\x00\x01\xC3"), "the detail is not UTF-8");
-        assert!(matches!(data(&[0]), Err(WireError::Malformed { frame: "DATA", .. })));
+        let malformed = |frame, problem| Err(WireError::Malformed { frame, problem });
+        assert_eq!(data(kind::DATA, &[0]), malformed("DATA", "the message number is 0"));
+        assert_eq!(data(kind::TEXT, &[0]), malformed("TEXT", "the message number is 0"));
+        assert_eq!(data(kind::TEXT, b"\x01\xC3"), malformed("TEXT", "the text is not UTF-8"));
     }
 
     /// What the general functions make of a whole frame.
     fn general(input: &[u8]) -> Option<(Frame, &[u8])> {
         let (Header { kind, length }, rest) = header(input).ok()??;
         let (body, rest) = rest.split_at_checked(length as usize)?;
-        if kind == kind::DATA {
-            let (seq, payload) = data(body).ok()?;
-            return Some((Frame::Data { seq, payload: Bytes::copy_from_slice(payload) }, rest));
+        if kind::is_message(kind) {
+            let (seq, payload) = data(kind, body).ok()?;
+            let message = Message::checked(kind == kind::TEXT, Bytes::copy_from_slice(payload));
+            return Some((Frame::Data { seq, message }, rest));
         }
         Some((control(kind, body).ok()?, rest))
     }
@@ -282,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_usual_form_agrees_with_the_general_one() {
-        for kind in [kind::BEAT, kind::ECHO, kind::ACK, kind::DATA, kind::HELLO, 0x7F] {
+        for kind in [kind::BEAT, kind::ECHO, kind::ACK, kind::DATA, kind::TEXT, kind::HELLO, 0x7F] {
             let (mut usually, mut otherwise) = (0, 0);
             at_borders(&[kind], 5, &mut |input| {
                 let known = matches!(kind, kind::BEAT | kind::ECHO | kind::ACK);
@@ -302,14 +311,15 @@ mod tests {
         let mut messages = 0;
         at_borders(&[kind::DATA], 5, &mut |input| {
             let found = usual_data(input, 2);
-            let found = found.map(|(seq, payload, rest)| (Frame::Data { seq, payload: payload.to_vec().into() }, rest));
-            let small = |frame: &Frame| matches!(frame, Frame::Data { payload, .. } if payload.len() <= 2);
+            let found = found.map(|(seq, payload, rest)| (Frame::Data { seq, message: payload.to_vec().into() }, rest));
+            let small = |frame: &Frame| matches!(frame, Frame::Data { message, .. } if message.len() <= 2);
             let expected = general(input).filter(|(frame, _)| small(frame));
             messages += usize::from(expected.is_some());
             assert_eq!(found, expected, "{input:?}");
         });
         assert!(messages > 100);
         assert_eq!(usual_data(&[kind::BEAT, 1, 1], 2), None);
+        assert_eq!(usual_data(&[kind::TEXT, 2, 1, b'a'], 2), None);
         assert_eq!(usual_data(&[kind::DATA, 3, 1, b'a', b'b'], 1), None);
     }
 }

@@ -1,5 +1,7 @@
 //! FRAMES -> BYTES.
 
+use bytes::Bytes;
+
 use super::config::{HELLO_LIMIT_MIN, LONGEST_BODY};
 use super::{MAGIC, kind, varint};
 use crate::wire::{DETAIL_LIMIT, Frame, Goodbye, Hello, Tx, Welcome};
@@ -13,6 +15,39 @@ const SMALL: usize = HEADER_ROOM + varint::LONGEST;
 /// Room for a header and the longest body that has no bytes of the application in it.
 const LARGE: usize = HEADER_ROOM + HELLO_LIMIT_MIN;
 
+/// A small frame, or the front of a message's, on the stack.
+pub(in crate::wire) struct Front {
+    frame: Scratch<SMALL>,
+    start: usize,
+}
+
+impl Front {
+    pub(in crate::wire) const LONGEST: usize = SMALL;
+
+    /// The frame in two parts: the second is the message, or empty. `None` for frames of the handshake and farewells.
+    #[inline]
+    pub(in crate::wire) fn of(frame: &Frame) -> Option<(Self, &Bytes)> {
+        static EMPTY: Bytes = Bytes::new();
+        let (kind, seq, message) = match frame {
+            Frame::Beat { seq } => (kind::BEAT, u64::from(*seq), &EMPTY),
+            Frame::Echo { seq } => (kind::ECHO, u64::from(*seq), &EMPTY),
+            Frame::Ack { seq } => (kind::ACK, *seq, &EMPTY),
+            Frame::Data { seq, message } => {
+                (if message.is_text() { kind::TEXT } else { kind::DATA }, *seq, message.payload())
+            }
+            _ => return None,
+        };
+        let mut frame = Scratch::new();
+        frame.number(seq);
+        let start = frame.finish(kind, message.len())?;
+        Some((Self { frame, start }, message))
+    }
+
+    pub(in crate::wire) fn as_slice(&self) -> &[u8] {
+        self.frame.bytes.get(self.start..self.frame.end).unwrap_or_default()
+    }
+}
+
 /// Appends `frame`. What the format cannot say is left out: an unknown frame, and one whose body is too long.
 #[inline]
 pub(super) fn frame(frame: &Frame, tx: &mut Tx) {
@@ -20,11 +55,11 @@ pub(super) fn frame(frame: &Frame, tx: &mut Tx) {
         Frame::Beat { seq } => sequence(kind::BEAT, u64::from(*seq), tx),
         Frame::Echo { seq } => sequence(kind::ECHO, u64::from(*seq), tx),
         Frame::Ack { seq } => sequence(kind::ACK, *seq, tx),
-        Frame::Data { seq, payload } => {
+        Frame::Data { seq, message } => {
             let mut front = Scratch::<SMALL>::new();
             front.number(*seq);
-            if front.send(kind::DATA, payload.len(), tx) {
-                tx.put_payload(payload);
+            if front.send(if message.is_text() { kind::TEXT } else { kind::DATA }, message.len(), tx) {
+                tx.put_payload(message.payload());
             }
         }
         Frame::Hello(frame) => hello(frame, tx),
@@ -91,7 +126,7 @@ fn welcome(welcome: &Welcome, tx: &mut Tx) {
 }
 
 fn goodbye(kind: u8, goodbye: &Goodbye, tx: &mut Tx) {
-    let Goodbye { reason, retry_after_ms, spread_ms, detail } = goodbye;
+    let Goodbye { reason, retry_after_ms, spread_ms, detail, code: _ } = goodbye;
     let mut body = Scratch::<LARGE>::new();
     body.bytes(&[reason.code()]);
     body.number(u64::from(*retry_after_ms));
@@ -145,9 +180,18 @@ impl<const N: usize> Scratch<N> {
     /// is longer than a length can say.
     #[inline]
     fn send(mut self, kind: u8, behind: usize, tx: &mut Tx) -> bool {
+        let Some(start) = self.finish(kind, behind) else { return false };
+        tx.put(self.bytes.get(start..self.end).unwrap_or_default());
+        true
+    }
+
+    /// Writes the header in front of the body, of which `behind` bytes follow separately. Returns where the frame begins;
+    /// `None` if the body is longer than a length can say.
+    #[inline]
+    fn finish(&mut self, kind: u8, behind: usize) -> Option<usize> {
         let length = (self.end - HEADER_ROOM) as u64 + behind as u64;
         if length > u64::from(LONGEST_BODY) {
-            return false;
+            return None;
         }
         let (count, digits) = varint::bytes(length);
         let start = (HEADER_ROOM - 1).saturating_sub(digits);
@@ -157,15 +201,14 @@ impl<const N: usize> Scratch<N> {
                 *slot = byte;
             }
         }
-        tx.put(self.bytes.get(start..self.end).unwrap_or_default());
-        true
+        Some(start)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{DeviceId, Reason, Token};
+    use crate::wire::{DeviceId, Message, Reason, Token};
     use alloc::boxed::Box;
     use alloc::vec::Vec;
     use bytes::Bytes;
@@ -222,10 +265,12 @@ mod tests {
         assert!(encoded(&Frame::Unknown).is_empty());
         let seq = 1 << 63;
         let payload = Bytes::from(alloc::vec![0; LONGEST_BODY as usize - varint::LONGEST + 1]);
-        assert!(encoded(&Frame::Data { seq, payload: payload.clone() }).is_empty());
-        let payload = payload.slice(1..);
-        let mut tx = Tx::default();
-        frame(&Frame::Data { seq, payload }, &mut tx);
-        assert_eq!(tx.len(), 5 + u64::from(LONGEST_BODY));
+        for text in [false, true] {
+            let message = |payload| Message::checked(text, payload);
+            assert!(encoded(&Frame::Data { seq, message: message(payload.clone()) }).is_empty());
+            let mut tx = Tx::default();
+            frame(&Frame::Data { seq, message: message(payload.slice(1..)) }, &mut tx);
+            assert_eq!(tx.len(), 5 + u64::from(LONGEST_BODY));
+        }
     }
 }

@@ -16,7 +16,9 @@ use bytes::{Buf, Bytes};
 
 use self::config::{LONGEST_BODY, SEQ_ROOM};
 use self::decode::Header;
-use super::{Frame, Tx, Wire, WireError};
+use super::{Frame, Message, Opening, Tx, Wire, WireError};
+
+pub(in crate::wire) use self::encode::Front;
 
 pub use self::config::{
     BeatConfig, BeatConfigBuilder, BeatConfigError, HELLO_LIMIT_MAX, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX,
@@ -41,6 +43,7 @@ mod kind {
     pub(super) const BEAT: u8 = 0x10;
     pub(super) const ECHO: u8 = 0x11;
     pub(super) const DATA: u8 = 0x20;
+    pub(super) const TEXT: u8 = 0x22;
     pub(super) const ACK: u8 = 0x21;
     pub(super) const GOODBYE: u8 = 0x30;
 
@@ -49,7 +52,11 @@ mod kind {
     pub(super) const TLS: core::ops::RangeInclusive<u8> = 0x14..=0x17;
 
     pub(super) const fn known(kind: u8) -> bool {
-        matches!(kind, HELLO | WELCOME | REFUSE | BEAT | ECHO | DATA | ACK | GOODBYE)
+        matches!(kind, HELLO | WELCOME | REFUSE | BEAT | ECHO | DATA | ACK | TEXT | GOODBYE)
+    }
+
+    pub(super) const fn is_message(kind: u8) -> bool {
+        matches!(kind, DATA | TEXT)
     }
 
     pub(super) const fn name(kind: u8) -> &'static str {
@@ -60,6 +67,7 @@ mod kind {
             BEAT => "BEAT",
             ECHO => "ECHO",
             DATA => "DATA",
+            TEXT => "TEXT",
             ACK => "ACK",
             GOODBYE => "GOODBYE",
             _ => "unknown",
@@ -91,7 +99,7 @@ mod kind {
 /// A peer that speaks something else is found out at its first byte:
 ///
 /// ```
-/// # use keepbeat_core::wire::{Wire, beat::{Beat, BeatConfig}};
+/// # use keepbeat_core::wire::beat::{Beat, BeatConfig};
 /// let mut wire = Beat::new(&BeatConfig::default());
 /// assert!(wire.decode(&mut &b"G"[..]).is_err());
 /// ```
@@ -122,6 +130,66 @@ struct Body {
 }
 
 impl Beat {
+    /// The framing of a connection that was just opened. It is the same for both sides.
+    #[must_use]
+    pub const fn new(config: &BeatConfig) -> Self {
+        Self { config: *config, established: false, state: State::Idle }
+    }
+
+    /// Decodes the next frame. See [`Wire::decode`]; every call after an error returns that error again.
+    ///
+    /// # Errors
+    /// As [`Wire::decode`].
+    #[inline]
+    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
+        if self.established && matches!(self.state, State::Idle) {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some((frame, rest)) = decode::usual(input) {
+                *input = rest;
+                return Ok(Some(frame));
+            }
+        }
+        self.decode_any(input)
+    }
+
+    /// The handshake is done; see [`Wire::established`].
+    pub(in crate::wire) const fn establish(&mut self) {
+        self.established = true;
+    }
+
+    pub(in crate::wire) const fn is_established(&self) -> bool {
+        self.established
+    }
+
+    /// Decodes the frame at the front of `frames`, which are whole. A message is shared, not copied.
+    pub(in crate::wire) fn decode_whole(&mut self, frames: &mut Bytes) -> Result<Frame, WireError> {
+        if self.established
+            && let Some((frame, rest)) = decode::usual(frames)
+        {
+            frames.advance(frames.len() - rest.len());
+            return Ok(frame);
+        }
+        let cut = WireError::Malformed { frame: "message of frames", problem: "its last frame is cut" };
+        self.admit(frames.first().copied().unwrap_or_default())?;
+        let (Header { kind, length }, rest) = decode::header(frames)?.ok_or(cut)?;
+        let limit = self.limit(kind);
+        if length > limit {
+            return Err(WireError::TooLarge { length: u64::from(length), limit: u64::from(limit) });
+        }
+        frames.advance(frames.len() - rest.len());
+        if frames.len() < length as usize {
+            return Err(cut);
+        }
+        let body = frames.split_to(length as usize);
+        if !kind::is_message(kind) {
+            return decode::control(kind, &body);
+        }
+        let (seq, payload) = self.data(kind, &body)?;
+        Ok(Frame::Data { seq, message: Message::checked(kind == kind::TEXT, body.slice_ref(payload)) })
+    }
+
     /// How much heap memory is reserved for a frame of which part has arrived, in bytes; 0 between frames.
     ///
     /// At most four times what has arrived of the body, or 1 KiB if that is more, and never more than the body's length.
@@ -141,7 +209,7 @@ impl Beat {
             && let Some((seq, payload, rest)) = decode::usual_data(input, self.config.message_limit())
         {
             *input = rest;
-            return Ok(Some(Frame::Data { seq, payload: Bytes::copy_from_slice(payload) }));
+            return Ok(Some(Frame::Data { seq, message: Message::binary(Bytes::copy_from_slice(payload)) }));
         }
         let decoded = self.advance(input);
         if let Err(error) = decoded {
@@ -214,11 +282,12 @@ impl Beat {
             return self.gather(input);
         };
         *input = rest;
-        if kind != kind::DATA {
+        if !kind::is_message(kind) {
             return decode::control(kind, body).map(Some);
         }
-        let (seq, payload) = self.data(body)?;
-        Ok(Some(Frame::Data { seq, payload: Bytes::copy_from_slice(payload) }))
+        let (seq, payload) = self.data(kind, body)?;
+        let message = Message::checked(kind == kind::TEXT, Bytes::copy_from_slice(payload));
+        Ok(Some(Frame::Data { seq, message }))
     }
 
     /// The longest body that a frame of this type may have now.
@@ -230,14 +299,14 @@ impl Beat {
             kind::HELLO | kind::WELCOME => hello,
             kind::BEAT => BEAT_LIMIT,
             kind::REFUSE | kind::ECHO | kind::ACK | kind::GOODBYE => CONTROL_LIMIT,
-            kind::DATA => data,
+            kind::DATA | kind::TEXT => data,
             // They are not stored, so they may be as long as any frame.
             _ => data.max(CONTROL_LIMIT),
         }
     }
 
-    fn data<'a>(&self, body: &'a [u8]) -> Result<(u64, &'a [u8]), WireError> {
-        let (seq, payload) = decode::data(body)?;
+    fn data<'a>(&self, kind: u8, body: &'a [u8]) -> Result<(u64, &'a [u8]), WireError> {
+        let (seq, payload) = decode::data(kind, body)?;
         let (length, limit) = (payload.len(), self.config.message_limit());
         if length > limit {
             return Err(WireError::TooLarge { length: length as u64, limit: limit as u64 });
@@ -264,14 +333,14 @@ impl Beat {
         }
         let (kind, body) = (*kind, mem::take(bytes));
         self.state = State::Idle;
-        if kind != kind::DATA {
+        if !kind::is_message(kind) {
             return decode::control(kind, &body).map(Some);
         }
-        let (seq, payload) = self.data(&body)?;
+        let (seq, payload) = self.data(kind, &body)?;
         let front = body.len() - payload.len();
         let mut payload = Bytes::from(body);
         payload.advance(front);
-        Ok(Some(Frame::Data { seq, payload }))
+        Ok(Some(Frame::Data { seq, message: Message::checked(kind == kind::TEXT, payload) }))
     }
 
     fn skip(&mut self, input: &mut &[u8]) -> Option<Frame> {
@@ -290,23 +359,13 @@ impl Beat {
 impl Wire for Beat {
     type Config = BeatConfig;
 
-    fn new(config: &BeatConfig) -> Self {
-        Self { config: *config, established: false, state: State::Idle }
+    fn new(config: &BeatConfig, _opening: Opening<'_>) -> Self {
+        Self::new(config)
     }
 
-    /// Decodes the next frame. See [`Wire::decode`]; every call after an error returns that error again.
     #[inline]
-    fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
-        if self.established && matches!(self.state, State::Idle) {
-            if input.is_empty() {
-                return Ok(None);
-            }
-            if let Some((frame, rest)) = decode::usual(input) {
-                *input = rest;
-                return Ok(Some(frame));
-            }
-        }
-        self.decode_any(input)
+    fn decode(&mut self, input: &mut &[u8], _tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        Self::decode(self, input)
     }
 
     fn mid_frame(&self) -> bool {
@@ -316,16 +375,16 @@ impl Wire for Beat {
     /// Appends a frame. [`Frame::Unknown`] and what the format cannot say (a message above [`MESSAGE_LIMIT_MAX`], or
     /// credentials of that order) append nothing.
     #[inline]
-    fn encode(&self, frame: &Frame, tx: &mut Tx) {
+    fn encode(&mut self, frame: &Frame, tx: &mut Tx) {
         encode::frame(frame, tx);
     }
 
     fn established(&mut self) {
-        self.established = true;
+        self.establish();
     }
 
-    fn message_limit(&self) -> usize {
-        self.config.message_limit()
+    fn message_limit(config: &BeatConfig) -> usize {
+        config.message_limit()
     }
 }
 

@@ -63,6 +63,8 @@ fn limits_hold_before_a_byte_of_the_body_is_awaited() {
     assert_eq!(one(&mut open(), &[kind::ACK, 0x81, 0x04]), too_large(513, 512));
     assert_eq!(one(&mut open(), &[kind::DATA, 0x8A, 0x80, 0x40]), Ok(None));
     assert_eq!(one(&mut open(), &[kind::DATA, 0x8B, 0x80, 0x40]), too_large((1 << 20) + 11, (1 << 20) + 10));
+    assert_eq!(one(&mut open(), &[kind::TEXT, 0x8A, 0x80, 0x40]), Ok(None));
+    assert_eq!(one(&mut open(), &[kind::TEXT, 0x8B, 0x80, 0x40]), too_large((1 << 20) + 11, (1 << 20) + 10));
     assert_eq!(one(&mut open(), &[0x7F, 0x8B, 0x80, 0x40]), too_large((1 << 20) + 11, (1 << 20) + 10));
 }
 
@@ -70,10 +72,12 @@ fn limits_hold_before_a_byte_of_the_body_is_awaited() {
 fn the_message_limit_counts_the_message_alone() {
     let config = BeatConfig::builder().message_limit(3).build().unwrap();
     for (body, fits) in [(&[1, 7, 7, 7][..], true), (&[1, 7, 7, 7, 7], false), (&[0x81, 1, 7, 7, 7], true)] {
-        for cut in 0..body.len() {
+        for (kind, cut) in
+            [kind::DATA, kind::TEXT].into_iter().flat_map(|kind| (0..body.len()).map(move |cut| (kind, cut)))
+        {
             let mut beat = Beat::new(&config);
             beat.established();
-            let input = [&[kind::DATA, body.len() as u8], body].concat();
+            let input = [&[kind, body.len() as u8], body].concat();
             let mut decoded = one(&mut beat, &input[..cut]);
             if decoded == Ok(None) {
                 decoded = one(&mut beat, &input[cut..]);
@@ -97,19 +101,71 @@ fn memory_is_reserved_for_bytes_that_came() {
         assert!(beat.reserved() <= (4 * came).max(STEP).min(length), "{} after {came}", beat.reserved());
     }
     assert_eq!(beat.reserved(), length);
-    let Ok(Some(Frame::Data { seq: 1, payload })) = one(&mut beat, &[7]) else { panic!("no message") };
-    assert_eq!(payload.len(), length - 1);
+    let Ok(Some(Frame::Data { seq: 1, message })) = one(&mut beat, &[7]) else { panic!("no message") };
+    assert_eq!(message.len(), length - 1);
     assert_eq!((beat.reserved(), beat.mid_frame()), (0, false));
 }
 
 #[test]
 fn a_message_in_pieces_stays_where_it_was_gathered() {
+    for kind in [kind::DATA, kind::TEXT] {
+        let mut beat = open();
+        assert_eq!(one(&mut beat, &[kind, 5, 1, b'a', b'b', b'c']), Ok(None));
+        let State::Body(body) = &beat.state else { panic!("no body") };
+        let place = body.bytes.as_ptr().wrapping_add(1);
+        let Ok(Some(Frame::Data { message, .. })) = one(&mut beat, b"d") else { panic!("no message") };
+        assert_eq!((message.as_ptr(), &message[..]), (place, &b"abcd"[..]));
+    }
+}
+
+/// What comes of `input` if it is cut at `at`.
+fn cut(input: &[u8], at: usize) -> Result<Option<Frame>, WireError> {
     let mut beat = open();
-    assert_eq!(one(&mut beat, &[kind::DATA, 5, 1, b'a', b'b', b'c']), Ok(None));
-    let State::Body(body) = &beat.state else { panic!("no body") };
-    let place = body.bytes.as_ptr().wrapping_add(1);
-    let Ok(Some(Frame::Data { payload, .. })) = one(&mut beat, b"d") else { panic!("no message") };
-    assert_eq!((payload.as_ptr(), &payload[..]), (place, &b"abcd"[..]));
+    let decoded = one(&mut beat, &input[..at]);
+    if decoded == Ok(None) { one(&mut beat, &input[at..]) } else { decoded }
+}
+
+#[test]
+fn a_message_keeps_its_kind_wherever_it_is_cut() {
+    for payload in ["", "beat", "beat \u{2764}"] {
+        for (kind, message) in [(kind::DATA, payload.as_bytes().into()), (kind::TEXT, Message::from(payload))] {
+            let frame = Frame::Data { seq: 300, message };
+            let mut tx = Tx::default();
+            fresh().encode(&frame, &mut tx);
+            assert_eq!(tx.chunk()[0], kind);
+            for at in 0..=tx.chunk().len() {
+                assert_eq!(cut(tx.chunk(), at), Ok(Some(frame.clone())), "{payload:?} cut at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_not_utf8_is_refused_and_a_binary_message_is_not() {
+    // A byte that nothing begins with, half a character, the rest of one, a surrogate, and more than a character needs.
+    for payload in [&b"\xFF"[..], b"be\xC3", b"\xA9at", b"\xED\xA0\x80", b"\xC0\x80"] {
+        for (kind, right) in [(kind::TEXT, false), (kind::DATA, true)] {
+            let input = [&[kind, payload.len() as u8 + 1, 1], payload].concat();
+            for at in 0..=input.len() {
+                let decoded = cut(&input, at);
+                if right {
+                    assert!(matches!(&decoded, Ok(Some(Frame::Data { message, .. })) if message[..] == *payload));
+                } else {
+                    assert_eq!(
+                        decoded,
+                        Err(WireError::Malformed { frame: "TEXT", problem: "the text is not UTF-8" }),
+                        "{payload:x?} cut at {at}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_sends_a_text_before_the_greetings() {
+    let error = one(&mut fresh(), &[kind::TEXT]);
+    assert_eq!(error, Err(WireError::Unexpected { frame: "TEXT", expected: "a frame of the handshake" }));
 }
 
 #[test]

@@ -76,12 +76,6 @@ impl CloseCode {
             _ => true,
         }
     }
-
-    /// What the code says about another attempt, as [`Outlook::of_close`] has it.
-    #[must_use]
-    pub const fn outlook(self) -> Outlook {
-        Outlook::of_close(self.0)
-    }
 }
 
 impl fmt::Display for CloseCode {
@@ -102,46 +96,6 @@ impl fmt::Display for CloseCode {
             Self(code) => return code.fmt(f),
         };
         write!(f, "{} {meaning}", self.0)
-    }
-}
-
-/// What the end of a connection, or a refusal, says about another attempt, by itself: those who use it know more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outlook {
-    /// The peer has what it wanted: no attempt is needed.
-    Finished,
-    /// It may go better next time.
-    Again,
-    /// The server has no room: it may go better much later.
-    Overloaded,
-    /// The same will happen again.
-    Hopeless,
-    /// What this means is between the application and its peer.
-    Private,
-}
-
-impl Outlook {
-    /// What a close code says; [`NO_CODE`], [`ABNORMAL`] and [`TLS_FAILED`] are known, too.
-    #[must_use]
-    pub const fn of_close(code: u16) -> Self {
-        match code {
-            1000 => Self::Finished,
-            1013 => Self::Overloaded,
-            // What we sent was wrong, and we would send it again; or the certificate is.
-            1002 | 1003 | 1007..=1010 | TLS_FAILED => Self::Hopeless,
-            3000..=4999 => Self::Private,
-            _ => Self::Again,
-        }
-    }
-
-    /// What an HTTP status says that came in place of 101 (RFC 9110, section 15).
-    #[must_use]
-    pub const fn of_status(status: u16) -> Self {
-        match status {
-            429 | 503 => Self::Overloaded,
-            408 | 421 | 425 | 500 | 502 | 504 | 520..=599 => Self::Again,
-            _ => Self::Hopeless,
-        }
     }
 }
 
@@ -244,31 +198,6 @@ mod tests {
         for code in 1011..=1014 {
             let code = CloseCode::new(code).unwrap();
             assert!(!code.is_for(Role::Client) && code.is_for(Role::Server), "{code}");
-        }
-    }
-
-    #[test]
-    fn codes_and_statuses_have_an_outlook() {
-        for (outlook, codes) in [
-            (Outlook::Finished, &[1000][..]),
-            (Outlook::Again, &[1001, NO_CODE, ABNORMAL, 1011, 1012, 1014]),
-            (Outlook::Overloaded, &[1013]),
-            (Outlook::Hopeless, &[1002, 1003, 1007, 1008, 1009, 1010, TLS_FAILED]),
-            (Outlook::Private, &[3000, 3999, 4000, 4999]),
-        ] {
-            for code in codes {
-                assert_eq!(Outlook::of_close(*code), outlook, "{code}");
-                assert!(CloseCode::new(*code).is_none_or(|code| code.outlook() == outlook));
-            }
-        }
-        for (outlook, statuses) in [
-            (Outlook::Again, &[408, 500, 502, 504, 521][..]),
-            (Outlook::Overloaded, &[429, 503]),
-            (Outlook::Hopeless, &[200, 302, 400, 401, 403, 404, 426, 501, 505]),
-        ] {
-            for status in statuses {
-                assert_eq!(Outlook::of_status(*status), outlook, "{status}");
-            }
         }
     }
 

@@ -32,6 +32,9 @@ enum Payload {
 }
 
 impl Control {
+    /// A payload of no bytes.
+    pub const EMPTY: Self = Self(Payload::Short { length: 0, bytes: [0; 16] });
+
     /// Takes a payload; `None` if it is longer than [`CONTROL_LIMIT`].
     #[must_use]
     pub fn new(payload: &[u8]) -> Option<Self> {

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::Message;
 use super::assembly::{self, Assembly};
 use super::close::Close;
 use super::control::{self, Control};
@@ -12,7 +13,6 @@ use super::deflate::Agreement;
 use super::deflate::Inflater;
 use super::frame::{self, Header, LONGEST, Opcode};
 use super::mask::Mask;
-use super::message::Message;
 use super::{Role, Violation};
 
 /// What came.
@@ -92,12 +92,22 @@ impl Incoming {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        self.deflate(agreement);
+        self
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflate(&mut self, agreement: &Agreement) {
         let sender = match self.role {
             Role::Client => Role::Server,
             Role::Server => Role::Client,
         };
         self.inflater = Some(Box::new(Inflater::new(agreement.side(sender))));
-        self
+    }
+
+    /// From now on, the peer may send this.
+    pub(super) const fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Takes bytes from the front of `input` until something is whole; `Ok(None)` means that all was used. How the bytes are

@@ -11,7 +11,7 @@
 //! | `incoming` | bytes -> [`Item`]s: the order of frames, limits |
 //! | `assembly` | one message on its way: memory, UTF-8, inflating |
 //! | `outgoing` | [`Message`]s and control frames -> bytes |
-//! | `message`, `control`, `close` | what is sent: messages; pings and pongs; status codes |
+//! | `control`, `close` | pings and pongs; status codes |
 //! | `frame`, `mask`, `keys` | a frame's header, its masking, and where the keys for it come from |
 //! | `deflate/` | permessage-deflate, behind the feature `deflate` |
 //!
@@ -20,37 +20,36 @@
 
 mod assembly;
 mod close;
+mod config;
 mod control;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 #[cfg(not(feature = "deflate"))]
 #[path = "deflate/absent.rs"]
 mod deflate;
+mod foreign;
 mod frame;
+mod framing;
 mod incoming;
 mod keys;
 mod mask;
-mod message;
+mod meaning;
+mod native;
+mod opening;
 mod outgoing;
 pub mod upgrade;
 
-pub use close::{ABNORMAL, Close, CloseCode, NO_CODE, Outlook, REASON_LIMIT, TLS_FAILED};
+pub use super::Role;
+pub use crate::session::{Message, NotUtf8};
+pub use close::{ABNORMAL, Close, CloseCode, NO_CODE, REASON_LIMIT, TLS_FAILED};
+pub use config::{Beats, SUBPROTOCOL, USUAL_IDLE_LIMIT, WebSocketConfig, WebSocketConfigBuilder, WebSocketConfigError};
 pub use control::{CONTROL_LIMIT, Control};
+pub use framing::WebSocket;
 pub use incoming::{Incoming, Item, Limits};
 pub use keys::MaskKeys;
-pub use message::{Message, NotUtf8};
 pub use outgoing::{FRAGMENT, Outgoing, WHOLE_LIMIT};
 
 use core::fmt;
-
-/// Which end of the connection we are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// We opened it: our frames are masked, the peer's are not.
-    Client,
-    /// We accepted it: the peer's frames are masked, ours are not.
-    Server,
-}
 
 /// How the peer broke the protocol, or our limits. The connection cannot be used further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::Message;
 use super::close::Close;
 use super::control::{self, CONTROL_LIMIT, Control};
 #[cfg(feature = "deflate")]
@@ -13,7 +14,6 @@ use super::deflate::Deflater;
 use super::frame::{self, Header, Opcode};
 use super::keys::MaskKeys;
 use super::mask::Mask;
-use super::message::Message;
 use crate::wire::Tx;
 
 /// A payload that is larger is masked into memory of its own, which is then handed on as it is, in bytes.
@@ -53,9 +53,14 @@ impl Outgoing {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_deflate(mut self, agreement: &Agreement) -> Self {
+        self.deflate(agreement);
+        self
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflate(&mut self, agreement: &Agreement) {
         let role = if self.keys.is_some() { super::Role::Client } else { super::Role::Server };
         self.deflater = Some(Box::new(Deflater::new(agreement.side(role), agreement.level())));
-        self
     }
 
     /// Whether a close was written. After that nothing else is (RFC 6455, section 5.5.1): every call appends nothing.
@@ -73,9 +78,23 @@ impl Outgoing {
         while self.rest(tx) {}
         let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
         match self.deflater.as_mut().and_then(|deflater| deflater.compress(message.payload())) {
-            Some(compressed) => self.first(opcode, true, &Bytes::from(compressed), tx),
-            None => self.first(opcode, false, message.payload(), tx),
+            Some(compressed) => self.first(opcode, true, &[], &Bytes::from(compressed), tx),
+            None => self.first(opcode, false, &[], message.payload(), tx),
         }
+    }
+
+    /// Appends a binary message of a front and the rest, which is not copied if it is large and need not be; or its first
+    /// fragment, as [`Outgoing::message`] does.
+    pub(super) fn binary(&mut self, front: &[u8], rest: &Bytes, tx: &mut Tx) {
+        if self.closed {
+            return;
+        }
+        if self.deflater.is_some() && rest.len() > STAGED_LIMIT {
+            let whole = [front, rest].concat();
+            return self.message(&Message::binary(whole), tx);
+        }
+        while self.rest(tx) {}
+        self.first(Opcode::Binary, false, front, rest, tx);
     }
 
     /// Appends the next fragment of a message that has begun to leave; `false` if there is none. To be called when little waits
@@ -87,7 +106,7 @@ impl Outgoing {
         if !fin {
             self.rest = Some(rest);
         }
-        self.frame(Opcode::Continuation, fin, false, &fragment, tx);
+        self.frame(Opcode::Continuation, fin, false, &[], &fragment, tx);
         true
     }
 
@@ -143,20 +162,29 @@ impl Outgoing {
         tx.put_changed(payload, |payload| Mask::new(key.unwrap_or_default()).apply(payload));
     }
 
-    fn first(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
-        if payload.len() <= WHOLE_LIMIT {
-            return self.frame(opcode, true, rsv1, payload, tx);
+    /// Appends a message with this payload, or its first fragment. The front is short.
+    fn first(&mut self, opcode: Opcode, rsv1: bool, front: &[u8], payload: &Bytes, tx: &mut Tx) {
+        if front.len() + payload.len() <= WHOLE_LIMIT {
+            return self.frame(opcode, true, rsv1, front, payload, tx);
         }
-        self.frame(opcode, false, rsv1, &payload.slice(..FRAGMENT), tx);
-        self.rest = Some(Box::new(payload.slice(FRAGMENT..)));
+        let mut rest = payload.clone();
+        let first = rest.split_to(FRAGMENT.saturating_sub(front.len()).min(rest.len()));
+        self.frame(opcode, rest.is_empty(), rsv1, front, &first, tx);
+        if !rest.is_empty() {
+            self.rest = Some(Box::new(rest));
+        }
     }
 
-    fn frame(&mut self, opcode: Opcode, fin: bool, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
+    fn frame(&mut self, opcode: Opcode, fin: bool, rsv1: bool, front: &[u8], payload: &Bytes, tx: &mut Tx) {
         let key = self.keys.as_mut().map(|keys| keys.key());
-        let (header, count) = frame::write(&Header { opcode, fin, rsv1, mask: key, length: payload.len() as u64 });
+        let length = (front.len() + payload.len()) as u64;
+        let (header, count) = frame::write(&Header { opcode, fin, rsv1, mask: key, length });
         tx.put(header.get(..count).unwrap_or_default());
-        let Some(key) = key else { return tx.put_payload(payload) };
-        let mut mask = Mask::new(key);
+        let mut mask = Mask::new(key.unwrap_or_default());
+        tx.put_changed(front, |front| mask.apply(front));
+        if key.is_none() {
+            return tx.put_payload(payload);
+        }
         if payload.len() <= STAGED_LIMIT {
             return tx.put_changed(payload, |payload| mask.apply(payload));
         }

@@ -13,8 +13,8 @@ const PLAIN: DeflateConfig = DeflateConfig::DEFAULT;
 
 /// A client's offer, and what the client makes of an answer to it.
 fn offered(config: DeflateConfig) -> (Offer, impl FnOnce(&[u8]) -> Result<Agreed, UpgradeError>) {
-    let request = UpgradeRequest::new(&"a.example:80".parse().unwrap(), false, "/").unwrap().deflate(config).unwrap();
-    let (mut client, request) = request.begin([1; 16]);
+    let request = UpgradeRequest::new("/").unwrap().deflate(config).unwrap();
+    let (mut client, request) = request.begin(&"a.example:80".parse().unwrap(), false, [1; 16]);
     let offer = ServerUpgrade::new().receive(&mut &request[..]).unwrap().unwrap().into_offer().unwrap();
     (offer, move |answer| client.receive(&mut &answer[..]).map(Option::unwrap))
 }

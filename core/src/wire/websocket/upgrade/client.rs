@@ -8,7 +8,6 @@ use core::time::Duration;
 
 use super::head::{AnswerHead, Fields, HeadError, Reader};
 use super::{Agreed, extension, key};
-use crate::wire::websocket::Outlook;
 #[cfg(feature = "deflate")]
 use crate::wire::websocket::deflate::DeflateConfig;
 
@@ -122,12 +121,6 @@ impl Refusal {
             retry_after: retry_after(&fields),
             location: if matches!(status, 300..=399) { location(&fields) } else { None },
         }
-    }
-
-    /// What the status says about another attempt, as [`Outlook::of_status`] has it.
-    #[must_use]
-    pub const fn outlook(&self) -> Outlook {
-        Outlook::of_status(self.status)
     }
 }
 

@@ -41,6 +41,20 @@ impl OfferError {
         }
     }
 
+    /// What is wrong with the request, in words that follow its name.
+    #[must_use]
+    pub(in crate::wire::websocket) const fn problem(&self) -> &'static str {
+        match self {
+            Self::NotHttp => "it is not of HTTP/1",
+            Self::HttpVersion => "it is not of HTTP/1.1",
+            Self::HeadTooLarge => "its head is above 16 KiB or 96 lines",
+            Self::Method => "it is not GET",
+            Self::NoUpgrade => "it does not ask for an upgrade to websocket",
+            Self::Version => "it is for another version of WebSocket than 13",
+            Self::Broken(problem) => problem,
+        }
+    }
+
     /// The answer to write before the connection is closed.
     #[must_use]
     pub fn answer(&self) -> Vec<u8> {

@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use super::client::ClientUpgrade;
 use super::{HEAD_LIMIT, VERSION, is_token, key};
-use crate::tunnel::HostPort;
+use crate::tunnel::{HostPort, NAME_LIMIT};
 #[cfg(feature = "deflate")]
 use crate::wire::websocket::deflate::DeflateConfig;
 
@@ -28,13 +28,15 @@ const RESERVED: [&str; 12] = [
     "http2-settings",
 ];
 
+/// The longest host that can be named, with its port, in bytes.
+const HOST_LIMIT: usize = NAME_LIMIT + ":65535".len();
+
 /// The front of the names of headers that are the handshake's own.
 const RESERVED_FRONT: &str = "sec-websocket-";
 
 /// A request to upgrade, checked once and written for every connection.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UpgradeRequest {
-    host: String,
     target: String,
     origin: Option<String>,
     subprotocols: Vec<String>,
@@ -44,25 +46,16 @@ pub struct UpgradeRequest {
 }
 
 impl UpgradeRequest {
-    /// Asks `server` for `target`, a path and perhaps a query. `secure` says whether TLS is below, and so which port is the
-    /// usual one that is not named.
+    /// Asks for `target`, a path and perhaps a query.
     ///
     /// # Errors
     /// The target does not begin with `/`, or has a character in it that must be percent-encoded.
-    pub fn new(server: &HostPort, secure: bool, target: &str) -> Result<Self, RequestError> {
+    pub fn new(target: &str) -> Result<Self, RequestError> {
         let is_visible = target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#');
         if !target.starts_with('/') || !is_visible {
             return Err(RequestError::Target);
         }
-        let name = match server.ip() {
-            // A scope has a meaning on this machine only, and must not leave it (RFC 6874, section 4).
-            Some(IpAddr::V6(ip)) => format!("[{ip}]"),
-            _ => server.host().to_string(),
-        };
-        let usual = if secure { 443 } else { 80 };
-        let host = if server.port() == usual { name } else { format!("{name}:{}", server.port()) };
         Self {
-            host,
             target: target.into(),
             origin: None,
             subprotocols: Vec::new(),
@@ -121,12 +114,18 @@ impl UpgradeRequest {
         self.within_limits()
     }
 
-    /// Begins: the request to write, and who waits for its answer. `random` must be unguessable, and new for every
-    /// connection (RFC 6455, section 4.1).
+    /// The sub-protocols that are offered, in order.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        self.subprotocols.iter().map(String::as_str)
+    }
+
+    /// Begins with `server`: the request to write, and who waits for its answer. `secure` says whether TLS is below, and so
+    /// which port is the usual one that is not named. `random` must be unguessable, and new for every connection (RFC 6455,
+    /// section 4.1).
     #[must_use]
-    pub fn begin(&self, random: [u8; 16]) -> (ClientUpgrade, Vec<u8>) {
+    pub fn begin(&self, server: &HostPort, secure: bool, random: [u8; 16]) -> (ClientUpgrade, Vec<u8>) {
         let key = key::key(random);
-        let request = self.written(&key);
+        let request = self.written(&host(server, secure), &key);
         let upgrade = ClientUpgrade::new(
             &key,
             self.subprotocols.clone(),
@@ -136,8 +135,8 @@ impl UpgradeRequest {
         (upgrade, request.into_bytes())
     }
 
-    fn written(&self, key: &str) -> String {
-        let Self { host, target, origin, subprotocols, headers, .. } = self;
+    fn written(&self, host: &str, key: &str) -> String {
+        let Self { target, origin, subprotocols, headers, .. } = self;
         let mut request = format!(
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: {VERSION}\r\n"
@@ -161,7 +160,8 @@ impl UpgradeRequest {
     }
 
     fn within_limits(self) -> Result<Self, RequestError> {
-        if self.written(&key::key([0; 16])).len() > HEAD_LIMIT { Err(RequestError::TooLong) } else { Ok(self) }
+        let longest = self.written("", &key::key([0; 16])).len() + HOST_LIMIT;
+        if longest > HEAD_LIMIT { Err(RequestError::TooLong) } else { Ok(self) }
     }
 }
 
@@ -170,13 +170,23 @@ impl fmt::Debug for UpgradeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("UpgradeRequest")
-            .field("host", &self.host)
             .field("path", &self.target.split('?').next().unwrap_or_default())
             .field("origin", &self.origin)
             .field("subprotocols", &self.subprotocols)
             .field("headers", &names)
             .finish_non_exhaustive()
     }
+}
+
+/// What names the server in the request (RFC 9110, section 7.2).
+fn host(server: &HostPort, secure: bool) -> String {
+    let name = match server.ip() {
+        // A scope has a meaning on this machine only, and must not leave it (RFC 6874, section 4).
+        Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => server.host().to_string(),
+    };
+    let usual = if secure { 443 } else { 80 };
+    if server.port() == usual { name } else { format!("{name}:{}", server.port()) }
 }
 
 /// Checks a header's value: visible ASCII, spaces and tabs within, so that nothing can be smuggled in.

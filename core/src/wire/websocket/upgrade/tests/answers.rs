@@ -5,7 +5,6 @@ use alloc::string::ToString;
 use core::time::Duration;
 
 use super::*;
-use crate::wire::websocket::Outlook;
 
 const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -13,9 +12,9 @@ const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 /// What a client that offers `chat` and `superchat` makes of an answer, however it is cut, and what it leaves.
 fn read(answer: &[u8]) -> (Result<Option<Agreed>, UpgradeError>, Vec<u8>) {
     let wish = wish().subprotocol("chat").unwrap().subprotocol("superchat").unwrap();
-    let whole = feed(answer, usize::MAX, |input| wish.begin(NONCE).0.receive(input));
+    let whole = feed(answer, usize::MAX, |input| wish.begin(&server(), false, NONCE).0.receive(input));
     for piece in [1, 10] {
-        let mut client = wish.begin(NONCE).0;
+        let mut client = wish.begin(&server(), false, NONCE).0;
         assert_eq!(feed(answer, piece, |input| client.receive(input)), whole);
     }
     whole
@@ -98,10 +97,10 @@ fn what_the_specification_asks_for_must_be_there() {
 fn a_refusal_is_told_with_what_to_do() {
     let refusal = refused("HTTP/1.1 503 Busy\tnow\r\nRetry-After: 120\r\nLocation: /x\r\n\r\n<html>");
     assert_eq!((refusal.status, refusal.retry_after), (503, Some(Duration::from_secs(120))));
-    assert_eq!((refusal.reason.as_str(), refusal.outlook()), ("Busynow", Outlook::Overloaded));
+    assert_eq!((refusal.reason.as_str(), refusal.status), ("Busynow", 503));
     assert_eq!(refusal.location, None);
     let refusal = refused(&format!("HTTP/1.1 401 {}\r\n\r\n", "x".repeat(1000)));
-    assert_eq!((refusal.status, refusal.reason.len(), refusal.outlook()), (401, 120, Outlook::Hopeless));
+    assert_eq!((refusal.status, refusal.reason.len()), (401, 120));
     let refusal = refused("HTTP/1.1 302 Found\r\nLocation: wss://b.example/c\r\n\r\n");
     assert_eq!(refusal.location.as_deref(), Some("wss://b.example/c"));
     assert!(
@@ -123,7 +122,7 @@ fn a_refusal_is_told_with_what_to_do() {
         let refusal = refused(&format!("HTTP/1.0 429 x\r\nRetry-After: {value}\r\n\r\n"));
         assert_eq!(refusal.retry_after, seconds.map(Duration::from_secs), "{value}");
     }
-    assert_eq!(refused("HTTP/1.1 200 OK\r\n\r\n").outlook(), Outlook::Hopeless, "a page in place of a WebSocket");
+    assert_eq!(refused("HTTP/1.1 200 OK\r\n\r\n").status, 200, "a page in place of a WebSocket");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use super::*;
 use crate::entropy::Prng;
+use crate::tunnel::HostPort;
 
 /// The nonce of the example in RFC 6455, section 1.3: "the sample nonce".
 const NONCE: [u8; 16] = *b"the sample nonce";
@@ -15,7 +16,11 @@ const NONCE: [u8; 16] = *b"the sample nonce";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 fn wish() -> UpgradeRequest {
-    UpgradeRequest::new(&"server.example:80".parse().unwrap(), false, "/chat?room=1").unwrap()
+    UpgradeRequest::new("/chat?room=1").unwrap()
+}
+
+fn server() -> HostPort {
+    "server.example:80".parse().unwrap()
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -46,7 +51,7 @@ fn feed<T, E>(
 #[test]
 fn each_end_agrees_with_the_other() {
     let wish = wish().subprotocol("one").unwrap().subprotocol("two").unwrap().origin("https://a.example").unwrap();
-    let (mut client, request) = wish.header("Cookie", "a=b").unwrap().begin([7; 16]);
+    let (mut client, request) = wish.header("Cookie", "a=b").unwrap().begin(&server(), false, [7; 16]);
     let mut input = &[&request[..], b"\x81\x80"].concat()[..];
     let offer = ServerUpgrade::new().receive(&mut input).unwrap().unwrap().into_offer().unwrap();
     assert_eq!(input, b"\x81\x80");
@@ -68,7 +73,7 @@ fn each_end_agrees_with_the_other() {
 #[test]
 fn broken_heads_fail_alike_however_they_are_cut() {
     let wish = wish().subprotocol("chat").unwrap();
-    let request = wish.begin(NONCE).1;
+    let request = wish.begin(&server(), false, NONCE).1;
     let mut input = &request[..];
     let offer = ServerUpgrade::new().receive(&mut input).unwrap().unwrap().into_offer().unwrap();
     let answer = offer.accept(&Agreed { subprotocol: Some("chat".into()), ..Agreed::default() }).unwrap();
@@ -98,7 +103,7 @@ fn broken_heads_fail_alike_however_they_are_cut() {
         };
         assert_eq!(asked(piece), asked(usize::MAX), "seed {seed}");
         let answered = |piece: usize| {
-            let mut client = wish.begin(NONCE).0;
+            let mut client = wish.begin(&server(), false, NONCE).0;
             feed(&answer, piece, |input| client.receive(input))
         };
         let verdict = answered(usize::MAX);

@@ -40,7 +40,7 @@ fn broken(result: Result<Offer, OfferError>) -> &'static str {
 
 #[test]
 fn a_request_is_written_line_by_line() {
-    let (_, request) = wish().begin(NONCE);
+    let (_, request) = wish().begin(&server(), false, NONCE);
     let expected = REQUEST.replace("/chat", "/chat?room=1");
     assert_eq!(text(request), expected);
     let (_, request) = wish()
@@ -49,7 +49,7 @@ fn a_request_is_written_line_by_line() {
         .and_then(|wish| wish.subprotocol("b"))
         .and_then(|wish| wish.origin("https://page.example"))
         .unwrap()
-        .begin(NONCE);
+        .begin(&server(), false, NONCE);
     let lines = "Origin: https://page.example\r\nSec-WebSocket-Protocol: a, b\r\nAuthorization: Bearer abc\r\n\r\n";
     assert_eq!(text(request), expected.strip_suffix("\r\n").unwrap().to_string() + lines);
 }
@@ -64,16 +64,15 @@ fn the_usual_port_is_not_named_and_a_scope_stays_here() {
         ("[fe80::1%eth0]:8080", false, "[fe80::1]:8080"),
         ("127.0.0.1:1", false, "127.0.0.1:1"),
     ] {
-        let wish = UpgradeRequest::new(&server.parse().unwrap(), secure, "/").unwrap();
-        assert!(text(wish.begin(NONCE).1).contains(&format!("\r\nHost: {host}\r\n")), "{server}");
+        let request = UpgradeRequest::new("/").unwrap().begin(&server.parse().unwrap(), secure, NONCE).1;
+        assert!(text(request).contains(&format!("\r\nHost: {host}\r\n")), "{server}");
     }
 }
 
 #[test]
 fn nothing_can_be_smuggled_into_a_request() {
-    let server = "a.example:80".parse().unwrap();
     for target in ["", "chat", "/a b", "/a\r\nX: y", "/ä", "/#top", "http://b.example/"] {
-        assert_eq!(UpgradeRequest::new(&server, false, target), Err(RequestError::Target), "{target:?}");
+        assert_eq!(UpgradeRequest::new(target), Err(RequestError::Target), "{target:?}");
     }
     for value in ["a\r\nX: y", "a\n", "a\0", "ä", "\x7F"] {
         assert_eq!(wish().header("X-A", value), Err(RequestError::HeaderValue), "{value:?}");

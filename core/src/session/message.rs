@@ -1,12 +1,24 @@
 //! A message: text or binary.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Deref;
 
 use bytes::Bytes;
 
-/// A message, whole. The payload of a text is UTF-8, always.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A message, whole: binary, or a text. The payload of a text is UTF-8, always. Cheap to clone; derefs to its bytes.
+///
+/// Bytes and vectors become binary messages, strings become texts:
+///
+/// ```
+/// use keepbeat_core::session::Message;
+///
+/// assert!(Message::from("21.5").is_text());
+/// assert!(!Message::from(vec![0x15, 0x05]).is_text());
+/// assert_eq!(Message::from("21.5").as_text(), Some("21.5"));
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     text: bool,
     payload: Bytes,
@@ -37,7 +49,7 @@ impl Message {
     }
 
     /// Without a check: for a payload whose UTF-8 was checked as it came.
-    pub(super) const fn checked(text: bool, payload: Bytes) -> Self {
+    pub(crate) const fn checked(text: bool, payload: Bytes) -> Self {
         Self { text, payload }
     }
 
@@ -63,6 +75,59 @@ impl Message {
     #[must_use]
     pub fn into_payload(self) -> Bytes {
         self.payload
+    }
+}
+
+impl Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(payload: Bytes) -> Self {
+        Self { text: false, payload }
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(payload: Vec<u8>) -> Self {
+        Self::binary(payload)
+    }
+}
+
+impl From<&'static [u8]> for Message {
+    fn from(payload: &'static [u8]) -> Self {
+        Self::binary(payload)
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Message {
+    fn from(payload: &'static [u8; N]) -> Self {
+        Self::binary(&payload[..])
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<&'static str> for Message {
+    fn from(text: &'static str) -> Self {
+        Self { text: true, payload: Bytes::from_static(text.as_bytes()) }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_text() {
+            Some(text) => text.fmt(f),
+            None => self.payload.fmt(f),
+        }
     }
 }
 

@@ -1,0 +1,133 @@
+//! With a peer that is no keepbeat: pings and pongs for beats, numbers that only we know.
+
+use super::config::Beats;
+use super::{Control, Outgoing};
+use crate::session::Message;
+use crate::wire::{Frame, Tx};
+
+/// What a ping of ours says: the newest beat and the newest message that left before it. The pong proves both.
+const MARK: usize = 4 + 8;
+
+/// A WebSocket without the native protocol.
+#[derive(Default)]
+pub(super) struct Foreign {
+    /// The newest beat that left, and the newest that was answered.
+    beat: u32,
+    answered: u32,
+    /// The number of the newest message that came.
+    received: u64,
+    /// The newest message that began to leave, the newest that left, the newest that a ping asks for, and the newest that has
+    /// arrived.
+    leaving: u64,
+    sent: u64,
+    asked: u64,
+    arrived: u64,
+    /// Whoever asks has not been told of the newest that has arrived.
+    news: bool,
+    /// The peer sent the beat that is a message.
+    owes_reply: bool,
+}
+
+impl Foreign {
+    /// A message came: of the application, or a beat in its place.
+    pub(super) fn hear(&mut self, message: Message, beats: &Beats) -> Frame {
+        if let Beats::Message { request, reply } = beats {
+            if message == *reply && (self.answered != self.beat || request != reply) {
+                self.answered = self.beat;
+                return Frame::Echo { seq: self.beat };
+            }
+            if message == *request {
+                self.owes_reply = true;
+                return Frame::Beat { seq: 0 };
+            }
+        }
+        self.received += 1;
+        Frame::Data { seq: self.received, message }
+    }
+
+    /// A pong came: perhaps the answer to one of ours.
+    pub(super) fn be_ponged(&mut self, pong: &Control, outgoing: &mut Outgoing, tx: &mut Tx) -> Frame {
+        let Some((beat, message)) = read_mark(pong.as_slice()) else { return Frame::Unknown };
+        if beat > self.beat || message > self.asked {
+            return Frame::Unknown;
+        }
+        if message > self.arrived {
+            (self.arrived, self.news) = (message, true);
+        }
+        self.ask(outgoing, tx);
+        if beat > self.answered {
+            self.answered = beat;
+            return Frame::Echo { seq: beat };
+        }
+        self.take_acknowledgement().unwrap_or(Frame::Unknown)
+    }
+
+    /// What has arrived, if that was not told yet.
+    #[inline]
+    pub(super) fn take_acknowledgement(&mut self) -> Option<Frame> {
+        core::mem::take(&mut self.news).then_some(Frame::Ack { seq: self.arrived })
+    }
+
+    pub(super) const fn owes_reply(&self) -> bool {
+        self.owes_reply
+    }
+
+    pub(super) fn say(&mut self, frame: &Frame, midway: bool, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
+        match (frame, beats) {
+            (Frame::Beat { seq }, Beats::Ping) => {
+                self.beat = *seq;
+                self.asked = self.sent;
+                outgoing.ping(&mark(self.beat, self.asked), tx);
+            }
+            (Frame::Beat { seq }, Beats::Message { request, .. }) => {
+                self.beat = *seq;
+                outgoing.message(request, tx);
+                self.left(beats, outgoing, tx);
+            }
+            (Frame::Echo { .. }, Beats::Message { reply, .. }) if core::mem::take(&mut self.owes_reply) => {
+                outgoing.message(reply, tx);
+                self.left(beats, outgoing, tx);
+            }
+            (Frame::Data { seq, message }, _) => {
+                outgoing.message(message, tx);
+                self.leaving = *seq;
+                self.left(beats, outgoing, tx);
+            }
+            // A pong that nobody asked for (RFC 6455, section 5.5.3) shows whoever sends a long message that it arrives.
+            (Frame::Ack { .. }, _) if midway => outgoing.pong(&Control::EMPTY, tx),
+            _ => {}
+        }
+    }
+
+    /// Of the message that began to leave, all may have left: then it can be asked for.
+    pub(super) fn left(&mut self, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
+        if outgoing.has_rest() {
+            return;
+        }
+        self.sent = self.leaving;
+        if *beats == Beats::Ping {
+            self.ask(outgoing, tx);
+        }
+    }
+
+    /// Asks what has arrived, unless that is asked already.
+    fn ask(&mut self, outgoing: &mut Outgoing, tx: &mut Tx) {
+        if self.arrived == self.asked && self.asked < self.sent {
+            self.asked = self.sent;
+            outgoing.ping(&mark(self.beat, self.asked), tx);
+        }
+    }
+}
+
+fn mark(beat: u32, message: u64) -> Control {
+    let mut payload = [0; MARK];
+    let (front, back) = payload.split_at_mut(4);
+    front.copy_from_slice(&beat.to_be_bytes());
+    back.copy_from_slice(&message.to_be_bytes());
+    Control::new(&payload).unwrap_or(Control::EMPTY)
+}
+
+fn read_mark(payload: &[u8]) -> Option<(u32, u64)> {
+    let (beat, message) = payload.split_first_chunk()?;
+    Some((u32::from_be_bytes(*beat), u64::from_be_bytes(message.try_into().ok()?)))
+}

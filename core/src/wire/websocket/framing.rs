@@ -1,0 +1,390 @@
+//! One connection as the rest of the crate sees it: the upgrade, then frames of ours in messages, or messages of a foreigner.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::time::Duration;
+
+use super::close::{Close, CloseCode};
+use super::config::{Beats, SUBPROTOCOL, WebSocketConfig};
+use super::foreign::Foreign;
+use super::native::Native;
+use super::opening::{Asking, Listening};
+use super::upgrade::{Agreed, Offer};
+use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, meaning};
+use crate::wire::beat::Beat;
+use crate::wire::{Credentials, Frame, Goodbye, Opening, Tx, Wire, WireError};
+
+/// The framing of one WebSocket connection, for either side.
+///
+/// Two keepbeats that agree on [`SUBPROTOCOL`] send the frames of the native protocol in binary messages. With anybody else,
+/// beats are pings (or what [`Beats`] says), messages are messages, and what arrived is known by the pongs behind it. Such a
+/// peer has no session: on the next connection, what it has not acknowledged is sent again.
+pub struct WebSocket {
+    config: WebSocketConfig,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    role: Role,
+    stage: Stage,
+    /// Pings of the peer that came since the last pong are answered by the newest.
+    ping: Option<Control>,
+    /// We broke the connection off: for this.
+    failed: Option<CloseCode>,
+    /// Both sides have said their last word.
+    closed: bool,
+}
+
+enum Stage {
+    /// A client's, until it was answered.
+    Asking(Box<Asking>),
+    /// A server's, until it has a request.
+    Listening(Box<Listening>),
+    /// A foreigner's request waits for our answer.
+    Offered(Box<Offer>),
+    Native(Box<Native>),
+    Foreign(Foreign),
+    /// There was no WebSocket.
+    Refused,
+}
+
+impl WebSocket {
+    /// What a server was asked for, once.
+    fn take_offer(&mut self) -> Option<Box<Offer>> {
+        match &mut self.stage {
+            Stage::Offered(offer) => Some(offer.clone()),
+            Stage::Native(native) => native.offer.take(),
+            _ => None,
+        }
+    }
+
+    /// A client reads the answer to its request.
+    fn be_answered(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        let Stage::Asking(asking) = &mut self.stage else { return Ok(None) };
+        match asking.receive(input) {
+            Ok(None) => Ok(None),
+            Ok(Some((agreed, hello))) => {
+                self.agree(&agreed);
+                if agreed.subprotocol.as_deref() != Some(SUBPROTOCOL) {
+                    self.stage = Stage::Foreign(Foreign::default());
+                    let beats = self.config.settings().beats != Beats::None;
+                    return Ok(Some(Frame::Welcome(Box::new(super::opening::welcome(&hello, beats)))));
+                }
+                self.become_native(None);
+                self.encode(&Frame::Hello(hello), tx);
+                Ok(None)
+            }
+            Err(Ok(refusal)) => {
+                (self.stage, self.closed) = (Stage::Refused, true);
+                Ok(Some(Frame::Refuse(Box::new(meaning::of_refusal(&refusal)))))
+            }
+            Err(Err(error)) => {
+                (self.stage, self.closed) = (Stage::Refused, true);
+                Err(error)
+            }
+        }
+    }
+
+    /// A server reads a request.
+    fn be_asked(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        let Stage::Listening(listening) = &mut self.stage else { return Ok(None) };
+        let Some(request) = listening.receive(input)? else { return Ok(None) };
+        let settings = self.config.settings();
+        if !request.wants_upgrade()
+            && let Some(page) = settings.pages.iter().find(|page| page.is_asked_for(&request))
+        {
+            tx.put(&page.head());
+            tx.put_payload(&page.body);
+            (self.stage, self.closed) = (Stage::Refused, true);
+            return Ok(Some(Frame::Goodbye(Box::new(Goodbye::new(crate::wire::Reason::Closed, "")))));
+        }
+        let offer = listening.admit(request, settings)?;
+        if offer.select(&[SUBPROTOCOL]).is_none() {
+            let hello = listening.hello_of(&offer, settings.beats != Beats::None);
+            self.stage = Stage::Offered(Box::new(offer));
+            return Ok(Some(Frame::Hello(Box::new(hello))));
+        }
+        self.answer(&offer, Some(SUBPROTOCOL), tx);
+        self.become_native(Some(Box::new(offer)));
+        Ok(None)
+    }
+
+    /// Writes the answer that opens the WebSocket.
+    fn answer(&mut self, offer: &Offer, subprotocol: Option<&str>, tx: &mut Tx) {
+        let agreed = Agreed {
+            subprotocol: subprotocol.map(Into::into),
+            #[cfg(feature = "deflate")]
+            deflate: self.config.settings().deflate.as_ref().and_then(|config| offer.deflate(config)),
+        };
+        if let Ok(answer) = offer.accept(&agreed) {
+            tx.put(&answer);
+        }
+        self.agree(&agreed);
+    }
+
+    #[cfg_attr(not(feature = "deflate"), expect(clippy::unused_self, reason = "with compression it is not so"))]
+    fn agree(&mut self, agreed: &Agreed) {
+        #[cfg(feature = "deflate")]
+        if let Some(agreement) = &agreed.deflate {
+            self.incoming.deflate(agreement);
+            self.outgoing.deflate(agreement);
+        }
+        #[cfg(not(feature = "deflate"))]
+        let _ = agreed;
+    }
+
+    fn become_native(&mut self, offer: Option<Box<Offer>>) {
+        let frames = &self.config.settings().frames;
+        self.incoming.limit(Limits::of_message(Native::room_for(frames.hello_limit())));
+        self.stage = Stage::Native(Box::new(Native::new(Beat::new(frames), offer)));
+    }
+
+    /// Takes what came of the WebSocket itself, until there is a frame.
+    #[inline]
+    fn next(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        loop {
+            if let Stage::Native(native) = &mut self.stage
+                && let Some(frame) = native.next_frame()
+            {
+                return self.mind(frame, tx).map(Some);
+            }
+            if let Stage::Foreign(foreign) = &mut self.stage
+                && let Some(ack) = foreign.take_acknowledgement()
+            {
+                return Ok(Some(ack));
+            }
+            let item = match self.incoming.next(input) {
+                Ok(Some(item)) => item,
+                Ok(None) => return Ok(None),
+                Err(violation) => return Err(self.fail(violation)),
+            };
+            match (item, &mut self.stage) {
+                (Item::Ping(ping), Stage::Native(native)) if !native.is_established() => {
+                    // Nobody answers beats yet.
+                    if tx.is_empty() {
+                        self.outgoing.pong(&ping, tx);
+                    }
+                }
+                (Item::Ping(ping), stage) => {
+                    self.ping = Some(ping);
+                    let seq = if let Stage::Native(native) = stage { native.last_beat() } else { 0 };
+                    return Ok(Some(Frame::Beat { seq }));
+                }
+                (Item::Close(close), _) => return Ok(Some(self.be_closed(&close, tx))),
+                (Item::Message(message), Stage::Native(native)) => {
+                    if message.is_text() {
+                        self.failed = Some(CloseCode::UNSUPPORTED_DATA);
+                        let problem = "a message is text, where keepbeat.1 has binary ones";
+                        return Err(WireError::Malformed { frame: "frame of WebSocket", problem });
+                    }
+                    native.take(message.into_payload());
+                }
+                (Item::Message(message), Stage::Foreign(foreign)) => {
+                    return Ok(Some(foreign.hear(message, &self.config.settings().beats)));
+                }
+                (Item::Pong(pong), Stage::Foreign(foreign)) => {
+                    return Ok(Some(foreign.be_ponged(&pong, &mut self.outgoing, tx)));
+                }
+                (Item::Pong(_), _) => return Ok(Some(Frame::Unknown)),
+                (Item::Message(_), _) => {}
+            }
+        }
+    }
+
+    /// Looks at a frame of the native protocol on its way to whoever asked for it.
+    fn mind(&mut self, frame: Result<Frame, WireError>, tx: &mut Tx) -> Result<Frame, WireError> {
+        match &frame {
+            Ok(Frame::Goodbye(_) | Frame::Refuse(_)) => {
+                // A close follows; ours need not wait for it.
+                self.outgoing.close(&close_of(CloseCode::NORMAL), tx);
+                self.closed = true;
+            }
+            Err(error) => self.failed = Some(code_of(error)),
+            Ok(_) => {}
+        }
+        frame
+    }
+
+    fn be_closed(&mut self, close: &Close, tx: &mut Tx) -> Frame {
+        self.outgoing.close(&close.answer(), tx);
+        self.closed = true;
+        Frame::Goodbye(Box::new(meaning::of_close(close, &self.config.settings().close_codes)))
+    }
+
+    fn fail(&mut self, violation: Violation) -> WireError {
+        self.failed = Some(violation.code());
+        meaning::error(violation)
+    }
+
+    /// Says goodbye, in whatever way the peer understands at this point.
+    fn part(&mut self, goodbye: &Goodbye, frame: &Frame, tx: &mut Tx) {
+        match &mut self.stage {
+            Stage::Listening(_) | Stage::Offered(_) => {
+                let refused = if let Stage::Listening(listening) = &self.stage { listening.refused() } else { None };
+                let (status, retry_after) = meaning::status(goodbye);
+                tx.put(&super::upgrade::refuse(refused.unwrap_or(status), retry_after));
+                (self.stage, self.closed) = (Stage::Refused, true);
+            }
+            Stage::Native(native) => {
+                native.say(frame, &mut self.outgoing, tx);
+                self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx);
+            }
+            Stage::Foreign(_) => self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx),
+            Stage::Asking(_) | Stage::Refused => self.closed = true,
+        }
+    }
+
+    #[inline(never)]
+    fn encode_other(&mut self, frame: &Frame, tx: &mut Tx) {
+        match (frame, &mut self.stage) {
+            (Frame::Goodbye(goodbye) | Frame::Refuse(goodbye), _) => self.part(goodbye, frame, tx),
+            (Frame::Hello(hello), Stage::Asking(asking)) => tx.put(&asking.ask(hello, self.config.settings())),
+            (Frame::Welcome(_), Stage::Offered(offer)) => {
+                let offer = offer.clone();
+                let subprotocol = self.config.settings().select(&offer);
+                self.answer(&offer, subprotocol.as_deref(), tx);
+                self.stage = Stage::Foreign(Foreign::default());
+            }
+            (_, Stage::Native(native)) => native.say(frame, &mut self.outgoing, tx),
+            (_, Stage::Foreign(foreign)) => {
+                let midway = self.incoming.is_unfinished();
+                foreign.say(frame, midway, &self.config.settings().beats, &mut self.outgoing, tx);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Wire for WebSocket {
+    type Config = WebSocketConfig;
+
+    fn new(config: &WebSocketConfig, opening: Opening<'_>) -> Self {
+        let Opening { role, server, secure, entropy } = opening;
+        let limit = config.settings().frames.message_limit();
+        let (stage, outgoing) = match role {
+            Role::Client => {
+                let mut seed = [0; 32];
+                entropy.fill(&mut seed);
+                let asking = Asking::new(server.cloned(), secure, entropy);
+                (Stage::Asking(Box::new(asking)), Outgoing::client(MaskKeys::new(seed)))
+            }
+            Role::Server => (Stage::Listening(Box::new(Listening::new(entropy))), Outgoing::server()),
+        };
+        let incoming = Incoming::new(role, Limits::of_message(limit));
+        Self { config: config.clone(), incoming, outgoing, role, stage, ping: None, failed: None, closed: false }
+    }
+
+    #[inline]
+    fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        if self.failed.is_some() {
+            // We have said why we read no more. Whatever comes now, the peer has had time to hear it.
+            self.closed |= self.outgoing.is_closed();
+            *input = &[];
+            return Ok(None);
+        }
+        loop {
+            let frame = match &self.stage {
+                Stage::Native(_) | Stage::Foreign(_) => return self.next(input, tx),
+                Stage::Asking(_) => self.be_answered(input, tx)?,
+                Stage::Listening(_) => self.be_asked(input, tx)?,
+                Stage::Offered(_) if !input.is_empty() => {
+                    let expected = "nothing before the answer to the request";
+                    return Err(WireError::Unexpected { frame: "frame of WebSocket", expected });
+                }
+                Stage::Offered(_) | Stage::Refused => {
+                    *input = &[];
+                    return Ok(None);
+                }
+            };
+            if frame.is_some() || matches!(self.stage, Stage::Asking(_) | Stage::Listening(_)) {
+                return Ok(frame);
+            }
+        }
+    }
+
+    fn mid_frame(&self) -> bool {
+        self.incoming.is_unfinished()
+    }
+
+    #[inline]
+    fn encode(&mut self, frame: &Frame, tx: &mut Tx) {
+        if let Frame::Echo { .. } = frame
+            && let Some(ping) = self.ping.take()
+        {
+            self.outgoing.pong(&ping, tx);
+            let owes_more = match &self.stage {
+                Stage::Native(native) => native.owes_echo(),
+                Stage::Foreign(foreign) => foreign.owes_reply(),
+                _ => false,
+            };
+            if !owes_more {
+                return;
+            }
+        }
+        self.encode_other(frame, tx);
+    }
+
+    fn encode_rest(&mut self, tx: &mut Tx) -> bool {
+        let had_more = self.outgoing.rest(tx);
+        if had_more && let Stage::Foreign(foreign) = &mut self.stage {
+            foreign.left(&self.config.settings().beats, &mut self.outgoing, tx);
+        }
+        had_more
+    }
+
+    fn established(&mut self) {
+        if let Stage::Native(native) = &mut self.stage {
+            native.established();
+            let limit = self.config.settings().frames.message_limit();
+            self.incoming.limit(Limits::of_message(Native::room_for(limit)));
+        }
+    }
+
+    fn acknowledges(&self) -> bool {
+        !matches!(self.stage, Stage::Foreign(_)) || matches!(self.config.settings().beats, Beats::Ping)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn offer(&mut self) -> Option<Box<Offer>> {
+        self.take_offer()
+    }
+
+    fn message_limit(config: &WebSocketConfig) -> usize {
+        config.settings().frames.message_limit()
+    }
+
+    fn needs_server_name(_: &WebSocketConfig) -> bool {
+        true
+    }
+
+    fn idle_limit(config: &WebSocketConfig) -> Option<Duration> {
+        let settings = config.settings();
+        if settings.beats == Beats::None && !settings.offers_native() { None } else { settings.idle_limit }
+    }
+
+    fn takes_credentials(config: &WebSocketConfig, credentials: &Credentials) -> bool {
+        config.settings().authorized(credentials).is_ok()
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("role", &self.role)
+            .field("incoming", &self.incoming)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+fn close_of(code: CloseCode) -> Close {
+    Close::new(code, "").unwrap_or(Close::EMPTY)
+}
+
+const fn code_of(error: &WireError) -> CloseCode {
+    match error {
+        WireError::TooLarge { .. } => CloseCode::MESSAGE_TOO_BIG,
+        _ => CloseCode::PROTOCOL_ERROR,
+    }
+}

@@ -1,0 +1,176 @@
+//! What both sides know while the WebSocket is not open yet.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::config::{Page, Settings};
+use super::upgrade::{
+    Agreed, ClientUpgrade, Offer, Refusal, Request, RequestError, ServerUpgrade, UpgradeError, UpgradeRequest,
+};
+use crate::entropy::Entropy;
+use crate::session::Token;
+use crate::tunnel::HostPort;
+use crate::wire::{Credentials, DeviceId, Hello, PROTOCOL_VERSION, Reason, Welcome, WireError};
+
+/// In milliseconds: the interval at which nobody beats.
+const A_DAY: u32 = 24 * 60 * 60 * 1000;
+
+/// A client that has not been answered.
+pub(super) struct Asking {
+    server: Option<HostPort>,
+    secure: bool,
+    random: [u8; 16],
+    asked: Option<(ClientUpgrade, Box<Hello>)>,
+}
+
+impl Asking {
+    pub(super) fn new(server: Option<HostPort>, secure: bool, entropy: &mut dyn Entropy) -> Self {
+        let mut random = [0; 16];
+        entropy.fill(&mut random);
+        Self { server, secure, random, asked: None }
+    }
+
+    /// The request. The hello waits for its answer.
+    pub(super) fn ask(&mut self, hello: &Hello, settings: &Settings) -> Vec<u8> {
+        // Both were checked before an attempt began.
+        let (Some(server), Ok(request)) = (&self.server, settings.authorized(&hello.credentials)) else {
+            return Vec::new();
+        };
+        let (upgrade, request) = request.begin(server, self.secure, self.random);
+        self.asked = Some((upgrade, Box::new(hello.clone())));
+        request
+    }
+
+    /// Reads the answer; gives the hello back.
+    #[expect(clippy::type_complexity, reason = "three ways out, each used once")]
+    pub(super) fn receive(
+        &mut self,
+        input: &mut &[u8],
+    ) -> Result<Option<(Agreed, Box<Hello>)>, Result<Box<Refusal>, WireError>> {
+        let Some((upgrade, _)) = &mut self.asked else { return Ok(None) };
+        let malformed = |problem| Err(WireError::Malformed { frame: "answer to the upgrade", problem });
+        match upgrade.receive(input) {
+            Ok(None) => Ok(None),
+            Ok(Some(agreed)) => Ok(self.asked.take().map(|(_, hello)| (agreed, hello))),
+            Err(UpgradeError::Refused(refusal)) => Err(Ok(refusal)),
+            Err(UpgradeError::NotHttp) => Err(malformed("what answers does not speak HTTP/1")),
+            Err(UpgradeError::HeadTooLarge) => Err(malformed("its head is above 16 KiB or 96 lines")),
+            Err(UpgradeError::Broken(problem)) => Err(malformed(problem)),
+        }
+    }
+}
+
+/// A server that has no request.
+pub(super) struct Listening {
+    upgrade: ServerUpgrade,
+    /// For the name of a client that says none.
+    random: [u8; 8],
+    refused: Option<u16>,
+}
+
+impl Listening {
+    pub(super) fn new(entropy: &mut dyn Entropy) -> Self {
+        let mut random = [0; 8];
+        entropy.fill(&mut random);
+        Self { upgrade: ServerUpgrade::new(), random, refused: None }
+    }
+
+    /// The HTTP status to refuse with, if the request was not to be had.
+    pub(super) const fn refused(&self) -> Option<u16> {
+        self.refused
+    }
+
+    pub(super) fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Request>, WireError> {
+        self.upgrade.receive(input).map_err(|error| {
+            self.refused = Some(error.status());
+            WireError::Malformed { frame: "request", problem: error.problem() }
+        })
+    }
+
+    /// Checks what is asked for, and from where.
+    pub(super) fn admit(&mut self, request: Request, settings: &Settings) -> Result<Offer, WireError> {
+        let offer = request.into_offer().map_err(|error| {
+            self.refused = Some(error.status());
+            WireError::Malformed { frame: "request", problem: error.problem() }
+        })?;
+        if !settings.paths.is_empty() && !settings.paths.iter().any(|path| path == offer.path()) {
+            return Err(WireError::NotAllowed {
+                reason: Reason::NotHere,
+                problem: "there is no WebSocket at this path",
+            });
+        }
+        if let Some(origin) = offer.origin()
+            && !settings.origins.is_empty()
+            && !settings.origins.iter().any(|ours| ours.eq_ignore_ascii_case(origin))
+        {
+            return Err(WireError::NotAllowed { reason: Reason::Forbidden, problem: "the origin is not allowed" });
+        }
+        Ok(offer)
+    }
+
+    /// What a client that does not speak the native protocol would say.
+    pub(super) fn hello_of(&self, offer: &Offer, beats: bool) -> Hello {
+        let credentials = offer.header("Authorization").next().unwrap_or_default();
+        Hello {
+            version: 0,
+            device: DeviceId::of_foreigner(u64::from_be_bytes(self.random)),
+            instance: 0,
+            attempt: 0,
+            interval_ms: if beats { 0 } else { A_DAY },
+            reply_timeout_ms: 0,
+            message_limit: u64::MAX,
+            token: None,
+            received: 0,
+            credentials: Credentials::new(credentials.to_vec()),
+        }
+    }
+}
+
+/// What a server that does not speak the native protocol would say. One that is not to be beaten at is given a day.
+pub(super) fn welcome(hello: &Hello, beats: bool) -> Welcome {
+    Welcome {
+        version: PROTOCOL_VERSION,
+        token: Token::new([0; 16]),
+        resumed: false,
+        interval_ms: if beats { hello.interval_ms } else { A_DAY },
+        reply_timeout_ms: hello.reply_timeout_ms,
+        message_limit: u64::MAX,
+        received: 0,
+    }
+}
+
+impl Settings {
+    /// The request with these credentials in it, unless the native protocol carries them.
+    pub(super) fn authorized(&self, credentials: &Credentials) -> Result<UpgradeRequest, RequestError> {
+        if credentials.as_bytes().is_empty() || self.offers_native() {
+            return Ok(self.request.clone());
+        }
+        let value = core::str::from_utf8(credentials.as_bytes()).map_err(|_| RequestError::HeaderValue)?;
+        self.request.clone().header("Authorization", value)
+    }
+
+    /// The sub-protocol that a server takes of those that a foreign client offers.
+    pub(super) fn select(&self, offer: &Offer) -> Option<String> {
+        let ours: Vec<&str> = self.request.subprotocols().collect();
+        offer.select(&ours).map(Into::into)
+    }
+}
+
+impl Page {
+    pub(super) fn is_asked_for(&self, request: &Request) -> bool {
+        request.method() == "GET" && request.target().split('?').next() == Some(&self.path)
+    }
+
+    /// What goes before the body.
+    pub(super) fn head(&self) -> Vec<u8> {
+        let Self { content_type, body, .. } = self;
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-cache\r\n\
+             Connection: close\r\n\r\n",
+            body.len()
+        )
+        .into_bytes()
+    }
+}
