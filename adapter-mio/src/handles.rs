@@ -10,7 +10,7 @@ use keepbeat_core::client::{Client, Epoch, LinkState};
 use keepbeat_core::liveness::{Evidence, Rtt};
 use keepbeat_core::reconnect::Hint;
 use keepbeat_core::server::{Admission, ConnectionId, Sessions};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::wire::{DeviceId, Goodbye};
 
 use crate::driver::{Driver, LinkId, ListenerId};
@@ -60,10 +60,10 @@ impl<'a> LinkMut<'a> {
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
-    pub fn send(&mut self, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
-        let payload = payload.into();
-        let Some(link) = self.driver.links.get_mut(self.id.0) else { return Err(SendError::Closed { payload }) };
-        let result = link.client.send(Clock::now(), payload);
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<Ticket, SendError> {
+        let message = message.into();
+        let Some(link) = self.driver.links.get_mut(self.id.0) else { return Err(SendError::Closed { message }) };
+        let result = link.client.send(Clock::now(), message);
         // A message that was not accepted is no work for the driver.
         if result.is_ok() {
             self.driver.links.wake(self.id.0);
@@ -178,12 +178,12 @@ impl<'a> ListenerMut<'a> {
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the device has no session.
-    pub fn send(&mut self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
-        let mut payload = Some(payload.into());
+    pub fn send(&mut self, device: &DeviceId, message: impl Into<Message>) -> Result<Ticket, SendError> {
+        let mut message = Some(message.into());
         let sent = self.driver.tell_listener(self.id.0, |listener, _, now| {
-            listener.server.send(now, device, payload.take().unwrap_or_default())
+            listener.server.send(now, device, message.take().unwrap_or_default())
         });
-        sent.unwrap_or_else(|| Err(SendError::Closed { payload: payload.unwrap_or_default() }))
+        sent.unwrap_or_else(|| Err(SendError::Closed { message: message.unwrap_or_default() }))
     }
 
     /// Ends a device's connection with this goodbye. Its session is kept, unless the reason is

@@ -80,7 +80,7 @@ pub use keepbeat_core::client::{ClientConfig, Epoch, Event, LinkState};
 pub use keepbeat_core::liveness::LivenessConfig;
 pub use keepbeat_core::reconnect::{Hint, ReconnectConfig};
 pub use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
-pub use keepbeat_core::session::{SendError, Ticket};
+pub use keepbeat_core::session::{Message, SendError, Ticket};
 pub use keepbeat_core::time::Timestamp;
 #[cfg(any(feature = "tls", feature = "tls-aws-lc"))]
 pub use keepbeat_core::tunnel::tls::{TlsClient, TlsServer};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use keepbeat_mio::core::wire::{Goodbye, Reason};
 use keepbeat_mio::core::{DownCause, Failure};
-use keepbeat_mio::{Admission, DriverEvent, Event, LinkState, ListenerBuilder, SendError, ServerEvent};
+use keepbeat_mio::{Admission, DriverEvent, Event, LinkState, ListenerBuilder, Message, SendError, ServerEvent};
 use support::*;
 
 #[test]
@@ -38,20 +38,20 @@ fn a_large_message_passes_through_sockets_that_take_only_a_part() {
     let (listener, address) = bench.listen(server());
     let link = bench.open(address, client("a"));
     bench.up(link);
-    let large = Bytes::from(vec![7; 1 << 20]);
+    let large = Message::from(vec![7; 1 << 20]);
     for _ in 0..8 {
         bench.turn_until(|bench| bench.link(link).send(large.clone()).ok());
         bench.server_until(listener, |event| match event {
-            ServerEvent::Message { payload, .. } => {
-                assert_eq!(*payload, large);
+            ServerEvent::Message { message, .. } => {
+                assert_eq!(*message, large);
                 Some(())
             }
             _ => None,
         });
         bench.listener(listener).send(&device("a"), large.clone()).unwrap();
         bench.link_until(link, |event| match event {
-            Event::Message(payload) => {
-                assert_eq!(*payload, large);
+            Event::Message(message) => {
+                assert_eq!(*message, large);
                 Some(())
             }
             _ => None,

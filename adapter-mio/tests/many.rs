@@ -6,8 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use keepbeat_mio::core::session::QueueLimits;
+use keepbeat_mio::core::session::{Message, QueueLimits};
 use keepbeat_mio::{DriverEvent, Event, LinkBuilder, LinkId, ListenerBuilder, ServerEvent};
 use support::*;
 
@@ -29,7 +28,7 @@ fn five_hundred_links_come_up_beat_lose_their_server_and_come_back_without_loss(
             match event {
                 DriverEvent::Link(link, Event::Up { .. }) => links.get_mut(&link).unwrap().0 += 1,
                 DriverEvent::Link(link, Event::Rtt(_)) => links.get_mut(&link).unwrap().1 += 1,
-                DriverEvent::Listener(_, ServerEvent::Message { payload, .. }) => seen.push(number(&payload)),
+                DriverEvent::Listener(_, ServerEvent::Message { message, .. }) => seen.push(number(&message)),
                 DriverEvent::Link(_, Event::Down { .. } | Event::Suspect { .. }) => panic!("{event:?}"),
                 _ => {}
             }
@@ -52,8 +51,8 @@ fn five_hundred_links_come_up_beat_lose_their_server_and_come_back_without_loss(
                     links.get_mut(&link).unwrap().0 += 1;
                 }
                 DriverEvent::Link(link, Event::Down { was_up: true, .. }) => *downs.entry(link).or_default() += 1,
-                DriverEvent::Listener(id, ServerEvent::Message { payload, .. }) if id == second => {
-                    seen.push(number(&payload));
+                DriverEvent::Listener(id, ServerEvent::Message { message, .. }) if id == second => {
+                    seen.push(number(&message));
                 }
                 _ => {}
             }
@@ -89,10 +88,10 @@ fn a_link_under_load_starves_neither_timers_nor_other_links() {
     let busy = bench.open(address, client("busy").outbox(large));
     let quiet: Vec<LinkId> =
         (0..50).map(|number| bench.open(address, client(&format!("q{number}")).liveness(beats(200, 200)))).collect();
-    let payload = Bytes::from(vec![1; 1 << 20]);
+    let message = Message::from(vec![1; 1 << 20]);
     let (mut beats, mut moved) = (BTreeMap::<LinkId, u32>::new(), 0_u32);
     bench.turn_until(|bench| {
-        while bench.link(busy).send(payload.clone()).is_ok() {}
+        while bench.link(busy).send(message.clone()).is_ok() {}
         for event in bench.events.drain(..) {
             match event {
                 DriverEvent::Link(link, Event::Rtt(_)) => *beats.entry(link).or_default() += 1,

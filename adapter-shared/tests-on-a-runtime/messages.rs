@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use bytes::Bytes;
 use futures_lite::future;
 
 use crate::runtime::adapter::core::DownCause;
@@ -67,8 +66,8 @@ fn a_restart_with_sessions_loses_nothing_and_repeats_nothing() {
             assert_eq!(listener.connections(), 0);
             // What had arrived before the abort is still handed out.
             while let Some(event) = within(listener.next_event()).await {
-                if let ServerEvent::Message { payload, .. } = event {
-                    assert_eq!(number(&payload), expected);
+                if let ServerEvent::Message { message, .. } = event {
+                    assert_eq!(number(&message), expected);
                     expected += 1;
                 }
             }
@@ -199,7 +198,7 @@ fn waiting_senders_hear_that_the_link_is_closed() {
         let first = link.try_send("kept").unwrap();
         assert_eq!(first, Ticket(1));
         let (sent, ()) = within(future::zip(link.send("back"), async { link.close() })).await;
-        assert_eq!(sent, Err(SendError::Closed { payload: Bytes::from("back") }));
+        assert_eq!(sent, Err(SendError::Closed { message: "back".into() }));
         assert_eq!(link.unacknowledged(), 1);
         let closed =
             until(
@@ -212,7 +211,7 @@ fn waiting_senders_hear_that_the_link_is_closed() {
         let listener = Listener::bind(address, server().build().unwrap()).await.unwrap();
         link.reopen();
         let kept = server_until(&listener, |event| match event {
-            ServerEvent::Message { payload, .. } => Some(payload),
+            ServerEvent::Message { message, .. } => Some(message),
             _ => None,
         });
         assert_eq!(&kept.await[..], b"kept");
@@ -249,7 +248,7 @@ fn a_server_that_does_not_read_pauses_the_link_and_loses_nothing() {
         assert!(!sent.is_finished());
         for number in 0..MANY {
             let got = server_until(&listener, |event| match event {
-                ServerEvent::Message { payload, .. } => Some(payload),
+                ServerEvent::Message { message, .. } => Some(message),
                 ServerEvent::Offline { report, .. } => panic!("{report}"),
                 _ => None,
             });
@@ -283,7 +282,7 @@ fn a_link_that_does_not_read_pauses_the_server_and_loses_nothing() {
         assert!(!sent.is_finished());
         for number in 0..MANY {
             let got = until(&link, |event| match event {
-                Event::Message(payload) => Some(payload),
+                Event::Message(message) => Some(message),
                 Event::Down { report, .. } => panic!("{report}"),
                 _ => None,
             });
@@ -333,8 +332,8 @@ fn several_threads_share_a_link_and_a_listener() {
                 let receive = async move {
                     let mut got = Vec::new();
                     while let Some(event) = within(listener.next_event()).await {
-                        if let ServerEvent::Message { payload, .. } = event {
-                            got.push(number(&payload));
+                        if let ServerEvent::Message { message, .. } = event {
+                            got.push(number(&message));
                         }
                     }
                     got

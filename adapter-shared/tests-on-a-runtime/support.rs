@@ -96,19 +96,19 @@ pub async fn up(link: &Link) {
     until(link, |event| matches!(event, Event::Up { .. }).then_some(())).await;
 }
 
-pub fn number(payload: &[u8]) -> u32 {
-    u32::from_be_bytes(payload.try_into().unwrap())
+pub fn number(message: &[u8]) -> u32 {
+    u32::from_be_bytes(message.try_into().unwrap())
 }
 
 /// The next message of the link, as a number.
 pub async fn message(link: &Link) -> u32 {
-    until(link, |event| if let Event::Message(payload) = event { Some(number(&payload)) } else { None }).await
+    until(link, |event| if let Event::Message(message) = event { Some(number(&message)) } else { None }).await
 }
 
 /// The next message of any device, as a number.
 pub async fn server_message(listener: &Listener) -> u32 {
     server_until(listener, |event| match event {
-        ServerEvent::Message { payload, .. } => Some(number(&payload)),
+        ServerEvent::Message { message, .. } => Some(number(&message)),
         _ => None,
     })
     .await

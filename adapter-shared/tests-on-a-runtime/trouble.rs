@@ -88,7 +88,7 @@ async fn to_the_server() {
     let received = async {
         loop {
             match listener.next_event().await.unwrap() {
-                ServerEvent::Message { payload, .. } => return payload.len(),
+                ServerEvent::Message { message, .. } => return message.len(),
                 ServerEvent::Offline { report, .. } => panic!("{report}"),
                 _ => {}
             }
@@ -112,7 +112,7 @@ async fn to_the_device() {
     let received = async {
         loop {
             match link.next_event().await.unwrap() {
-                Event::Message(payload) => return payload.len(),
+                Event::Message(message) => return message.len(),
                 Event::Down { report, .. } => panic!("{report}"),
                 _ => {}
             }

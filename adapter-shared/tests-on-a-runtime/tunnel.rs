@@ -234,15 +234,15 @@ async fn exchange(link: &Link, listener: &Listener, payload: &[u8]) {
     within(link.send(payload.to_vec())).await.unwrap();
     within(async {
         loop {
-            if let Some(ServerEvent::Message { payload: heard, .. }) = listener.next_event().await {
-                break assert!(heard == payload);
+            if let Some(ServerEvent::Message { message: heard, .. }) = listener.next_event().await {
+                break assert!(*heard == *payload);
             }
         }
     })
     .await;
     within(listener.send(&device(), payload.to_vec())).await.unwrap();
     let heard = until(link, |event| if let Event::Message(heard) = event { Some(heard) } else { None }).await;
-    assert!(heard == payload);
+    assert!(*heard == *payload);
 }
 
 // Proxies.

@@ -14,7 +14,7 @@
 //! while let Some(event) = link.next_event().await {
 //!     match event {
 //!         Event::Up { resumed, .. } => println!("up, resumed: {resumed}"),
-//!         Event::Message(payload) => println!("the server says {payload:?}"),
+//!         Event::Message(message) => println!("the server says {message:?}"),
 //!         Event::Down { report, retry_at, .. } => println!("down: {report}; next attempt: {retry_at:?}"),
 //!         _ => {}
 //!     }
@@ -58,7 +58,7 @@ pub use keepbeat_core::client::{ClientConfig, Event, LinkState};
 pub use keepbeat_core::liveness::LivenessConfig;
 pub use keepbeat_core::reconnect::{Hint, ReconnectConfig};
 pub use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
-pub use keepbeat_core::session::{SendError, Ticket};
+pub use keepbeat_core::session::{Message, SendError, Ticket};
 pub use keepbeat_core::time::Timestamp;
 #[cfg(any(feature = "tls", feature = "tls-aws-lc"))]
 pub use keepbeat_core::tunnel::tls::{TlsClient, TlsServer};

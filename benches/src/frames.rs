@@ -176,7 +176,7 @@ impl Stream {
                 None => stream.append(Frame::Beat { seq: number }),
                 Some(length) => {
                     let payload = Bytes::from(vec![number as u8; length]);
-                    stream.append(Frame::Data { seq: number.into(), payload });
+                    stream.append(Frame::Data { seq: number.into(), message: payload.into() });
                 }
             }
         }
@@ -223,7 +223,7 @@ impl Stream {
         }
         let (kind, number, payload) = match frame {
             Frame::Beat { seq } => (BEAT, u64::from(seq), Bytes::new()),
-            Frame::Data { seq, payload } => (DATA, seq, payload),
+            Frame::Data { seq, message } => (DATA, seq, message.into_payload()),
             _ => return,
         };
         let other = self.native.len() - begin - payload.len();

@@ -9,7 +9,7 @@ use keepbeat_core::DownCause;
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
-use keepbeat_core::session::SendError;
+use keepbeat_core::session::{Message, SendError};
 use keepbeat_core::tunnel::Proxy;
 use keepbeat_core::wire::DeviceId;
 use keepbeat_core::wire::beat::BeatConfig;
@@ -153,7 +153,7 @@ async fn feed(link: &Link, voice: &Voice, mut lines: mpsc::Receiver<Input>, limi
         match input {
             Input::Line { number, text } => {
                 let bytes = text.len() as u64;
-                match link.send(text).await {
+                match link.send(message(text)).await {
                     Ok(_) => continue,
                     Err(SendError::Closed { .. }) => return all_taken,
                     Err(_) => voice.refuse(number, bytes, limit).await,
@@ -165,6 +165,11 @@ async fn feed(link: &Link, voice: &Voice, mut lines: mpsc::Receiver<Input>, limi
         all_taken = false;
     }
     all_taken
+}
+
+/// A line as a message: a text if it is one.
+fn message(line: Vec<u8>) -> Message {
+    String::from_utf8(line).map_or_else(|error| error.into_bytes().into(), Message::from)
 }
 
 /// Closes the link on the first signal; ends on the second one, or when closing takes too long.
@@ -195,10 +200,10 @@ impl Voice {
                 Some(object) => self.output.out(object.into_line()).await,
                 None => Ok(()),
             },
-            Event::Message(payload) => {
+            Event::Message(message) => {
                 let mut line = match self.escape {
-                    true => printable(&String::from_utf8_lossy(payload)).into_bytes(),
-                    false => payload.to_vec(),
+                    true => printable(&String::from_utf8_lossy(message)).into_bytes(),
+                    false => message.to_vec(),
                 };
                 line.push(b'\n');
                 self.output.out(line).await

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use keepbeat_core::session::Message;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -104,12 +105,13 @@ impl Object {
         self
     }
 
-    /// A message: its text, or base64 where it is not UTF-8.
-    pub(crate) fn payload(self, payload: &[u8]) -> Self {
-        match std::str::from_utf8(payload) {
+    /// A message: its text, or base64 where it is not UTF-8, and the kind as which it was sent.
+    pub(crate) fn message(self, message: &Message) -> Self {
+        let object = match std::str::from_utf8(message) {
             Ok(text) => self.field("text", text),
-            Err(_) => self.field("base64", BASE64_STANDARD.encode(payload)),
-        }
+            Err(_) => self.field("base64", BASE64_STANDARD.encode(message.payload())),
+        };
+        object.field("binary", !message.is_text())
     }
 
     pub(crate) fn into_line(self) -> Vec<u8> {
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_object_is_one_line_whatever_is_in_it() {
-        let line = Object::new("message", 7).payload("a\n\"b\"\u{1b}[31m".as_bytes()).into_line();
+        let line = Object::new("message", 7).message(&"a\n\"b\"\u{1b}[31m".into()).into_line();
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         let value: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value["text"], "a\n\"b\"\u{1b}[31m");
@@ -185,9 +187,18 @@ mod tests {
 
     #[test]
     fn what_is_not_utf_8_comes_as_base64() {
-        let line = Object::new("message", 0).payload(&[0xff, 0x00]).into_line();
+        let line = Object::new("message", 0).message(&vec![0xff, 0x00].into()).into_line();
         let value: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!((&value["base64"], value.get("text")), (&Value::from("/wA="), None));
+    }
+
+    #[test]
+    fn a_binary_message_says_so_even_if_it_could_be_a_text() {
+        for (message, binary) in [("same".into(), false), (b"same".into(), true)] {
+            let line = Object::new("message", 0).message(&message).into_line();
+            let value: Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!((&value["text"], &value["binary"]), (&Value::from("same"), &Value::from(binary)));
+        }
     }
 
     #[test]

@@ -53,12 +53,12 @@ impl Report {
                 .field("in_doubt", *in_doubt)
                 .field("tls", tls.map(|tls| version(tls.version)))
                 .field("tls_resumed", tls.map(|tls| tls.resumed)),
-            Event::Message(payload) => object("message").payload(payload),
+            Event::Message(message) => object("message").message(message),
             Event::Acknowledged { through } => object("acknowledged").field("through", through.0),
             Event::Dropped(dropped) => object("dropped")
                 .field("ticket", dropped.ticket.0)
                 .field("reason", dropped.reason.to_string())
-                .payload(&dropped.payload),
+                .message(&dropped.message),
             Event::Suspect { silent_for } => object("suspect").field("silent_ms", millis(*silent_for)),
             Event::Recovered => object("recovered"),
             Event::Down { report, retry_at, was_up: _, conflict } => self
@@ -93,7 +93,7 @@ impl Report {
             Event::Dropped(dropped) => words(
                 Paint::Bad,
                 "dropped",
-                format!("message {} of {} bytes: {}", dropped.ticket.0, dropped.payload.len(), dropped.reason),
+                format!("message {} of {} bytes: {}", dropped.ticket.0, dropped.message.len(), dropped.reason),
             ),
             Event::Suspect { silent_for } => {
                 words(Paint::Warning, "suspect", format!("silent for {}", short(*silent_for)))
@@ -156,7 +156,7 @@ impl Report {
                 .field("address", address.map(|ip| ip.to_string())),
             ServerEvent::Dropped { device, dropped } => about("dropped", device)
                 .field("reason", dropped.reason.to_string())
-                .field("bytes", dropped.payload.len()),
+                .field("bytes", dropped.message.len()),
             ServerEvent::SessionEnded { device, undelivered } => {
                 about("session_ended", device).field("undelivered", undelivered.len())
             }
@@ -196,7 +196,7 @@ impl Report {
                 words(Paint::Warning, "rejected", format!("{name}{}, {}", from(address), told_or_seen(cause)))
             }
             ServerEvent::Dropped { device, dropped } => {
-                let detail = format!("{device}, a message of {} bytes: {}", dropped.payload.len(), dropped.reason);
+                let detail = format!("{device}, a message of {} bytes: {}", dropped.message.len(), dropped.reason);
                 words(Paint::Bad, "dropped", detail)
             }
             ServerEvent::SessionEnded { device, undelivered } if !undelivered.is_empty() => words(

@@ -77,7 +77,7 @@ async fn watch(listener: &Listener, voice: &Voice, devices: Option<&Devices>, ar
                 }
                 Ok(())
             }
-            ServerEvent::Message { device, payload } => match listener.try_send(&device, payload).await {
+            ServerEvent::Message { device, message } => match listener.try_send(&device, message).await {
                 // Its session has just ended.
                 Ok(_) | Err(SendError::Closed { .. }) => Ok(()),
                 Err(error) => echo_dropped(voice, &mut echoes_dropped, device, &error).await,

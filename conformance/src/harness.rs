@@ -4,10 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::wire::DeviceId;
 
 use crate::loopback::Loopback;
@@ -39,7 +38,7 @@ pub trait ClientUnderTest {
     ///
     /// # Errors
     /// Those of the adapter's method that does not wait for room.
-    fn send(&mut self, payload: Bytes) -> Result<Ticket, SendError>;
+    fn send(&mut self, message: Message) -> Result<Ticket, SendError>;
 
     /// Begins to close.
     fn close(&mut self);
@@ -81,7 +80,7 @@ pub trait ServerUnderTest {
     ///
     /// # Errors
     /// Those of the adapter's method that does not wait for room.
-    fn send(&mut self, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError>;
+    fn send(&mut self, device: &DeviceId, message: Message) -> Result<Ticket, SendError>;
 
     /// Answers for a device.
     fn answer(&mut self, connection: ConnectionId, admission: Admission);

@@ -110,7 +110,7 @@ fn device(name: &str) -> DeviceId {
 macro_rules! client_scenarios {
     ($harness:expr) => {
         $crate::scenarios! { client, ClientStage, play, $harness =>
-            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
+            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer, texts_and_binaries,
             frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused, accept_then_close,
             server_restart, drain, going_away, takeover, late_words,
             forbidden,
@@ -133,7 +133,7 @@ macro_rules! client_suspend_scenarios {
 macro_rules! server_scenarios {
     ($harness:expr) => {
         $crate::scenarios! { server, ServerStage, play, $harness =>
-            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
+            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer, texts_and_binaries,
             frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused, connect_then_close,
             restart, drain, takeover, back_within_the_grace,
         }

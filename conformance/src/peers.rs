@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use keepbeat_core::session::Token;
+use keepbeat_core::session::{Message, Token};
 use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
 use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Welcome};
 
@@ -306,8 +305,8 @@ pub(crate) fn resumed(received: u64) -> Welcome {
     Welcome { resumed: true, received, ..welcome() }
 }
 
-pub(crate) fn data(seq: u64, payload: impl Into<Bytes>) -> Frame {
-    Frame::Data { seq, payload: payload.into() }
+pub(crate) fn data(seq: u64, message: impl Into<Message>) -> Frame {
+    Frame::Data { seq, message: message.into() }
 }
 
 pub(crate) const fn ack(seq: u64) -> Frame {

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::{ClientConfig, ClientConfigBuilder, Event};
 use keepbeat_core::liveness::{LivenessConfig, LivenessConfigBuilder};
 use keepbeat_core::reconnect::{ReconnectConfig, ReconnectConfigBuilder};
 use keepbeat_core::server::{ServerConfig, ServerConfigBuilder, ServerEvent, Sessions};
-use keepbeat_core::session::{QueueLimits, SendError, Ticket};
+use keepbeat_core::session::{Message, QueueLimits, SendError, Ticket};
 
 use crate::harness::{ClientUnderTest, Clients, ServerUnderTest, Servers, Suspends};
 use crate::network::large_messages;
@@ -46,8 +45,8 @@ impl<H: Clients> ClientStage<H> {
         self.client.as_mut().unwrap_or_else(|| panic!("no link was opened"))
     }
 
-    pub(crate) fn send(&mut self, payload: impl Into<Bytes>) {
-        let result = self.client().send(payload.into());
+    pub(crate) fn send(&mut self, message: impl Into<Message>) {
+        let result = self.client().send(message.into());
         self.app.push(outcome(&result));
     }
 
@@ -156,8 +155,8 @@ impl<H: Servers> ServerStage<H> {
         self.server.take().unwrap_or_else(|| panic!("no server was started")).abort()
     }
 
-    pub(crate) fn send(&mut self, name: &str, payload: impl Into<Bytes>) {
-        let result = self.server().send(&device(name), payload.into());
+    pub(crate) fn send(&mut self, name: &str, message: impl Into<Message>) {
+        let result = self.server().send(&device(name), message.into());
         self.app.push(outcome(&result));
     }
 

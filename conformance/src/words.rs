@@ -3,23 +3,39 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::DownCause;
 use keepbeat_core::client::Event;
 use keepbeat_core::server::ServerEvent;
+use keepbeat_core::session::Message;
 use keepbeat_core::wire::{Frame, Goodbye};
 
 /// Bytes that show whether any of them was lost, doubled or moved.
-pub(crate) fn load(length: usize) -> Bytes {
-    (0..length).map(|index| (index % 251) as u8 ^ (index / 251 % 241) as u8).collect()
+pub(crate) fn load(length: usize) -> Message {
+    Message::binary((0..length).map(|index| (index % 251) as u8 ^ (index / 251 % 241) as u8).collect::<Vec<u8>>())
 }
 
-/// A message: short ones as text, long ones by their length, if they are what [`load`] makes.
-fn message(payload: &Bytes) -> String {
-    match std::str::from_utf8(payload) {
-        Ok(text) if text.len() <= 16 && text.chars().all(char::is_alphanumeric) && !text.is_empty() => text.to_owned(),
-        _ if *payload == load(payload.len()) => format!("[{} bytes]", payload.len()),
-        _ => format!("[{} bytes, damaged]", payload.len()),
+/// The same as a text, of characters that take one to four bytes.
+pub(crate) fn prose(characters: usize) -> Message {
+    let all = ('a'..='z').chain('\u{e0}'..='\u{f6}').chain('\u{3041}'..='\u{3093}').chain('\u{1f600}'..='\u{1f64f}');
+    Message::text(all.cycle().take(characters).collect::<String>())
+}
+
+/// Messages of both kinds, two of them larger than what is read at once, and two with the same bytes.
+pub(crate) fn both_kinds() -> [Message; 6] {
+    let twin = Message::binary(&b"twin"[..]);
+    [Message::from("twin"), twin, load(200_000), prose(100_000), Message::from(""), load(0)]
+}
+
+/// A message: short words as they are, long ones by their length, if they are what [`load`] and [`prose`] make. What is not said
+/// to be binary, and does not count bytes, is a text.
+fn words(message: &Message) -> String {
+    let short = |text: &str| (1..=16).contains(&text.len()) && text.chars().all(char::is_alphanumeric);
+    match (message.as_text(), std::str::from_utf8(message)) {
+        (Some(text), _) if short(text) => text.to_owned(),
+        (None, Ok(text)) if short(text) => format!("binary {text}"),
+        (Some(text), _) if *message == prose(text.chars().count()) => format!("[{} characters]", text.chars().count()),
+        (None, _) if *message == load(message.len()) => format!("[{} bytes]", message.len()),
+        _ => format!("[{} bytes, damaged]", message.len()),
     }
 }
 
@@ -31,7 +47,7 @@ pub(crate) fn event(event: &Event) -> Option<String> {
             let doubt = if *in_doubt > 0 { format!(", {in_doubt} in doubt") } else { String::new() };
             format!("up, attempt {attempt}, {}{doubt}", session(*resumed))
         }
-        Event::Message(payload) => format!("message {}", message(payload)),
+        Event::Message(message) => format!("message {}", words(message)),
         Event::Acknowledged { through } => format!("acknowledged {}", through.0),
         Event::Dropped(dropped) => format!("dropped {}: {:?}", dropped.ticket.0, dropped.reason),
         Event::Suspect { .. } => "suspect".to_owned(),
@@ -69,7 +85,7 @@ pub(crate) fn server_event(event: &ServerEvent) -> String {
         ServerEvent::Suspect { device, .. } => format!("suspect {device}"),
         ServerEvent::Recovered { device } => format!("recovered {device}"),
         ServerEvent::Offline { device, report, .. } => format!("offline {device}: {}", cause(&report.cause)),
-        ServerEvent::Message { device, payload } => format!("message of {device}: {}", message(payload)),
+        ServerEvent::Message { device, message } => format!("message of {device}: {}", words(message)),
         ServerEvent::Acknowledged { device, through } => format!("acknowledged by {device}: {}", through.0),
         ServerEvent::Dropped { device, dropped } => {
             format!("dropped for {device}: {} {:?}", dropped.ticket.0, dropped.reason)
@@ -93,7 +109,7 @@ pub(crate) fn frame(frame: &Frame) -> String {
         Frame::Refuse(why) => format!("REFUSE {}", goodbye(why)),
         Frame::Beat { seq } => format!("BEAT {seq}"),
         Frame::Echo { seq } => format!("ECHO {seq}"),
-        Frame::Data { seq, payload } => format!("DATA {seq}: {}", message(payload)),
+        Frame::Data { seq, message } => format!("DATA {seq}: {}", words(message)),
         Frame::Ack { seq } => format!("ACK {seq}"),
         Frame::Goodbye(why) => format!("GOODBYE {}", goodbye(why)),
         Frame::Unknown => "unknown frame".to_owned(),

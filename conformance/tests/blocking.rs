@@ -10,10 +10,9 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use keepbeat_conformance::{ClientUnderTest, Clients, OutOfPatience, Suspends};
 use keepbeat_core::client::{Client, ClientConfig, Event};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 
 use self::driver::Driver;
 
@@ -105,8 +104,8 @@ impl ClientUnderTest for Remote {
         }
     }
 
-    fn send(&mut self, payload: Bytes) -> Result<Ticket, SendError> {
-        self.ask(|driver| driver.client.send(driver.now(), payload))
+    fn send(&mut self, message: Message) -> Result<Ticket, SendError> {
+        self.ask(|driver| driver.client.send(driver.now(), message))
     }
 
     fn close(&mut self) {

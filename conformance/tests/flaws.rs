@@ -42,4 +42,8 @@ found_out! {
         client::forbidden on ClientStage, Flaw::NeverDisconnects, "waited in vain for \"end of file\"";
     a_server_that_never_disconnects_is_found_out:
         server::drain on ServerStage, Flaw::NeverDisconnects, "waited in vain for \"end of file\"";
+    a_driver_that_forgets_texts_is_found_out:
+        client::texts_and_binaries on ClientStage, Flaw::ForgetsTexts, "DATA 1: binary twin";
+    a_server_that_forgets_texts_is_found_out:
+        server::texts_and_binaries on ServerStage, Flaw::ForgetsTexts, "DATA 1: binary twin";
 }

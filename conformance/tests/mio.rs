@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_adapter::clock::Clock;
 use keepbeat_conformance::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
 use keepbeat_mio::{
     Admission, ClientConfig, ConnectionId, DeviceId, Driver, DriverEvent, Event, EventLoop, LinkId, LinkMut,
-    ListenerBuilder, ListenerId, ListenerMut, SendError, ServerConfig, ServerEvent, Sessions, Ticket, Tokens,
+    ListenerBuilder, ListenerId, ListenerMut, Message, SendError, ServerConfig, ServerEvent, Sessions, Ticket, Tokens,
 };
 use mio::{Events, Poll, Token, Waker};
 
@@ -217,8 +216,8 @@ impl ClientUnderTest for MioClient {
         })
     }
 
-    fn send(&mut self, payload: Bytes) -> Result<Ticket, SendError> {
-        self.ask(|mut link| link.send(payload))
+    fn send(&mut self, message: Message) -> Result<Ticket, SendError> {
+        self.ask(|mut link| link.send(message))
     }
 
     fn close(&mut self) {
@@ -260,9 +259,9 @@ impl ServerUnderTest for MioServer {
         })
     }
 
-    fn send(&mut self, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError> {
+    fn send(&mut self, device: &DeviceId, message: Message) -> Result<Ticket, SendError> {
         let device = device.clone();
-        self.ask(move |mut listener| listener.send(&device, payload))
+        self.ask(move |mut listener| listener.send(&device, message))
     }
 
     fn answer(&mut self, connection: ConnectionId, admission: Admission) {

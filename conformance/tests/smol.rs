@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_adapter::clock::Clock;
 use keepbeat_conformance::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
 use keepbeat_smol::{
-    Admission, ClientConfig, ConnectionId, DeviceId, Event, Link, Listener, SendError, ServerConfig, ServerEvent,
-    Sessions, Ticket,
+    Admission, ClientConfig, ConnectionId, DeviceId, Event, Link, Listener, Message, SendError, ServerConfig,
+    ServerEvent, Sessions, Ticket,
 };
 use smol::block_on;
 use smol::future::or;
@@ -68,8 +67,8 @@ impl ClientUnderTest for SmolClient {
         block_on(or(async { Ok(self.0.next_event().await) }, late(patience)))
     }
 
-    fn send(&mut self, payload: Bytes) -> Result<Ticket, SendError> {
-        self.0.try_send(payload)
+    fn send(&mut self, message: Message) -> Result<Ticket, SendError> {
+        self.0.try_send(message)
     }
 
     fn close(&mut self) {
@@ -97,8 +96,8 @@ impl ServerUnderTest for SmolServer {
         block_on(or(async { Ok(self.0.next_event().await) }, late(patience)))
     }
 
-    fn send(&mut self, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError> {
-        self.0.try_send(device, payload)
+    fn send(&mut self, device: &DeviceId, message: Message) -> Result<Ticket, SendError> {
+        self.0.try_send(device, message)
     }
 
     fn answer(&mut self, connection: ConnectionId, admission: Admission) {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_adapter::clock::Clock;
 use keepbeat_conformance::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
 use keepbeat_tokio::{
-    Admission, ClientConfig, ConnectionId, DeviceId, Event, Link, Listener, SendError, ServerConfig, ServerEvent,
-    Sessions, Ticket,
+    Admission, ClientConfig, ConnectionId, DeviceId, Event, Link, Listener, Message, SendError, ServerConfig,
+    ServerEvent, Sessions, Ticket,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -86,8 +85,8 @@ impl ClientUnderTest for TokioClient {
         self.runtime.block_on(async { timeout(patience, self.link.next_event()).await }).map_err(|_| OutOfPatience)
     }
 
-    fn send(&mut self, payload: Bytes) -> Result<Ticket, SendError> {
-        self.link.try_send(payload)
+    fn send(&mut self, message: Message) -> Result<Ticket, SendError> {
+        self.link.try_send(message)
     }
 
     fn close(&mut self) {
@@ -118,8 +117,8 @@ impl ServerUnderTest for TokioServer {
         self.runtime.block_on(async { timeout(patience, self.listener.next_event()).await }).map_err(|_| OutOfPatience)
     }
 
-    fn send(&mut self, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError> {
-        self.listener.try_send(device, payload)
+    fn send(&mut self, device: &DeviceId, message: Message) -> Result<Ticket, SendError> {
+        self.listener.try_send(device, message)
     }
 
     fn answer(&mut self, connection: ConnectionId, admission: Admission) {

@@ -45,8 +45,10 @@ fn what_the_corpus_holds_passes() {
 #[test]
 fn long_streams_pass() {
     const REPEATED: u8 = 0b1110_0000;
-    let message = [&[REPEATED | 0b1101, 7, 0x20, 0x80, 0x80, 7, 1][..], &[b'm'; 2000]].concat();
-    replay(keepbeat_core::fuzzing::frame, Path::new("a message of 112 KiB"), &message);
+    for (kind, name) in [(0x20, "a message of 112 KiB"), (0x22, "a text of 112 KiB")] {
+        let message = [&[REPEATED | 0b1101, 7, kind, 0x80, 0x80, 7, 1][..], &[b'm'; 2000]].concat();
+        replay(keepbeat_core::fuzzing::frame, Path::new(name), &message);
+    }
     for (path, mut input) in inputs("corpus", "frame") {
         if let Some(options) = input.first_mut() {
             *options |= REPEATED;

@@ -50,8 +50,8 @@ fn vectors() -> io::Result<Vec<Vector>> {
     Ok(vectors.collect())
 }
 
-/// Every vector alone, and streams of several that begin with a greeting, once and as often as they can arrive; and a message of
-/// 112 KiB.
+/// Every vector alone, and streams of several that begin with a greeting, once and as often as they can arrive; and a message
+/// and a text of 112 KiB.
 fn frames(vectors: &[Vector]) -> Vec<Vec<u8>> {
     let alone = vectors.iter().map(|vector| {
         let options = if vector.established { 0b1_1101 } else { 0b1_1100 };
@@ -64,8 +64,8 @@ fn frames(vectors: &[Vector]) -> Vec<Vec<u8>> {
     });
     let streams: Vec<Vec<u8>> = streams.collect();
     let repeated = streams.iter().map(|stream| [&[stream[0] | 0b1110_0000], &stream[1..]].concat());
-    let message = [&[0b1110_1101, 7, 0x20, 0x80, 0x80, 7, 1][..], &[b'm'; 2000]].concat();
-    alone.chain(streams.clone()).chain(repeated).chain([message]).collect()
+    let messages = [0x20, 0x22].map(|kind| [&[0b1110_1101, 7, kind, 0x80, 0x80, 7, 1][..], &[b'm'; 2000]].concat());
+    alone.chain(streams.clone()).chain(repeated).chain(messages).collect()
 }
 
 /// The numbers of the listeners in `core/src/fuzzing/handshake.rs`.
@@ -95,7 +95,7 @@ fn handshakes(vectors: &[Vector]) -> Vec<Vec<u8>> {
             add(who, &[&vector.bytes[..], &[0x30, 4, 1, 0, 0, 0], &vector.bytes].concat());
         }
     }
-    let twice = [0x20, 2, 1, b'x', 0x20, 2, 1, b'x', 0x20, 2, 2, b'y', 0x20, 2, 4, b'z'];
+    let twice = [0x20, 2, 1, b'x', 0x20, 2, 1, b'x', 0x22, 2, 2, b'y', 0x20, 2, 4, b'z'];
     for vector in vectors.iter().filter(|vector| vector.bytes.first() == Some(&2)) {
         add(CLIENT, &[&vector.bytes[..], &twice].concat());
     }

@@ -41,8 +41,8 @@ pub fn beats(interval: u64, reply_timeout: u64) -> LivenessConfig {
     LivenessConfig::builder().interval(millis(interval)).reply_timeout(millis(reply_timeout)).build().unwrap()
 }
 
-pub fn number(payload: &[u8]) -> u32 {
-    u32::from_be_bytes(payload.try_into().unwrap())
+pub fn number(message: &[u8]) -> u32 {
+    u32::from_be_bytes(message.try_into().unwrap())
 }
 
 /// An event loop with links and listeners, whose events are kept until somebody asks for them.
@@ -141,13 +141,13 @@ impl Bench {
 
     /// The next message of the link, as a number.
     pub fn message(&mut self, id: LinkId) -> u32 {
-        self.link_until(id, |event| if let Event::Message(payload) = event { Some(number(payload)) } else { None })
+        self.link_until(id, |event| if let Event::Message(message) = event { Some(number(message)) } else { None })
     }
 
     /// The next message of any device, as a number.
     pub fn server_message(&mut self, id: ListenerId) -> u32 {
         self.server_until(id, |event| match event {
-            ServerEvent::Message { payload, .. } => Some(number(payload)),
+            ServerEvent::Message { message, .. } => Some(number(message)),
             _ => None,
         })
     }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use keepbeat_core::client::{Client, Event, LinkState};
 use keepbeat_core::liveness::{Evidence, Rtt};
 use keepbeat_core::reconnect::Hint;
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 
 use self::shared::{Place, Shared};
 use crate::clock::Clock;
@@ -93,13 +93,13 @@ impl Link {
     ///
     /// # Errors
     /// The message is handed back: it is too large for ever, or the link is closed.
-    pub async fn send(&self, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
-        let mut payload = payload.into();
+    pub async fn send(&self, message: impl Into<Message>) -> Result<Ticket, SendError> {
+        let mut message = message.into();
         let mut place = Place::new(&self.shared);
         loop {
             if place.is_first() {
-                match self.try_send(payload) {
-                    Err(SendError::Full { payload: back, .. }) => payload = back,
+                match self.try_send(message) {
+                    Err(SendError::Full { message: back, .. }) => message = back,
                     done => return done,
                 }
             }
@@ -111,8 +111,8 @@ impl Link {
     ///
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, or the link is closed.
-    pub fn try_send(&self, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
-        self.shared.try_send(payload.into())
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<Ticket, SendError> {
+        self.shared.try_send(message.into())
     }
 
     /// The next event. `None` when the link is closed or has given up and all events were taken; after

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use bytes::Bytes;
 use event_listener::{Event, EventListener};
 use keepbeat_core::client::{Client, Event as LinkEvent};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::time::Timestamp;
 
 use crate::clock::Clock;
@@ -64,12 +63,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn try_send(&self, payload: Bytes) -> Result<Ticket, SendError> {
+    pub(super) fn try_send(&self, message: Message) -> Result<Ticket, SendError> {
         let mut state = self.lock();
         if state.orphaned {
-            return Err(SendError::Closed { payload });
+            return Err(SendError::Closed { message });
         }
-        let result = state.client.send(Clock::now(), payload);
+        let result = state.client.send(Clock::now(), message);
         // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
         if result.is_ok() {
             wake(state);

@@ -17,10 +17,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::liveness::Evidence;
 use keepbeat_core::server::{Admission, ConnectionId, ServerEvent, Sessions};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::wire::{DeviceId, Goodbye};
 
 use self::shared::{Shared, wake};
@@ -71,15 +70,15 @@ impl Listener {
     /// # Errors
     /// The message is handed back: it is too large for ever, the device has no session, or the listener is closed. Or it is
     /// drained, and there is no room: none will come.
-    pub async fn send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
-        let mut payload = payload.into();
+    pub async fn send(&self, device: &DeviceId, message: impl Into<Message>) -> Result<Ticket, SendError> {
+        let mut message = message.into();
         loop {
             let room = self.shared.room.listen();
-            match self.try_send(device, payload) {
-                Err(SendError::Full { payload: back, .. }) if self.shared.lock().is_over() => {
-                    return Err(SendError::Closed { payload: back });
+            match self.try_send(device, message) {
+                Err(SendError::Full { message: back, .. }) if self.shared.lock().is_over() => {
+                    return Err(SendError::Closed { message: back });
                 }
-                Err(SendError::Full { payload: back, .. }) => payload = back,
+                Err(SendError::Full { message: back, .. }) => message = back,
                 done => return done,
             }
             room.await;
@@ -91,13 +90,13 @@ impl Listener {
     /// # Errors
     /// The message is handed back: there is no room, it is too large for ever, the device has no session, or the listener
     /// is closed.
-    pub fn try_send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
-        let payload = payload.into();
+    pub fn try_send(&self, device: &DeviceId, message: impl Into<Message>) -> Result<Ticket, SendError> {
+        let message = message.into();
         let mut state = self.shared.lock();
         if state.aborted {
-            return Err(SendError::Closed { payload });
+            return Err(SendError::Closed { message });
         }
-        let result = state.server.send(Clock::now(), device, payload);
+        let result = state.server.send(Clock::now(), device, message);
         // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
         if result.is_ok() {
             wake(state);

@@ -60,7 +60,7 @@ impl Deadlines for Served {
             .max_sessions(links)
             .session_lifetime(Duration::from_secs(3600));
         let server = Server::new(Arc::new(config.build().unwrap()), Box::new(Prng::new(2)), 3);
-        let wire = Beat::new(&BeatConfig::default());
+        let mut wire = Beat::new(&BeatConfig::default());
         let mut served = Self { server, connections: Vec::with_capacity(links), beat: Vec::new() };
         for link in 0..links {
             let id = served.server.accept(START, None).unwrap();

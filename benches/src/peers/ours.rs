@@ -30,7 +30,7 @@ impl Parser for Ours {
                     // As a connection does: there is nothing in it to drop, and to find that out takes a call.
                     mem::forget(decoded);
                 }
-                Ok(Some(Frame::Data { payload, .. })) => found.message(payload),
+                Ok(Some(Frame::Data { message, .. })) => found.message(message.into_payload()),
                 Ok(None) => return,
                 Ok(Some(_)) | Err(_) => {
                     found.faults += 1;

@@ -144,8 +144,8 @@ pub(super) async fn hold(stage: Arc<Stage>, runtime: Runtime, link: usize, confi
 fn on_client_event(stage: &Stage, link: usize, event: Event) {
     let now = Clock::now();
     match event {
-        Event::Message(payload) => {
-            stage.ledger(link, Side::Server, |ledger| ledger.arrived(link, &payload));
+        Event::Message(message) => {
+            stage.ledger(link, Side::Server, |ledger| ledger.arrived(link, &message));
         }
         Event::Up { resumed, worst_case_detection, .. } => {
             stage.watch().client_up(now, link, resumed, worst_case_detection);
@@ -257,9 +257,9 @@ async fn restart(stage: &Stage, server: &mut Server, lasts: Duration) -> io::Res
 fn on_server_event(stage: &Stage, event: ServerEvent) {
     let now = Clock::now();
     match event {
-        ServerEvent::Message { device, payload } => {
+        ServerEvent::Message { device, message } => {
             if let Some(link) = link_of(&device) {
-                stage.ledger(link, Side::Client, |ledger| ledger.arrived(link, &payload));
+                stage.ledger(link, Side::Client, |ledger| ledger.arrived(link, &message));
             }
         }
         ServerEvent::Online { device, .. } | ServerEvent::Returned { device, .. } => {

@@ -6,11 +6,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::liveness::Evidence;
 use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::tunnel::tls::TlsInfo;
 use keepbeat_core::wire::DeviceId;
 
@@ -102,17 +101,17 @@ impl Link {
         }
     }
 
-    pub(crate) async fn send(&self, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
+    pub(crate) async fn send(&self, message: impl Into<Message>) -> Result<Ticket, SendError> {
         match self {
-            Self::Async(link) => link.send(payload).await,
-            Self::Mio(link) => link.send(payload.into()).await,
+            Self::Async(link) => link.send(message).await,
+            Self::Mio(link) => link.send(message.into()).await,
         }
     }
 
-    pub(crate) async fn try_send(&self, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
+    pub(crate) async fn try_send(&self, message: impl Into<Message>) -> Result<Ticket, SendError> {
         match self {
-            Self::Async(link) => link.try_send(payload),
-            Self::Mio(link) => link.try_send(payload.into()).await,
+            Self::Async(link) => link.try_send(message),
+            Self::Mio(link) => link.try_send(message.into()).await,
         }
     }
 
@@ -181,10 +180,10 @@ impl Listener {
         }
     }
 
-    pub(crate) async fn try_send(&self, device: &DeviceId, payload: impl Into<Bytes>) -> Result<Ticket, SendError> {
+    pub(crate) async fn try_send(&self, device: &DeviceId, message: impl Into<Message>) -> Result<Ticket, SendError> {
         match self {
-            Self::Async(listener) => listener.try_send(device, payload),
-            Self::Mio(listener) => listener.try_send(device, payload.into()).await,
+            Self::Async(listener) => listener.try_send(device, message),
+            Self::Mio(listener) => listener.try_send(device, message.into()).await,
         }
     }
 

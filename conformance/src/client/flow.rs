@@ -9,7 +9,7 @@ use crate::harness::Clients;
 use crate::network::{Order, encoded};
 use crate::peers::{ack, calm_welcome, data, welcome};
 use crate::stage::{ClientStage, calm, client, liveness};
-use crate::words::load;
+use crate::words::{both_kinds, load};
 
 /// The application takes no messages: when its inbox is full, no more is read, and yet the link lives.
 pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
@@ -90,6 +90,55 @@ pub fn slow_reader<H: Clients>(stage: &mut ClientStage<H>) {
     );
 }
 
+/// Texts and binary messages arrive, both ways, as what they were sent as.
+pub fn texts_and_binaries<H: Clients>(stage: &mut ClientStage<H>) {
+    let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
+    let address = stage.open(client().liveness(config));
+    let (line, _) = stage.peer.let_in(address, calm_welcome());
+    stage.until("up");
+    for (seq, message) in (1..).zip(both_kinds()) {
+        stage.send(message.clone());
+        stage.peer.say(line, &data(seq, message));
+    }
+    for _ in both_kinds() {
+        stage.until("message");
+    }
+    stage.peer.until(line, "DATA 6");
+    stage.peer.say(line, &ack(6));
+    stage.until("acknowledged 6");
+    stage.close(line);
+    stage.expect(
+        "
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: sent 1
+        app: sent 2
+        app: sent 3
+        app: sent 4
+        app: sent 5
+        app: sent 6
+        app: message twin
+        app: message binary twin
+        app: message [200000 bytes]
+        app: message [100000 characters]
+        app: message [0 characters]
+        app: message [0 bytes]
+        app: acknowledged 6
+        app: closed, 0 unacknowledged
+        app: over
+        0: HELLO d, new session
+        0: DATA 1: twin
+        0: DATA 2: binary twin
+        0: DATA 3: [200000 bytes]
+        0: DATA 4: [100000 characters]
+        0: DATA 5: [0 characters]
+        0: DATA 6: [0 bytes]
+        0: GOODBYE Closed
+        0: end of file
+        ",
+    );
+}
+
 /// The server trickles a frame, slower than it would have to answer: its bytes are life.
 pub fn slow_writer<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
@@ -151,8 +200,8 @@ pub fn one_byte_reads<H: Clients>(stage: &mut ClientStage<H>) {
     stage.peer.hello(line);
     stage.peer.write_one_by_one(line, &encoded(&keepbeat_core::wire::Frame::Welcome(Box::new(calm_welcome()))));
     stage.until("up");
-    for (seq, payload) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
-        stage.peer.write_one_by_one(line, &encoded(&data(seq, payload)));
+    for (seq, message) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
+        stage.peer.write_one_by_one(line, &encoded(&data(seq, message)));
         stage.peer.write_one_by_one(line, &encoded(&ack(0)));
     }
     stage.peer.acknowledged(line, 4);

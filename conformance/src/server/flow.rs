@@ -10,7 +10,7 @@ use crate::harness::Servers;
 use crate::network::{Order, encoded};
 use crate::peers::{OFTEN, ack, calm_hello, data, hello};
 use crate::stage::{ServerStage, liveness, server};
-use crate::words::load;
+use crate::words::{both_kinds, load};
 
 /// The application takes no messages: when the device's inbox is full, no more is read from it, and yet it is told that we
 /// live.
@@ -88,6 +88,52 @@ pub fn slow_reader<H: Servers>(stage: &mut ServerStage<H>) {
     );
 }
 
+/// Texts and binary messages arrive, both ways, as what they were sent as.
+pub fn texts_and_binaries<H: Servers>(stage: &mut ServerStage<H>) {
+    let address = stage.serve(server());
+    let (line, _) = stage.peer.get_in(address, calm_hello("d"));
+    stage.until("online d");
+    for (seq, message) in (1..).zip(both_kinds()) {
+        stage.send("d", message.clone());
+        stage.peer.say(line, &data(seq, message));
+    }
+    for _ in both_kinds() {
+        stage.until("message of d");
+    }
+    stage.peer.until(line, "DATA 6");
+    stage.peer.say(line, &ack(6));
+    stage.until("acknowledged by d: 6");
+    stage.leave(line, "d");
+    stage.expect(
+        "
+        app: online d, new session
+        app: sent 1
+        app: sent 2
+        app: sent 3
+        app: sent 4
+        app: sent 5
+        app: sent 6
+        app: message of d: twin
+        app: message of d: binary twin
+        app: message of d: [200000 bytes]
+        app: message of d: [100000 characters]
+        app: message of d: [0 characters]
+        app: message of d: [0 bytes]
+        app: acknowledged by d: 6
+        app: offline d: goodbye Closed
+        app: session of d ended, 0 undelivered
+        0: WELCOME, new session
+        0: DATA 1: twin
+        0: DATA 2: binary twin
+        0: DATA 3: [200000 bytes]
+        0: DATA 4: [100000 characters]
+        0: DATA 5: [0 characters]
+        0: DATA 6: [0 bytes]
+        0: end of file
+        ",
+    );
+}
+
 /// The device trickles a frame instead of beating: its bytes are life.
 pub fn slow_writer<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
@@ -150,8 +196,8 @@ pub fn one_byte_reads<H: Servers>(stage: &mut ServerStage<H>) {
     stage.peer.write_one_by_one(line, &encoded(&Frame::Hello(Box::new(calm_hello("d")))));
     stage.peer.welcome(line);
     stage.until("online d");
-    for (seq, payload) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
-        stage.peer.write_one_by_one(line, &encoded(&data(seq, payload)));
+    for (seq, message) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
+        stage.peer.write_one_by_one(line, &encoded(&data(seq, message)));
         stage.peer.write_one_by_one(line, &encoded(&ack(0)));
     }
     stage.peer.acknowledged(line, 4);

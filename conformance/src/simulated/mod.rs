@@ -15,10 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::wire::DeviceId;
 
 use self::world::World;
@@ -42,6 +41,8 @@ pub enum Flaw {
     MixesConnectionsUp,
     /// It leaves connections open that the machine has done with.
     NeverDisconnects,
+    /// It hands over the bytes of a message and forgets that they are a text.
+    ForgetsTexts,
 }
 
 /// Drives clients and servers by the contract, in virtual time.
@@ -117,8 +118,9 @@ impl ClientUnderTest for SimulatedClient {
         self.world.borrow_mut().wait(patience, |world| world.client_event(self.index))
     }
 
-    fn send(&mut self, payload: Bytes) -> Result<Ticket, SendError> {
-        self.world.borrow_mut().tell_client(self.index, |client, now| client.send(now, payload))
+    fn send(&mut self, message: Message) -> Result<Ticket, SendError> {
+        let message = self.world.borrow().as_handed_over(message);
+        self.world.borrow_mut().tell_client(self.index, |client, now| client.send(now, message))
     }
 
     fn close(&mut self) {
@@ -149,8 +151,9 @@ impl ServerUnderTest for SimulatedServer {
         self.world.borrow_mut().wait(patience, |world| world.server_event(self.address))
     }
 
-    fn send(&mut self, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError> {
-        self.world.borrow_mut().tell_server(self.address, |server, now| server.send(now, device, payload))
+    fn send(&mut self, device: &DeviceId, message: Message) -> Result<Ticket, SendError> {
+        let message = self.world.borrow().as_handed_over(message);
+        self.world.borrow_mut().tell_server(self.address, |server, now| server.send(now, device, message))
     }
 
     fn answer(&mut self, connection: ConnectionId, admission: Admission) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use keepbeat_core::client::{Client, ClientConfig, Event};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::server::{Server, ServerConfig, ServerEvent, Sessions};
+use keepbeat_core::session::Message;
 use keepbeat_core::time::Timestamp;
 
 use super::Flaw;
@@ -69,6 +70,11 @@ impl World {
     }
 
     // What is under test.
+
+    /// What the driver hands to the machine of what the application gave it.
+    pub(super) fn as_handed_over(&self, message: Message) -> Message {
+        if self.flaw == Some(Flaw::ForgetsTexts) { message.into_payload().into() } else { message }
+    }
 
     pub(super) fn open(&mut self, address: SocketAddr, config: Arc<ClientConfig>) -> usize {
         let mut driver = ClientDriver::new(address, config, self.prng.next_u64(), self.flaw);

@@ -189,6 +189,9 @@ impl fmt::Display for DownCause {
             Self::Dead(cause) => cause.fmt(f),
             Self::Goodbye(goodbye) => write!(f, "the peer said goodbye: {goodbye}"),
             Self::Refused(goodbye) => write!(f, "refused: {goodbye}"),
+            Self::Protocol(WireError::NotAllowed { problem, .. }) => {
+                write!(f, "the peer asks for what is not allowed here: {problem}")
+            }
             Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
             Self::Flood => f.write_str("the peer sent too many beats"),
             Self::Network(failure) => failure.fmt(f),

@@ -220,6 +220,7 @@ impl<W: Wire> Server<W> {
             self.stale_inputs = self.stale_inputs.saturating_add(1);
             return;
         };
+        let parting = matches!(accepted.stage, Stage::Parting);
         match (input, &accepted.stage) {
             (ServerInput::Written(count), _) => accepted.connection.written(now, count),
             (ServerInput::Received(bytes), Stage::Parting) => accepted.connection.received_while_closing(bytes),
@@ -227,9 +228,7 @@ impl<W: Wire> Server<W> {
             (ServerInput::Ended(failure), _) => self.lose(now, id, DownCause::Network(failure)),
         }
         self.settle(now, id);
-        if let Some(Accepted { stage: Stage::Parting, connection, .. }) = self.connections.get(id)
-            && connection.is_finished()
-        {
+        if parting && self.connections.get(id).is_some_and(|accepted| accepted.connection.is_finished()) {
             self.remove(id);
         }
     }

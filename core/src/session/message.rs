@@ -8,6 +8,7 @@ use core::ops::Deref;
 use bytes::Bytes;
 
 /// A message, whole: binary, or a text. The payload of a text is UTF-8, always. Cheap to clone; derefs to its bytes.
+/// The default is binary and empty.
 ///
 /// Bytes and vectors become binary messages, strings become texts:
 ///
@@ -18,7 +19,7 @@ use bytes::Bytes;
 /// assert!(!Message::from(vec![0x15, 0x05]).is_text());
 /// assert_eq!(Message::from("21.5").as_text(), Some("21.5"));
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Message {
     text: bool,
     payload: Bytes,

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::Event;
 use keepbeat_core::liveness::Evidence;
 use keepbeat_core::server::{Admission, ConnectionId, ServerEvent, Sessions};
-use keepbeat_core::session::{SendError, Ticket};
+use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::tunnel::tls::TlsInfo;
 use keepbeat_core::wire::DeviceId;
 use keepbeat_mio::{LinkId, LinkMut, ListenerId, ListenerMut};
@@ -31,19 +30,19 @@ impl Link {
         Some(event)
     }
 
-    pub(crate) async fn send(&self, mut payload: Bytes) -> Result<Ticket, SendError> {
+    pub(crate) async fn send(&self, mut message: Message) -> Result<Ticket, SendError> {
         loop {
-            match self.try_send(payload).await {
-                Err(SendError::Full { payload: back, .. }) => payload = back,
+            match self.try_send(message).await {
+                Err(SendError::Full { message: back, .. }) => message = back,
                 done => return done,
             }
             self.news.notified().await;
         }
     }
 
-    pub(crate) async fn try_send(&self, payload: Bytes) -> Result<Ticket, SendError> {
-        let back = payload.clone();
-        self.ask(|mut link| link.send(payload)).await.unwrap_or(Err(SendError::Closed { payload: back }))
+    pub(crate) async fn try_send(&self, message: Message) -> Result<Ticket, SendError> {
+        let back = message.clone();
+        self.ask(|mut link| link.send(message)).await.unwrap_or(Err(SendError::Closed { message: back }))
     }
 
     pub(crate) async fn unacknowledged(&self) -> usize {
@@ -114,10 +113,10 @@ impl Listener {
         });
     }
 
-    pub(crate) async fn try_send(&self, device: &DeviceId, payload: Bytes) -> Result<Ticket, SendError> {
-        let (device, back) = (device.clone(), payload.clone());
-        let sent = self.ask(move |mut listener| listener.send(&device, payload)).await;
-        sent.unwrap_or(Err(SendError::Closed { payload: back }))
+    pub(crate) async fn try_send(&self, device: &DeviceId, message: Message) -> Result<Ticket, SendError> {
+        let (device, back) = (device.clone(), message.clone());
+        let sent = self.ask(move |mut listener| listener.send(&device, message)).await;
+        sent.unwrap_or(Err(SendError::Closed { message: back }))
     }
 
     pub(crate) async fn evidence(&self, device: &DeviceId) -> Option<Evidence> {

@@ -18,8 +18,8 @@ pub(super) struct Foreign {
     received: u64,
     /// The newest message that began to leave, the newest that left, the newest that a ping asks for, and the newest that has
     /// arrived.
-    leaving: u64,
-    sent: u64,
+    begun: u64,
+    left: u64,
     asked: u64,
     arrived: u64,
     /// Whoever asks has not been told of the newest that has arrived.
@@ -76,22 +76,20 @@ impl Foreign {
         match (frame, beats) {
             (Frame::Beat { seq }, Beats::Ping) => {
                 self.beat = *seq;
-                self.asked = self.sent;
+                self.asked = self.left;
                 outgoing.ping(&mark(self.beat, self.asked), tx);
             }
             (Frame::Beat { seq }, Beats::Message { request, .. }) => {
                 self.beat = *seq;
                 outgoing.message(request, tx);
-                self.left(beats, outgoing, tx);
             }
             (Frame::Echo { .. }, Beats::Message { reply, .. }) if core::mem::take(&mut self.owes_reply) => {
                 outgoing.message(reply, tx);
-                self.left(beats, outgoing, tx);
             }
             (Frame::Data { seq, message }, _) => {
                 outgoing.message(message, tx);
-                self.leaving = *seq;
-                self.left(beats, outgoing, tx);
+                self.begun = *seq;
+                self.has_left(beats, outgoing, tx);
             }
             // A pong that nobody asked for (RFC 6455, section 5.5.3) shows whoever sends a long message that it arrives.
             (Frame::Ack { .. }, _) if midway => outgoing.pong(&Control::EMPTY, tx),
@@ -99,12 +97,14 @@ impl Foreign {
         }
     }
 
-    /// Of the message that began to leave, all may have left: then it can be asked for.
-    pub(super) fn left(&mut self, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
+    /// Part of a message has left, or the last of it.
+    pub(super) fn has_left(&mut self, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
         if outgoing.has_rest() {
+            // What came before it has left.
+            self.left = self.begun.saturating_sub(1).max(self.left);
             return;
         }
-        self.sent = self.leaving;
+        self.left = self.begun;
         if *beats == Beats::Ping {
             self.ask(outgoing, tx);
         }
@@ -112,8 +112,8 @@ impl Foreign {
 
     /// Asks what has arrived, unless that is asked already.
     fn ask(&mut self, outgoing: &mut Outgoing, tx: &mut Tx) {
-        if self.arrived == self.asked && self.asked < self.sent {
-            self.asked = self.sent;
+        if self.arrived == self.asked && self.asked < self.left {
+            self.asked = self.left;
             outgoing.ping(&mark(self.beat, self.asked), tx);
         }
     }

@@ -300,6 +300,14 @@ impl Wire for WebSocket {
         }
     }
 
+    fn encode_rest(&mut self, tx: &mut Tx) -> bool {
+        let more = self.outgoing.rest(tx);
+        if more && let Stage::Foreign(foreign) = &mut self.stage {
+            foreign.has_left(&self.config.settings().beats, &mut self.outgoing, tx);
+        }
+        more
+    }
+
     fn mid_frame(&self) -> bool {
         self.incoming.is_unfinished()
     }
@@ -320,14 +328,6 @@ impl Wire for WebSocket {
             }
         }
         self.encode_other(frame, tx);
-    }
-
-    fn encode_rest(&mut self, tx: &mut Tx) -> bool {
-        let had_more = self.outgoing.rest(tx);
-        if had_more && let Stage::Foreign(foreign) = &mut self.stage {
-            foreign.left(&self.config.settings().beats, &mut self.outgoing, tx);
-        }
-        had_more
     }
 
     fn established(&mut self) {

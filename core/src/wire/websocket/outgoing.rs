@@ -78,23 +78,29 @@ impl Outgoing {
         while self.rest(tx) {}
         let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
         match self.deflater.as_mut().and_then(|deflater| deflater.compress(message.payload())) {
-            Some(compressed) => self.first(opcode, true, &[], &Bytes::from(compressed), tx),
-            None => self.first(opcode, false, &[], message.payload(), tx),
+            Some(compressed) => self.first(opcode, true, &Bytes::from(compressed), tx),
+            None => self.first(opcode, false, message.payload(), tx),
         }
     }
 
-    /// Appends a binary message of a front and the rest, which is not copied if it is large and need not be; or its first
-    /// fragment, as [`Outgoing::message`] does.
-    pub(super) fn binary(&mut self, front: &[u8], rest: &Bytes, tx: &mut Tx) {
+    /// Appends a binary message of a front and a payload, in one frame: nothing of ours could go between fragments, because all
+    /// we say there is messages. A large payload is not copied if it need not be.
+    pub(super) fn binary(&mut self, front: &[u8], payload: &Bytes, tx: &mut Tx) {
         if self.closed {
             return;
         }
-        if self.deflater.is_some() && rest.len() > STAGED_LIMIT {
-            let whole = [front, rest].concat();
-            return self.message(&Message::binary(whole), tx);
-        }
         while self.rest(tx) {}
-        self.first(Opcode::Binary, false, front, rest, tx);
+        if self.deflater.is_some() && payload.len() > STAGED_LIMIT {
+            return self.message(&Message::binary([front, payload].concat()), tx);
+        }
+        let key = self.keys.as_mut().map(|keys| keys.key());
+        let length = (front.len() + payload.len()) as u64;
+        let (header, count) =
+            frame::write(&Header { opcode: Opcode::Binary, fin: true, rsv1: false, mask: key, length });
+        tx.put(header.get(..count).unwrap_or_default());
+        let mut mask = Mask::new(key.unwrap_or_default());
+        tx.put_changed(front, |front| mask.apply(front));
+        masked(payload, key.map(|_| mask), tx);
     }
 
     /// Appends the next fragment of a message that has begun to leave; `false` if there is none. To be called when little waits
@@ -106,7 +112,7 @@ impl Outgoing {
         if !fin {
             self.rest = Some(rest);
         }
-        self.frame(Opcode::Continuation, fin, false, &[], &fragment, tx);
+        self.frame(Opcode::Continuation, fin, false, &fragment, tx);
         true
     }
 
@@ -162,34 +168,28 @@ impl Outgoing {
         tx.put_changed(payload, |payload| Mask::new(key.unwrap_or_default()).apply(payload));
     }
 
-    /// Appends a message with this payload, or its first fragment. The front is short.
-    fn first(&mut self, opcode: Opcode, rsv1: bool, front: &[u8], payload: &Bytes, tx: &mut Tx) {
-        if front.len() + payload.len() <= WHOLE_LIMIT {
-            return self.frame(opcode, true, rsv1, front, payload, tx);
+    fn first(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
+        if payload.len() <= WHOLE_LIMIT {
+            return self.frame(opcode, true, rsv1, payload, tx);
         }
-        let mut rest = payload.clone();
-        let first = rest.split_to(FRAGMENT.saturating_sub(front.len()).min(rest.len()));
-        self.frame(opcode, rest.is_empty(), rsv1, front, &first, tx);
-        if !rest.is_empty() {
-            self.rest = Some(Box::new(rest));
-        }
+        self.frame(opcode, false, rsv1, &payload.slice(..FRAGMENT), tx);
+        self.rest = Some(Box::new(payload.slice(FRAGMENT..)));
     }
 
-    fn frame(&mut self, opcode: Opcode, fin: bool, rsv1: bool, front: &[u8], payload: &Bytes, tx: &mut Tx) {
+    fn frame(&mut self, opcode: Opcode, fin: bool, rsv1: bool, payload: &Bytes, tx: &mut Tx) {
         let key = self.keys.as_mut().map(|keys| keys.key());
-        let length = (front.len() + payload.len()) as u64;
-        let (header, count) = frame::write(&Header { opcode, fin, rsv1, mask: key, length });
+        let (header, count) = frame::write(&Header { opcode, fin, rsv1, mask: key, length: payload.len() as u64 });
         tx.put(header.get(..count).unwrap_or_default());
-        let mut mask = Mask::new(key.unwrap_or_default());
-        tx.put_changed(front, |front| mask.apply(front));
-        if key.is_none() {
-            return tx.put_payload(payload);
-        }
-        if payload.len() <= STAGED_LIMIT {
-            return tx.put_changed(payload, |payload| mask.apply(payload));
-        }
-        let mut masked = Vec::with_capacity(payload.len());
-        mask.append(payload, &mut masked);
-        tx.put_payload(&Bytes::from(masked));
+        masked(payload, key.map(Mask::new), tx);
     }
+}
+
+fn masked(payload: &Bytes, mask: Option<Mask>, tx: &mut Tx) {
+    let Some(mut mask) = mask else { return tx.put_payload(payload) };
+    if payload.len() <= STAGED_LIMIT {
+        return tx.put_changed(payload, |payload| mask.apply(payload));
+    }
+    let mut masked = Vec::with_capacity(payload.len());
+    mask.append(payload, &mut masked);
+    tx.put_payload(&Bytes::from(masked));
 }

@@ -4,10 +4,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, ServerEvent, ServerInput};
+use keepbeat_core::session::Message;
 use keepbeat_core::sim::{Setup, Sim, Traffic};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::DeviceId;
@@ -157,16 +157,16 @@ fn answer(server: &mut Server, now: Timestamp, id: ConnectionId) -> usize {
 /// A message is sent, carried, delivered and acknowledged; both applications hear of it.
 fn message(bytes: usize, times: u32) -> Result<(), String> {
     let mut town = Town::new(1)?;
-    let payload = Bytes::from(vec![7; bytes]);
+    let message = Message::from(vec![7; bytes]);
     for _ in 0..times {
         let (sent, delivered, acknowledged) = counted_operation(|| {
-            let sent = town.clients[0].0.send(town.now, payload.clone());
+            let sent = town.clients[0].0.send(town.now, message.clone());
             town.carry_up();
             let delivered = town.server.poll_event(town.now);
             town.carry_down();
             (sent, delivered, town.clients[0].0.poll_event(town.now))
         });
-        let delivered = matches!(delivered, Some(ServerEvent::Message { payload: got, .. }) if got == payload);
+        let delivered = matches!(delivered, Some(ServerEvent::Message { message: got, .. }) if got == message);
         let acknowledged = matches!(acknowledged, Some(Event::Acknowledged { .. }));
         expect(sent.is_ok() && delivered && acknowledged, "a message that arrives")?;
     }
