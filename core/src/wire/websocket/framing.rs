@@ -146,6 +146,13 @@ impl WebSocket {
             {
                 return self.mind(frame, tx).map(Some);
             }
+            if let Stage::Native(native) = &mut self.stage
+                && let Some((message, behind)) = self.incoming.peek_short_binary(input)
+                && let Some(frame) = native.usual(message.as_slice())
+            {
+                *input = behind;
+                return Ok(Some(frame));
+            }
             if let Stage::Foreign(foreign) = &mut self.stage
                 && let Some(ack) = foreign.take_acknowledgement()
             {

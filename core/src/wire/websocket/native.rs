@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Outgoing;
 use super::upgrade::Offer;
-use crate::wire::beat::{Beat, BeatConfig, Front};
+use crate::wire::beat::{Beat, BeatConfig, Front, usual};
 use crate::wire::{Frame, Tx, Wire as _, WireError};
 
 /// The native protocol inside a WebSocket. Frames are never cut, so all that is kept of one is its number.
@@ -16,7 +16,7 @@ pub(super) struct Native {
     last_beat: u32,
     /// The frames of a message that were not looked at yet. Mostly a message is one frame.
     rest: Option<Box<Bytes>>,
-    /// A server's: what the client asked for, until the application has seen it.
+    /// A server's: what the client asked for, until it is let in.
     pub(super) offer: Option<Box<Offer>>,
 }
 
@@ -30,8 +30,9 @@ impl Native {
         limit.saturating_add(Front::LONGEST)
     }
 
-    pub(super) const fn establish(&mut self) {
+    pub(super) fn establish(&mut self) {
         self.established = true;
+        self.offer = None;
     }
 
     pub(super) const fn is_established(&self) -> bool {
@@ -63,6 +64,22 @@ impl Native {
             self.rest = Some(Box::new(frames));
         }
         if let Ok(Frame::Beat { seq }) = frame {
+            (self.last_beat, self.owes_echo) = (seq, true);
+        }
+        Some(frame)
+    }
+
+    /// The frame that a short message is, if it is a usual one: then it takes no memory of the heap.
+    #[inline]
+    pub(super) fn usual(&mut self, message: &[u8]) -> Option<Frame> {
+        if !self.established {
+            return None;
+        }
+        let (frame, rest) = usual(message)?;
+        if !rest.is_empty() {
+            return None;
+        }
+        if let Frame::Beat { seq } = frame {
             (self.last_beat, self.owes_echo) = (seq, true);
         }
         Some(frame)
