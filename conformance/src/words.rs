@@ -7,7 +7,8 @@ use keepbeat_core::DownCause;
 use keepbeat_core::client::Event;
 use keepbeat_core::server::ServerEvent;
 use keepbeat_core::session::Message;
-use keepbeat_core::wire::{Frame, Goodbye};
+use keepbeat_core::wire::websocket::Item;
+use keepbeat_core::wire::{DeviceId, Frame, Goodbye};
 
 /// Bytes that show whether any of them was lost, doubled or moved.
 pub(crate) fn load(length: usize) -> Message {
@@ -116,6 +117,17 @@ pub(crate) fn frame(frame: &Frame) -> String {
     }
 }
 
+/// The line of what came over a WebSocket.
+pub(crate) fn item(item: &Item) -> String {
+    match item {
+        Item::Message(message) => format!("MESSAGE {}", words(message)),
+        // What is in it is the sender's own affair.
+        Item::Ping(_) => "PING".to_owned(),
+        Item::Pong(payload) => format!("PONG {}", String::from_utf8_lossy(payload.as_slice())).trim().to_owned(),
+        Item::Close(close) => close.code().map_or_else(|| "CLOSE".to_owned(), |code| format!("CLOSE {}", code.get())),
+    }
+}
+
 fn session(resumed: bool) -> &'static str {
     if resumed { "resumed" } else { "new session" }
 }
@@ -134,10 +146,11 @@ fn cause(cause: &DownCause) -> String {
 }
 
 fn goodbye(goodbye: &Goodbye) -> String {
-    let Goodbye { reason, retry_after_ms, spread_ms, .. } = goodbye;
+    let Goodbye { reason, retry_after_ms, spread_ms, code, .. } = goodbye;
+    let reason = code.map_or_else(|| format!("{reason:?}"), |code| format!("{reason:?} {code}"));
     if *retry_after_ms == 0 && *spread_ms == 0 {
-        return format!("{reason:?}");
+        return reason;
     }
     let millis = |millis: u32| Duration::from_millis(millis.into());
-    format!("{reason:?}, back after {:?} within {:?}", millis(*retry_after_ms), millis(*spread_ms))
+    format!("{reason}, back after {:?} within {:?}", millis(*retry_after_ms), millis(*spread_ms))
 }
