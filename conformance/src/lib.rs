@@ -56,6 +56,7 @@ mod speaker;
 mod stage;
 mod words;
 
+pub use client::foreign as foreign_servers;
 pub use harness::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
 pub use network::Way;
 pub use stage::{ClientStage, ServerStage};
@@ -117,6 +118,32 @@ macro_rules! client_scenarios {
             texts_and_binaries, frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused,
             accept_then_close, server_restart, drain, going_away, takeover, late_words,
             forbidden,
+        }
+
+        mod websocket_handshakes {
+            use super::*;
+
+            $crate::scenarios! { client, ClientStage, play, $harness; WebSocket =>
+                refused_for_now, refused_for_good, closed_for_now, closed_for_good,
+            }
+        }
+
+        mod foreign_handshakes {
+            use super::*;
+
+            $crate::scenarios! { client, ClientStage, play, $harness; Foreign =>
+                refused_for_now, refused_for_good, closed_for_now, closed_for_good,
+            }
+        }
+
+        mod foreign {
+            use super::*;
+
+            $crate::scenarios! { foreign_servers, ClientStage, play, $harness; Foreign =>
+                acknowledged_by_pongs, coalesced_pongs, half_open_peer, pongs_of_another, peer_with_a_timer, ping_flood,
+                texts_and_binaries, beats_by_message, large_message_before_a_pong, close_in_a_message,
+                close_without_an_answer, violations,
+            }
         }
     };
 }

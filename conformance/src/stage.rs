@@ -39,9 +39,9 @@ impl<H: Clients> ClientStage<H> {
         Self { peer, client: None, wire: wire(way), app: Vec::new(), harness }
     }
 
-    /// What is under test speaks WebSocket like this.
-    pub(crate) fn websocket(&mut self, config: WebSocketConfigBuilder) {
-        self.wire = config.build().unwrap_or_else(|error| panic!("{error}")).into();
+    /// What is under test speaks WebSocket with this changed.
+    pub(crate) fn websocket(&mut self, change: impl FnOnce(WebSocketConfigBuilder) -> WebSocketConfigBuilder) {
+        self.wire = built(change(websocket(self.peer.way())));
     }
 
     /// Opens the link to an address on which the script listens from now on.
@@ -101,7 +101,7 @@ impl<H: Clients> ClientStage<H> {
     #[track_caller]
     pub(crate) fn close(&mut self, line: Line) {
         self.client().close();
-        self.peer.until(line, "GOODBYE");
+        self.peer.until(line, if self.peer.way() == Way::Foreign { "CLOSE" } else { "GOODBYE" });
         self.peer.hang_up(line);
         self.until("closed");
         self.over();
@@ -113,7 +113,7 @@ impl<H: Clients> ClientStage<H> {
         compare(&self.trace(), expected);
     }
 
-    fn trace(&self) -> Vec<String> {
+    pub(crate) fn trace(&self) -> Vec<String> {
         self.app.iter().map(|line| format!("app: {line}")).chain(self.peer.trace()).collect()
     }
 
@@ -153,9 +153,9 @@ impl<H: Servers> ServerStage<H> {
         Self { peer, server: None, wire: wire(way), app: Vec::new(), harness }
     }
 
-    /// What is under test speaks WebSocket like this.
-    pub(crate) fn websocket(&mut self, config: WebSocketConfigBuilder) {
-        self.wire = config.build().unwrap_or_else(|error| panic!("{error}")).into();
+    /// What is under test speaks WebSocket with this changed.
+    pub(crate) fn websocket(&mut self, change: impl FnOnce(WebSocketConfigBuilder) -> WebSocketConfigBuilder) {
+        self.wire = built(change(websocket(self.peer.way())));
     }
 
     pub(crate) fn serve(&mut self, config: ServerConfigBuilder) -> SocketAddr {
@@ -283,16 +283,16 @@ fn compare(trace: &[String], expected: &str) {
 
 /// Every message is taken.
 fn wire(way: Way) -> AnyConfig {
-    let config = match way {
-        Way::Tcp => return large_messages().into(),
-        Way::WebSocket => websocket().subprotocol(SUBPROTOCOL),
-        Way::Foreign => websocket(),
-    };
-    config.build().unwrap_or_else(|error| panic!("{error}")).into()
+    if way == Way::Tcp { large_messages().into() } else { built(websocket(way)) }
 }
 
-pub(crate) const fn websocket() -> WebSocketConfigBuilder {
-    WebSocketConfig::builder().message_limit(MESSAGE_LIMIT_MAX)
+fn websocket(way: Way) -> WebSocketConfigBuilder {
+    let config = WebSocketConfig::builder().message_limit(MESSAGE_LIMIT_MAX);
+    if way == Way::WebSocket { config.subprotocol(SUBPROTOCOL) } else { config }
+}
+
+fn built(config: WebSocketConfigBuilder) -> AnyConfig {
+    config.build().unwrap_or_else(|error| panic!("{error}")).into()
 }
 
 pub(crate) const fn liveness() -> LivenessConfigBuilder {

@@ -8,7 +8,7 @@ use keepbeat_core::client::Event;
 use keepbeat_core::server::ServerEvent;
 use keepbeat_core::session::Message;
 use keepbeat_core::wire::websocket::Item;
-use keepbeat_core::wire::{DeviceId, Frame, Goodbye};
+use keepbeat_core::wire::{Frame, Goodbye};
 
 /// Bytes that show whether any of them was lost, doubled or moved.
 pub(crate) fn load(length: usize) -> Message {
