@@ -59,6 +59,7 @@ mod words;
 pub use client::foreign as foreign_servers;
 pub use harness::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
 pub use network::Way;
+pub use server::foreign as foreign_clients;
 pub use stage::{ClientStage, ServerStage};
 
 use std::sync::{PoisonError, RwLock};
@@ -167,6 +168,15 @@ macro_rules! server_scenarios {
             half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
             texts_and_binaries, frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused,
             connect_then_close, restart, drain, takeover, back_within_the_grace,
+        }
+
+        mod foreign {
+            use super::*;
+
+            $crate::scenarios! { foreign_clients, ServerStage, play, $harness; Foreign =>
+                texts_and_binaries, half_open_peer, peer_with_a_timer, ping_flood, closes, violations, drain, requests,
+                refused,
+            }
         }
     };
 }

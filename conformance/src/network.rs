@@ -64,8 +64,8 @@ pub enum Order {
     Read(bool),
     /// Answer every BEAT with an ECHO, every ping with a pong and a close with a close, or do not.
     Echo(bool),
-    /// Ask the server for a WebSocket.
-    Ask(UpgradeRequest),
+    /// Ask the server for a WebSocket, and wait for its answer; with [`None`], only wait.
+    Ask(Option<UpgradeRequest>),
     /// Answer the request that came: this is a WebSocket from now on, with this sub-protocol, which must have been offered.
     Agree(Option<String>),
     /// Close the WebSocket.

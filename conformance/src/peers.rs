@@ -125,7 +125,7 @@ impl Peers {
                 Way::WebSocket => asking("/").subprotocol(SUBPROTOCOL).unwrap_or_else(|error| panic!("{error}")),
                 _ => asking("/"),
             };
-            self.order(line, Order::Ask(request));
+            self.order(line, Order::Ask(Some(request)));
             self.pass(line, "101");
         }
         line
@@ -141,7 +141,7 @@ impl Peers {
     #[track_caller]
     pub(crate) fn ask(&mut self, server: SocketAddr, request: UpgradeRequest, answer: &str) -> Line {
         let line = self.connect_raw(server);
-        self.order(line, Order::Ask(request));
+        self.order(line, Order::Ask(Some(request)));
         self.until(line, answer);
         line
     }
@@ -152,6 +152,14 @@ impl Peers {
         let line = self.connect(server);
         self.say(line, &Frame::Hello(Box::new(hello)));
         (line, self.welcome(line))
+    }
+
+    /// Connects, and asks for something else, with this line first.
+    pub(crate) fn ask_raw(&mut self, server: SocketAddr, head: &str) -> Line {
+        let line = self.connect_raw(server);
+        self.order(line, Order::Ask(None));
+        self.write(line, format!("{head}\r\nHost: suite.example\r\n\r\n").into_bytes());
+        line
     }
 
     #[track_caller]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use keepbeat_core::session::Message;
 use keepbeat_core::wire::beat::{Beat, BeatConfig, MESSAGE_LIMIT_MAX};
-use keepbeat_core::wire::websocket::upgrade::{Agreed, ClientUpgrade, Offer, ServerUpgrade, UpgradeError};
+use keepbeat_core::wire::websocket::upgrade::{
+    Agreed, ClientUpgrade, Offer, ServerUpgrade, UpgradeError, UpgradeRequest,
+};
 use keepbeat_core::wire::websocket::{Incoming, Item, Limits, MaskKeys, Outgoing, Role, SUBPROTOCOL};
 use keepbeat_core::wire::{Frame, Tx, Wire};
 
@@ -62,9 +64,11 @@ impl Speaker {
             Order::HangUp => self.hang_up(),
             Order::Ask(request) => {
                 let server = "suite.example:80".parse().expect("a name and a port");
+                let said = request.is_some();
+                let request = request.or_else(|| UpgradeRequest::new("/").ok()).expect("a request for /");
                 let (upgrade, request) = request.begin(&server, false, [9; 16]);
                 self.ear = Ear::Answer(Box::new(upgrade));
-                self.out.push_back(request);
+                self.out.extend(said.then_some(request));
             }
             Order::Agree(subprotocol) => {
                 let Ear::Offered(offer) = &self.ear else { return };
