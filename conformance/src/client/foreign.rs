@@ -198,6 +198,7 @@ pub fn ping_flood<H: Clients>(stage: &mut ClientStage<H>) {
 /// Texts and binary messages arrive, both ways, as what they were sent as.
 pub fn texts_and_binaries<H: Clients>(stage: &mut ClientStage<H>) {
     let line = up(stage);
+    stage.peer.mute(line);
     for message in both_kinds() {
         stage.send(message.clone());
         stage.peer.say_item(line, &Item::Message(message));
@@ -206,6 +207,7 @@ pub fn texts_and_binaries<H: Clients>(stage: &mut ClientStage<H>) {
         stage.until("message");
     }
     stage.peer.until(line, "MESSAGE [0 bytes]");
+    stage.peer.order(line, Order::Echo(true));
     stage.until("acknowledged 6");
     stage.close(line);
     stage.expect(

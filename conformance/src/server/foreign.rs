@@ -15,6 +15,7 @@ use crate::words::both_kinds;
 /// Texts and binary messages arrive, both ways, as what they were sent as. What arrived there is known by the pongs behind it.
 pub fn texts_and_binaries<H: Servers>(stage: &mut ServerStage<H>) {
     let (line, name) = online(stage);
+    stage.peer.mute(line);
     for message in both_kinds() {
         stage.send(&name, message.clone());
         stage.peer.say_item(line, &Item::Message(message));
@@ -23,6 +24,7 @@ pub fn texts_and_binaries<H: Servers>(stage: &mut ServerStage<H>) {
         stage.until("message of foreigner");
     }
     stage.peer.until(line, "MESSAGE [0 bytes]");
+    stage.peer.order(line, Order::Echo(true));
     stage.until("acknowledged by foreigner: 6");
     leave(stage, line);
     stage.expect(
