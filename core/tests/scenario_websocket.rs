@@ -37,7 +37,11 @@ fn silence_is_noticed_within_the_bound_by_both_roles() {
             link.advance(prng.between(1, 4000).min(silence - link.now.as_millis()).max(1));
         }
         link.forget();
-        if up { link.up.black_hole() } else { link.down.black_hole() }
+        if up {
+            link.up.black_hole()
+        } else {
+            link.down.black_hole()
+        }
         // Who is not heard may be judged by the other's last word, too.
         let bound = jittery.worst_case_detection();
         link.advance(bound.as_millis() as u64);
@@ -229,7 +233,9 @@ fn a_client_that_does_not_finish_its_request_is_told_and_hung_up_on() {
     rig.dial(0);
     rig.write(b"GET / HTTP/1.1\r\nHost: gate.exam");
     rig.advance(10_000);
-    assert!(matches!(rig.events.last(), Some((10_000, ServerEvent::Rejected { cause, .. })) if *cause == DownCause::HandshakeTimeout));
+    assert!(
+        matches!(rig.events.last(), Some((10_000, ServerEvent::Rejected { cause, .. })) if *cause == DownCause::HandshakeTimeout)
+    );
     rig.advance(1000);
     assert!(rig.hung_up.is_some_and(|at| at <= 11_000), "{:?}", rig.hung_up);
 }
@@ -348,7 +354,10 @@ fn a_violation_is_answered_with_its_code_and_the_server_hangs_up_behind_the_answ
             rig.peer.answers = false;
             rig.write(&[&bytes, behind].concat());
             assert_eq!(rig.peer.close().and_then(|(_, close)| close.code()).unwrap().get(), code);
-            assert!(matches!(rig.events[..], [(_, ServerEvent::Offline { .. }), (_, ServerEvent::SessionEnded { .. })]));
+            assert!(matches!(
+                rig.events[..],
+                [(_, ServerEvent::Offline { .. }), (_, ServerEvent::SessionEnded { .. })]
+            ));
             rig.advance(500);
             assert_eq!(rig.hung_up, None, "the other side is given time to hear it");
             rig.say(&close(code));

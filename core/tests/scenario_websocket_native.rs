@@ -78,7 +78,11 @@ fn nothing_is_lost_or_doubled_by_a_cut_at_any_byte() {
         link.advance(5000);
         link.cut();
         link.advance(5000);
-        assert_eq!(link.server_arrived(), (0..20).map(|number| number.to_string()).collect::<Vec<_>>(), "at byte {byte}");
+        assert_eq!(
+            link.server_arrived(),
+            (0..20).map(|number| number.to_string()).collect::<Vec<_>>(),
+            "at byte {byte}"
+        );
         assert_eq!(link.client.unacknowledged(), 0);
     }
 }

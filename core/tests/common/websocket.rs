@@ -7,11 +7,11 @@ use keepbeat_core::entropy::Prng;
 use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, ServerConfigBuilder, ServerEvent};
 use keepbeat_core::server::{Port, ServerInput};
 use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::beat::Beat;
 use keepbeat_core::wire::websocket::upgrade::{Agreed, ClientUpgrade, Offer, Refusal, ServerUpgrade};
 use keepbeat_core::wire::websocket::upgrade::{UpgradeError, UpgradeRequest};
 use keepbeat_core::wire::websocket::{Close, CloseCode, Incoming, Item, Limits, MaskKeys, Outgoing, Role};
 use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig, WebSocketConfigBuilder};
-use keepbeat_core::wire::beat::Beat;
 use keepbeat_core::wire::{Any, Credentials, Frame, Tx, Wire as _};
 use keepbeat_core::{DownReport, Failure};
 
@@ -78,7 +78,16 @@ impl Peer {
     }
 
     const fn of(role: Role, stage: Stage, outgoing: Outgoing) -> Self {
-        Self { role, outgoing, stage, answers: true, heard: Vec::new(), refusal: None, raw: Vec::new(), out: Vec::new() }
+        Self {
+            role,
+            outgoing,
+            stage,
+            answers: true,
+            heard: Vec::new(),
+            refusal: None,
+            raw: Vec::new(),
+            out: Vec::new(),
+        }
     }
 
     pub(crate) fn offer(&self) -> &Offer {
