@@ -1553,13 +1553,16 @@ function within(config, name, least, most, whose = null) {
   throw new RangeError(`${name} is ${value}; give ${least} to ${most}${whose ? ` (${whose})` : ""}`);
 }
 
-/** Never runs backwards, and counts suspend: a jump of the wall clock ahead of the monotonic one is time that passed. */
-function clock() {
-  let [now, monotonic, wall] = [0, performance.now(), Date.now()];
+/**
+ * A clock that never runs backwards and counts suspend: if the wall clock jumps ahead of the monotonic one, so much time
+ * has passed.
+ */
+export function clock(monotonic = () => performance.now(), wall = () => Date.now()) {
+  let [now, lastMonotonic, lastWall] = [0, monotonic(), wall()];
   return () => {
-    const [passed, onTheWall] = [performance.now() - monotonic, Date.now() - wall];
-    now += onTheWall - passed > 1000 ? onTheWall : passed;
-    [monotonic, wall] = [monotonic + passed, wall + onTheWall];
+    const [passed, passedOnWall] = [monotonic() - lastMonotonic, wall() - lastWall];
+    now += passedOnWall - passed > 1000 ? passedOnWall : passed;
+    [lastMonotonic, lastWall] = [lastMonotonic + passed, lastWall + passedOnWall];
     return now;
   };
 }
