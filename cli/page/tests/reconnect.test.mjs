@@ -99,13 +99,15 @@ test("an attempt that neither succeeds nor fails ends in time", () => {
 });
 
 test("reasons decide whether the link comes back", () => {
-  for (const reason of [Reason.Closed, Reason.Unauthorized, Reason.Forbidden, Reason.UnsupportedVersion, Reason.TooLarge]) {
+  const { Closed, Unauthorized, Forbidden, UnsupportedVersion, TooLarge, NotHere } = Reason;
+  for (const reason of [Closed, Unauthorized, Forbidden, UnsupportedVersion, TooLarge, NotHere]) {
     const { link, world, all } = refused({ reason });
     assert.equal(link.state, "gaveUp", `${reason}`);
     world.run(3_600_000);
     assert.equal(all("connecting").length, 1);
   }
-  for (const reason of [Reason.GoingAway, Reason.Busy, Reason.Malformed, Reason.Flood, Reason.TimedOut, Reason.Silent, 200]) {
+  const { GoingAway, Busy, Malformed, Flood, TimedOut, Silent, Failed } = Reason;
+  for (const reason of [GoingAway, Busy, Malformed, Flood, TimedOut, Silent, Failed, 200]) {
     const { wait } = refused({ reason });
     assert.ok(wait >= 100 && wait <= 1100, `${reason}: ${wait}`);
   }
