@@ -270,10 +270,12 @@ export class Link extends EventTarget {
     if (!page || this.#watched.length > 0) return;
     const hint = (what) => () => this.#turn((now) => this.#core.hint(now, what));
     const visible = () => page.document.visibilityState === "visible" && hint("visible")();
+    // Every load ends with a pageshow; this one came back from the back/forward cache.
+    const restored = ({ persisted }) => persisted && hint("visible")();
     this.#watched = [
       [page.window, "online", hint("online")],
       [page.window, "offline", hint("offline")],
-      [page.window, "pageshow", hint("visible")],
+      [page.window, "pageshow", restored],
       [page.document, "visibilitychange", visible],
       [page.document, "resume", hint("visible")],
     ];
