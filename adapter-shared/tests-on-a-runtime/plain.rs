@@ -95,7 +95,7 @@ fn serve(mut stream: TcpStream, rate: usize, heard: &Sender<Message>) -> io::Res
                 Item::Close(close) => outgoing.close(&close.answer(), &mut tx),
             }
         }
-        while !tx.is_empty() {
+        while !tx.is_empty() || outgoing.rest(&mut tx) {
             let piece = tx.chunk().len().min(PIECE);
             stream.write_all(&tx.chunk()[..piece])?;
             tx.consume(piece);

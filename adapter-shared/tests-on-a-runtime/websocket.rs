@@ -96,7 +96,8 @@ fn a_greeting_goes_before_what_waits_on_each_connection() {
         for wire in [native(), foreign()] {
             let listener = listen(server().wire(foreign())).await;
             let link = link(&listener, client("a").wire(wire).greeting());
-            assert!(matches!(link.greet("too early"), Err(SendError::Closed { .. })));
+            let early = Link::open("127.0.0.1:9", client("b").greeting().build().unwrap());
+            assert!(matches!(early.greet("too early"), Err(SendError::Closed { .. })));
             for round in ["first", "second"] {
                 let ticket = link.send(round).await.unwrap();
                 up(&link).await;
