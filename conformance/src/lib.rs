@@ -52,10 +52,14 @@ pub mod network;
 mod peers;
 pub mod server;
 pub mod simulated;
+mod speaker;
 mod stage;
 mod words;
 
+pub use client::foreign as foreign_servers;
 pub use harness::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
+pub use network::Way;
+pub use server::foreign as foreign_clients;
 pub use stage::{ClientStage, ServerStage};
 
 use std::sync::{PoisonError, RwLock};
@@ -105,15 +109,42 @@ fn device(name: &str) -> DeviceId {
     DeviceId::new(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// One test for every scenario of a client, with a fresh harness from this expression for each.
+/// One test for every scenario of a client, with a fresh harness from this expression for each: over TCP and, in modules of
+/// that name, over WebSocket.
 #[macro_export]
 macro_rules! client_scenarios {
     ($harness:expr) => {
-        $crate::scenarios! { client, ClientStage, play, $harness =>
-            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer, texts_and_binaries,
-            frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused, accept_then_close,
-            server_restart, drain, going_away, takeover, late_words,
+        $crate::scenarios! { client, ClientStage, play, $harness; Tcp, websocket: WebSocket =>
+            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
+            texts_and_binaries, frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused,
+            accept_then_close, server_restart, drain, going_away, takeover, late_words,
             forbidden,
+        }
+
+        mod websocket_handshakes {
+            use super::*;
+
+            $crate::scenarios! { client, ClientStage, play, $harness; WebSocket =>
+                refused_for_now, refused_for_good, closed_for_now, closed_for_good,
+            }
+        }
+
+        mod foreign_handshakes {
+            use super::*;
+
+            $crate::scenarios! { client, ClientStage, play, $harness; Foreign =>
+                refused_for_now, refused_for_good, closed_for_now, closed_for_good,
+            }
+        }
+
+        mod foreign {
+            use super::*;
+
+            $crate::scenarios! { foreign_servers, ClientStage, play, $harness; Foreign =>
+                acknowledged_by_pongs, coalesced_pongs, half_open_peer, pongs_of_another, peer_with_a_timer, ping_flood,
+                texts_and_binaries, beats_by_message, large_message_before_a_pong, close_in_a_message,
+                close_without_an_answer, violations,
+            }
         }
     };
 }
@@ -122,20 +153,30 @@ macro_rules! client_scenarios {
 #[macro_export]
 macro_rules! client_suspend_scenarios {
     ($harness:expr) => {
-        $crate::scenarios! { client, ClientStage, play_alone, $harness =>
+        $crate::scenarios! { client, ClientStage, play_alone, $harness; Tcp, suspended_websocket: WebSocket =>
             suspend_in_the_handshake, suspend_with_a_living_peer, suspend_with_a_dead_peer,
         }
     };
 }
 
-/// One test for every scenario of a server, with a fresh harness from this expression for each.
+/// One test for every scenario of a server, with a fresh harness from this expression for each: over TCP and, in modules of
+/// that name, over WebSocket.
 #[macro_export]
 macro_rules! server_scenarios {
     ($harness:expr) => {
-        $crate::scenarios! { server, ServerStage, play, $harness =>
-            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer, texts_and_binaries,
-            frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused, connect_then_close,
-            restart, drain, takeover, back_within_the_grace,
+        $crate::scenarios! { server, ServerStage, play, $harness; Tcp, websocket: WebSocket =>
+            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
+            texts_and_binaries, frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused,
+            connect_then_close, restart, drain, takeover, back_within_the_grace,
+        }
+
+        mod foreign {
+            use super::*;
+
+            $crate::scenarios! { foreign_clients, ServerStage, play, $harness; Foreign =>
+                texts_and_binaries, half_open_peer, peer_with_a_timer, ping_flood, closes, violations, drain, requests,
+                refused,
+            }
         }
     };
 }
@@ -144,20 +185,29 @@ macro_rules! server_scenarios {
 #[macro_export]
 macro_rules! server_suspend_scenarios {
     ($harness:expr) => {
-        $crate::scenarios! { server, ServerStage, play_alone, $harness =>
+        $crate::scenarios! { server, ServerStage, play_alone, $harness; Tcp, suspended_websocket: WebSocket =>
             suspend_in_the_handshake, suspend_with_a_living_device, suspend_with_a_dead_device,
         }
     };
 }
 
-/// Writes the tests for the macros above.
+/// Writes the tests for the macros above: for the first way here, for others in modules.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! scenarios {
-    ($side:ident, $stage:ident, $play:ident, $harness:expr => $($name:ident),* $(,)?) => { $(
+    ($side:ident, $stage:ident, $play:ident, $harness:expr; $way:ident, $module:ident: $other:ident => $($name:ident),* $(,)?) => {
+        $crate::scenarios! { $side, $stage, $play, $harness; $way => $($name),* }
+
+        mod $module {
+            use super::*;
+
+            $crate::scenarios! { $side, $stage, $play, $harness; $other => $($name),* }
+        }
+    };
+    ($side:ident, $stage:ident, $play:ident, $harness:expr; $way:ident => $($name:ident),* $(,)?) => { $(
         #[test]
         fn $name() {
-            $crate::$play($crate::$side::$name, || $crate::$stage::new($harness));
+            $crate::$play($crate::$side::$name, || $crate::$stage::on($crate::Way::$way, $harness));
         }
     )* };
 }
