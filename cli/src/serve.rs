@@ -242,7 +242,8 @@ fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Gate>), String> {
 fn liveness(args: &ServeArgs) -> Result<LivenessConfig, String> {
     let usual = LivenessConfig::internet();
     let interval = usual.interval().min(args.max_interval);
-    let liveness = LivenessConfig::builder().interval(interval).reply_timeout(usual.reply_timeout().min(interval)).build();
+    let liveness =
+        LivenessConfig::builder().interval(interval).reply_timeout(usual.reply_timeout().min(interval)).build();
     liveness.map_err(|error| format!("--max-interval: {error}"))
 }
 

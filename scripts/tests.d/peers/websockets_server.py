@@ -31,9 +31,9 @@ async def talk(connection):
     _, what, *code = path.split("/")
     extensions = connection.response.headers.get("Sec-WebSocket-Extensions", "-")
     say("open", path, connection.subprotocol or "-", extensions)
-    with contextlib.suppress(ConnectionClosed):
-        async with asyncio.TaskGroup() as tasks:
-            noise = tasks.create_task(be_noisy(connection)) if what == "noisy" else None
+    async with asyncio.TaskGroup() as tasks:
+        noise = tasks.create_task(be_noisy(connection)) if what == "noisy" else None
+        with contextlib.suppress(ConnectionClosed):
             async for message in connection:
                 if connection.first and what == "vanish":
                     connection.transport.abort()
@@ -41,8 +41,8 @@ async def talk(connection):
                     await close(connection, int(code[0]))
                 else:
                     await connection.send(message)
-            if noise:
-                noise.cancel()
+        if noise:
+            noise.cancel()
 
 
 async def close(connection, code):
