@@ -15,8 +15,8 @@ WEBSOCKETS = "websockets==17.4"
 WS, PYTHON = "ws", "websockets"
 HERE = os.path.dirname(os.path.abspath(__file__))
 FAST = ("--backoff", "20ms..100ms", "--linger", "0s")
-# A link to `serve` with these, or to a peer, finds a death out within 700 ms.
-QUICK = ("--interval", "300ms", "--reply-timeout", "200ms")
+# Deaths are found out within 1.5 s.
+QUICK = ("--interval", "500ms", "--reply-timeout", "500ms")
 
 
 def install():
