@@ -252,6 +252,8 @@ impl WebSocket {
             Stage::Foreign(_) => self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx),
             Stage::Asking(_) | Stage::Refused => self.closed = true,
         }
+        // Nobody answers our close with a second one.
+        self.closed |= self.incoming.is_over();
     }
 
     #[inline(never)]
