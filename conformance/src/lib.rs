@@ -19,7 +19,7 @@
 //! - What is under test goes on by itself, whatever the script's thread does.
 //! - Only `next_event` waits, and it gives up when its patience is at its end.
 //! - `drain` and `close` begin something; they do not wait for its end.
-//! - A suspend is a jump of the clock that everything under test reads. Scenarios with a suspend have the process for
+//! - A suspend is a jump of the clock that everything under test reads. Scenarios with a suspend have a process for
 //!   themselves, because that clock may be one for all.
 //!
 //! # What is compared
@@ -62,8 +62,9 @@ pub use network::Way;
 pub use server::foreign as foreign_clients;
 pub use stage::{ClientStage, ServerStage};
 
-use std::sync::{PoisonError, RwLock};
+use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use keepbeat_core::wire::DeviceId;
 
@@ -85,19 +86,31 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// machine.
 const CALM: u32 = 2000;
 
-/// Held by everyone who relies on the clock, and alone by who lets it jump.
-static CLOCK: RwLock<()> = RwLock::new(());
+/// Says to a process that it is alone.
+const ALONE: &str = "KEEPBEAT_CONFORMANCE_ALONE";
 
-/// Plays a scenario while no other lets the clock jump.
+/// Plays a scenario.
 pub fn play<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
-    let _steady = CLOCK.read().unwrap_or_else(PoisonError::into_inner);
     scenario(&mut stage());
 }
 
-/// Plays a scenario that lets the clock jump, alone in this process.
+/// Plays a scenario that lets the clock jump: in a process of its own, because the clock may be one for all. It is this one if
+/// only one test runs at a time.
 pub fn play_alone<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
-    let _alone = CLOCK.write().unwrap_or_else(PoisonError::into_inner);
-    scenario(&mut stage());
+    // So tests are named, if they do not run one after the other.
+    let test = thread::current().name().filter(|name| *name != "main").map(ToOwned::to_owned);
+    match test {
+        Some(test) if env::var_os(ALONE).is_none() => play_elsewhere(&test),
+        _ => play(scenario, stage),
+    }
+}
+
+fn play_elsewhere(test: &str) {
+    let this = env::current_exe().expect("the test's own executable");
+    let output = Command::new(this).args([test, "--exact", "--nocapture"]).env(ALONE, "1").output().expect("it runs");
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let played = output.status.success() && out.contains("1 passed");
+    assert!(played, "{test} failed in a process of its own:\n{out}\n{errors}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the script's patience is real time")]
