@@ -270,10 +270,12 @@ export class Link extends EventTarget {
     if (!page || this.#watched.length > 0) return;
     const hint = (what) => () => this.#turn((now) => this.#core.hint(now, what));
     const visible = () => page.document.visibilityState === "visible" && hint("visible")();
+    // Every load ends with a pageshow; this one came back from the back/forward cache.
+    const restored = ({ persisted }) => persisted && hint("visible")();
     this.#watched = [
       [page.window, "online", hint("online")],
       [page.window, "offline", hint("offline")],
-      [page.window, "pageshow", hint("visible")],
+      [page.window, "pageshow", restored],
       [page.document, "visibilitychange", visible],
       [page.document, "resume", hint("visible")],
     ];
@@ -1223,10 +1225,10 @@ export const Type = {
 
 export const Reason = {
   Closed: 0, GoingAway: 1, Replaced: 2, Unauthorized: 3, Forbidden: 4, Busy: 5, UnsupportedVersion: 6, Malformed: 7,
-  TooLarge: 8, Flood: 9, TimedOut: 10, Silent: 11,
+  TooLarge: 8, Flood: 9, TimedOut: 10, Silent: 11, Failed: 12, NotHere: 13,
 };
 
-const FATAL = [Reason.Closed, Reason.Unauthorized, Reason.Forbidden, Reason.UnsupportedVersion];
+const FATAL = [Reason.Closed, Reason.Unauthorized, Reason.Forbidden, Reason.UnsupportedVersion, Reason.NotHere];
 const MAGIC = [0x4b, 0x50, 0x42, 0x54];
 const HELLO_LIMIT = 4096;
 const LARGEST_MESSAGE = 2 ** 28 - 1 - 10;
@@ -1485,8 +1487,8 @@ const MOST_FORGIVEN = 3;
  * @property {number} [handshakeTimeout] 10000, for the greeting, and for the hook
  * @property {number} [credentialsTimeout] 10000
  * @property {number} [messageLimit] in bytes, either way, 1048576
- * @property {{ messages?: number, bytes?: number, overflow?: "reject" | "drop-oldest" | "block" }} [outbox] 1000, 8 MiB,
- *   reject
+ * @property {{ messages?: number, bytes?: number, overflow?: "reject" | "drop-oldest" | "block" }} [outbox] what may wait:
+ *   1000, 8 MiB, reject
  * @property {number[]} [fatalCodes] close codes after which to give up, 1008, 4401 and 4403
  * @property {typeof WebSocket} [WebSocket] a class like the browser's
  */
@@ -1553,13 +1555,16 @@ function within(config, name, least, most, whose = null) {
   throw new RangeError(`${name} is ${value}; give ${least} to ${most}${whose ? ` (${whose})` : ""}`);
 }
 
-/** Never runs backwards, and counts suspend: a jump of the wall clock ahead of the monotonic one is time that passed. */
-function clock() {
-  let [now, monotonic, wall] = [0, performance.now(), Date.now()];
+/**
+ * A clock that never runs backwards and counts suspend: if the wall clock jumps ahead of the monotonic one, that much
+ * time has passed.
+ */
+export function clock(monotonic = () => performance.now(), wall = () => Date.now()) {
+  let [now, lastMonotonic, lastWall] = [0, monotonic(), wall()];
   return () => {
-    const [passed, onTheWall] = [performance.now() - monotonic, Date.now() - wall];
-    now += onTheWall - passed > 1000 ? onTheWall : passed;
-    [monotonic, wall] = [monotonic + passed, wall + onTheWall];
+    const [passed, passedOnWall] = [monotonic() - lastMonotonic, wall() - lastWall];
+    now += passedOnWall - passed > 1000 ? passedOnWall : passed;
+    [lastMonotonic, lastWall] = [lastMonotonic + passed, lastWall + passedOnWall];
     return now;
   };
 }

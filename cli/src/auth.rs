@@ -1,6 +1,6 @@
 //! `--auth` and `--token` of `serve`: who may come in.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use keepbeat_core::server::Admission;
@@ -42,7 +42,7 @@ fn bearer(header: &[u8]) -> &[u8] {
 }
 
 /// The devices that may come in, with their credentials.
-pub(crate) struct Devices(HashMap<DeviceId, String>);
+pub(crate) struct Devices(BTreeMap<DeviceId, String>);
 
 impl Devices {
     /// Reads the file. An error names the file and the line.
@@ -53,7 +53,7 @@ impl Devices {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut devices = HashMap::new();
+        let mut devices = BTreeMap::new();
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let problem = |what: &str| format!("line {}: {what}", index + 1);
             let line =

@@ -99,13 +99,15 @@ test("an attempt that neither succeeds nor fails ends in time", () => {
 });
 
 test("reasons decide whether the link comes back", () => {
-  for (const reason of [Reason.Closed, Reason.Unauthorized, Reason.Forbidden, Reason.UnsupportedVersion, Reason.TooLarge]) {
+  const { Closed, Unauthorized, Forbidden, UnsupportedVersion, TooLarge, NotHere } = Reason;
+  for (const reason of [Closed, Unauthorized, Forbidden, UnsupportedVersion, TooLarge, NotHere]) {
     const { link, world, all } = refused({ reason });
     assert.equal(link.state, "gaveUp", `${reason}`);
     world.run(3_600_000);
     assert.equal(all("connecting").length, 1);
   }
-  for (const reason of [Reason.GoingAway, Reason.Busy, Reason.Malformed, Reason.Flood, Reason.TimedOut, Reason.Silent, 200]) {
+  const { GoingAway, Busy, Malformed, Flood, TimedOut, Silent, Failed } = Reason;
+  for (const reason of [GoingAway, Busy, Malformed, Flood, TimedOut, Silent, Failed, 200]) {
     const { wait } = refused({ reason });
     assert.ok(wait >= 100 && wait <= 1100, `${reason}: ${wait}`);
   }
@@ -202,7 +204,7 @@ function page() {
   parts.document.visibilityState = "visible";
   const fire = (name) => {
     const on = ["visibilitychange", "resume"].includes(name) ? parts.document : parts.window;
-    on.dispatchEvent(new Event(name));
+    on.dispatchEvent(Object.assign(new Event(name), { persisted: true }));
   };
   return { page: parts, fire };
 }
@@ -266,10 +268,6 @@ test("becoming visible, coming online and waking cut a wait, at most once a seco
   }
   const attempts = all("connecting").length - before;
   assert.ok(attempts >= 8 && attempts <= 11, `${attempts} in 10 s`);
-  parts.document.visibilityState = "hidden";
-  const { retryAt } = all("down").at(-1).detail;
-  fire("visibilitychange");
-  assert.ok(retryAt > world.now || all("connecting").length > 0);
 });
 
 test("a hint does not cut a wait below the floor", () => {
@@ -302,6 +300,17 @@ test("a hint probes the path at once, at most twice an interval", () => {
   fire("pageshow");
   world.runUntil(() => all("down").length > 0, 5000);
   assert.ok(world.now - asked <= 4100, "so a dead server is noticed within two reply timeouts");
+});
+
+test("hidden pages and the end of loading are no hints", () => {
+  const { page: parts } = page();
+  const { world, link, all } = alone({ page: parts });
+  world.runUntil(() => all("down").length === 6, 600_000, 1);
+  const { retryAt } = link;
+  parts.document.visibilityState = "hidden";
+  parts.document.dispatchEvent(new Event("visibilitychange"));
+  parts.window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: false }));
+  assert.equal(link.retryAt, retryAt);
 });
 
 test("a page that is not interested any more is not listened to", () => {

@@ -11,7 +11,6 @@ use super::native::Native;
 use super::opening::{Asking, Listening};
 use super::upgrade::{Agreed, Offer};
 use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, meaning};
-use crate::wire::beat::Beat;
 use crate::wire::{Credentials, Frame, Goodbye, Opening, Tx, Wire, WireError};
 
 /// The framing of one WebSocket connection, for either side.
@@ -40,7 +39,7 @@ enum Stage {
     Listening(Box<Listening>),
     /// A foreigner's request waits for our answer.
     Offered(Box<Offer>),
-    Native(Box<Native>),
+    Native(Native),
     Foreign(Foreign),
     /// There was no WebSocket.
     Refused,
@@ -134,7 +133,7 @@ impl WebSocket {
     fn become_native(&mut self, offer: Option<Box<Offer>>) {
         let frames = &self.config.settings().frames;
         self.incoming.limit(Limits::of_message(Native::room_for(frames.hello_limit())));
-        self.stage = Stage::Native(Box::new(Native::new(Beat::new(frames), offer)));
+        self.stage = Stage::Native(Native::new(offer));
     }
 
     /// Takes what came of the WebSocket itself, until there is a frame.
@@ -142,9 +141,17 @@ impl WebSocket {
     fn next(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         loop {
             if let Stage::Native(native) = &mut self.stage
-                && let Some(frame) = native.next_frame()
+                && native.has_rest()
+                && let Some(frame) = native.next_of_rest(&self.config.settings().frames)
             {
                 return self.mind(frame, tx).map(Some);
+            }
+            if let Stage::Native(native) = &mut self.stage
+                && let Some((message, behind)) = self.incoming.peek_short_binary(input)
+                && let Some(frame) = native.usual(message.as_slice())
+            {
+                *input = behind;
+                return Ok(Some(frame));
             }
             if let Stage::Foreign(foreign) = &mut self.stage
                 && let Some(ack) = foreign.take_acknowledgement()
@@ -175,7 +182,10 @@ impl WebSocket {
                         let problem = "a message is text, where keepbeat.1 has binary ones";
                         return Err(WireError::Malformed { frame: "frame of WebSocket", problem });
                     }
-                    native.take(message.into_payload());
+                    let limits = &self.config.settings().frames;
+                    if let Some(frame) = native.first_of(message.into_payload(), limits) {
+                        return self.mind(frame, tx).map(Some);
+                    }
                 }
                 (Item::Message(message), Stage::Foreign(foreign)) => {
                     return Ok(Some(foreign.hear(message, &self.config.settings().beats)));
@@ -224,7 +234,7 @@ impl WebSocket {
                 (self.stage, self.closed) = (Stage::Refused, true);
             }
             Stage::Native(native) => {
-                native.say(frame, &mut self.outgoing, tx);
+                native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx);
                 self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx);
             }
             Stage::Foreign(_) => self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx),
@@ -243,7 +253,7 @@ impl WebSocket {
                 self.answer(&offer, subprotocol.as_deref(), tx);
                 self.stage = Stage::Foreign(Foreign::default());
             }
-            (_, Stage::Native(native)) => native.say(frame, &mut self.outgoing, tx),
+            (_, Stage::Native(native)) => native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx),
             (_, Stage::Foreign(foreign)) => {
                 let midway = self.incoming.is_unfinished();
                 foreign.say(frame, midway, &self.config.settings().beats, &mut self.outgoing, tx);
@@ -332,7 +342,7 @@ impl Wire for WebSocket {
 
     fn established(&mut self) {
         if let Stage::Native(native) = &mut self.stage {
-            native.established();
+            native.establish();
             let limit = self.config.settings().frames.message_limit();
             self.incoming.limit(Limits::of_message(Native::room_for(limit)));
         }

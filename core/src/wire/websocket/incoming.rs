@@ -133,6 +133,15 @@ impl Incoming {
         self.next_any(input)
     }
 
+    /// If the next thing is a whole binary message of up to 14 bytes: it, and what is behind it. Nothing is taken.
+    #[inline]
+    pub(super) fn peek_short_binary<'a>(&self, input: &'a [u8]) -> Option<(Control, &'a [u8])> {
+        if self.work.is_some() || self.partial.have > 0 {
+            return None;
+        }
+        control::read_short_binary(self.role, input)
+    }
+
     /// Whether part of a message or frame has arrived and the rest is outstanding.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
