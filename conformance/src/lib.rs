@@ -4,6 +4,8 @@
 //! from there, the application's events and the frames with the ends of connections, is the trace. It is written down in the
 //! scenario, and every driver must give exactly that.
 //!
+//! The same scenarios are played over TCP and over WebSocket ([`Way`]), and some with peers that are no keepbeats.
+//!
 //! # To test an adapter
 //!
 //! Implement [`Clients`] and [`Servers`] (each is enough for its half of the scenarios) and [`Suspends`], and let the macros
@@ -28,7 +30,8 @@
 //! |---|---|
 //! | events of the application, in order, with causes, attempts, tickets and messages | times, round trips, evidence |
 //! | HELLO, WELCOME, REFUSE, DATA, GOODBYE and the end of each connection, in order | tokens, details for people |
-//! | a BEAT, ECHO or ACK at the place where the script waits for it | how many others there are |
+//! | with foreign peers: requests, statuses, messages and closes, in order | names of foreigners, payloads of pings |
+//! | a BEAT, ECHO, ACK, ping or pong at the place where the script waits for it | how many others there are |
 //! | a BEAT that does not count up by one, an ACK or ECHO that goes back | |
 //! | what calls returned | |
 //!
@@ -39,7 +42,7 @@
 //! | `harness` | what an adapter implements |
 //! | `client/`, `server/` | the scenarios |
 //! | `stage`, `peers`, `words` | what scenarios are written with: the application, the other side, the lines of a trace |
-//! | `network`, `loopback` | the other side's end of connections, and its sockets |
+//! | `network`, `speaker`, `loopback` | the other side's end of connections, what it hears and says there, and its sockets |
 //! | `simulated/` | the driver in virtual time, with flaws on request |
 
 #![forbid(unsafe_code)]
@@ -62,7 +65,9 @@ pub use network::Way;
 pub use server::foreign as foreign_clients;
 pub use stage::{ClientStage, ServerStage};
 
+use std::num::NonZeroUsize;
 use std::process::Command;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -92,6 +97,35 @@ const ALONE: &str = "KEEPBEAT_CONFORMANCE_ALONE";
 /// Plays a scenario.
 pub fn play<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
     scenario(&mut stage());
+}
+
+/// Plays a scenario that keeps a core busy: no more of them at once than there are cores.
+pub fn play_busily<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
+    let _place = Place::take();
+    play(scenario, stage);
+}
+
+/// A core for a scenario.
+struct Place;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Place {
+    fn take() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = GIVEN_BACK.wait_while(taken, |taken| *taken >= cores);
+        *free.unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        GIVEN_BACK.notify_one();
+    }
 }
 
 /// Plays a scenario that lets the clock jump: in a process of its own, because the clock may be one for all. It is this one if
@@ -127,9 +161,13 @@ fn device(name: &str) -> DeviceId {
 #[macro_export]
 macro_rules! client_scenarios {
     ($harness:expr) => {
+        $crate::scenarios! { client, ClientStage, play_busily, $harness; Tcp, busy_websocket: WebSocket =>
+            black_hole_away_from_us, slow_reader, flood,
+        }
+
         $crate::scenarios! { client, ClientStage, play, $harness; Tcp, websocket: WebSocket =>
-            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
-            texts_and_binaries, frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused,
+            half_open_peer, black_hole_towards_us, slow_application, slow_writer, texts_and_binaries,
+            frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, refused,
             accept_then_close, server_restart, drain, going_away, takeover, late_words,
             forbidden,
         }
@@ -162,7 +200,7 @@ macro_rules! client_scenarios {
     };
 }
 
-/// One test for every scenario of a client in which the machine is suspended.
+/// One test for every scenario of a client in which the machine is suspended, over TCP and WebSocket.
 #[macro_export]
 macro_rules! client_suspend_scenarios {
     ($harness:expr) => {
@@ -177,9 +215,13 @@ macro_rules! client_suspend_scenarios {
 #[macro_export]
 macro_rules! server_scenarios {
     ($harness:expr) => {
+        $crate::scenarios! { server, ServerStage, play_busily, $harness; Tcp, busy_websocket: WebSocket =>
+            black_hole_away_from_us, slow_reader, flood,
+        }
+
         $crate::scenarios! { server, ServerStage, play, $harness; Tcp, websocket: WebSocket =>
-            half_open_peer, black_hole_towards_us, black_hole_away_from_us, slow_application, slow_reader, slow_writer,
-            texts_and_binaries, frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, flood, refused,
+            half_open_peer, black_hole_towards_us, slow_application, slow_writer, texts_and_binaries,
+            frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, refused,
             connect_then_close, restart, drain, takeover, back_within_the_grace,
         }
 
@@ -194,7 +236,7 @@ macro_rules! server_scenarios {
     };
 }
 
-/// One test for every scenario of a server in which the machine is suspended.
+/// One test for every scenario of a server in which the machine is suspended, over TCP and WebSocket.
 #[macro_export]
 macro_rules! server_suspend_scenarios {
     ($harness:expr) => {
