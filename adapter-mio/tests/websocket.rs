@@ -131,7 +131,7 @@ fn a_device_moves_from_one_port_to_another_that_speaks_websocket() {
     let second = bench.open(websocket, client("a").wire(native()));
     bench.up(second);
     bench.server_until(listener, |event| match event {
-        ServerEvent::Replaced { device, .. } => Some(assert_eq!(*device, support::device("a"))),
+        ServerEvent::Replaced { device, .. } => (device.as_str() == "a").then_some(()),
         ServerEvent::Offline { report, .. } => panic!("it was never gone: {report}"),
         _ => None,
     });

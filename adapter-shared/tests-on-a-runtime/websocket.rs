@@ -139,7 +139,7 @@ fn a_device_moves_from_one_port_to_another_that_speaks_websocket() {
         let second = Link::open(websocket.to_string(), client("a").wire(native()).build().unwrap());
         up(&second).await;
         server_until(&listener, |event| match event {
-            ServerEvent::Replaced { device, .. } => Some(assert_eq!(device, self::device("a"))),
+            ServerEvent::Replaced { device, .. } => (device.as_str() == "a").then_some(()),
             ServerEvent::Offline { report, .. } => panic!("it was never gone: {report}"),
             _ => None,
         })
