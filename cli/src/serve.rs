@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::server::{Port, ServerConfig, ServerEvent};
 use keepbeat_core::session::{QueueLimits, SendError};
 use keepbeat_core::wire::DeviceId;
@@ -215,6 +216,7 @@ fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Gate>), String> {
     let echoes = QueueLimits::new(ECHOES.0, bytes).map_err(|error| error.to_string())?;
     let mut config = ServerConfig::builder()
         .intervals(args.min_interval, args.max_interval)
+        .liveness(liveness(args)?)
         .grace(args.grace)
         .session_lifetime(SESSION_LIFETIME.max(args.grace))
         .outbox(echoes);
@@ -236,6 +238,15 @@ fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Gate>), String> {
     Ok((config, gate))
 }
 
+/// How foreigners are beaten at, who say no wish: as is usual, or as often as the longest interval granted allows.
+fn liveness(args: &ServeArgs) -> Result<LivenessConfig, String> {
+    let usual = LivenessConfig::internet();
+    let interval = usual.interval().min(args.max_interval);
+    let liveness =
+        LivenessConfig::builder().interval(interval).reply_timeout(usual.reply_timeout().min(interval)).build();
+    liveness.map_err(|error| format!("--max-interval: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +266,16 @@ mod tests {
         for grace in ["0s", "1s", "2h"] {
             assert!(configure(&args(&["--grace", grace])).is_ok(), "{grace}");
         }
+    }
+
+    #[test]
+    fn foreigners_are_beaten_at_as_often_as_the_longest_interval_allows() {
+        let beaten = |options: &[&str]| liveness(&args(options)).map(|it| (it.interval(), it.reply_timeout())).unwrap();
+        let seconds = Duration::from_secs;
+        assert_eq!(beaten(&[]), (seconds(25), seconds(10)));
+        assert_eq!(beaten(&["--max-interval", "1h"]), (seconds(25), seconds(10)));
+        assert_eq!(beaten(&["--max-interval", "20s"]), (seconds(20), seconds(10)));
+        assert_eq!(beaten(&["--max-interval", "2s"]), (seconds(2), seconds(2)));
     }
 
     #[test]

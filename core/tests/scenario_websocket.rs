@@ -124,7 +124,12 @@ fn the_newest_of_several_pongs_settles_what_went_before_it() {
 fn whoever_sends_a_long_message_hears_that_it_arrives() {
     let mut rig = Served::up(server(websocket()));
     rig.write(&[0x82, 0xfe, 0x40, 0, 0, 0, 0, 0]);
-    for _ in 0..60 {
+    for _ in 0..9 {
+        rig.advance(1000);
+        rig.write(&[7]);
+    }
+    assert!(!rig.peer.heard.iter().any(|(_, item)| matches!(item, Item::Pong(_))), "not asked, and not at once");
+    for _ in 9..60 {
         rig.advance(1000);
         rig.write(&[7]);
     }
@@ -364,6 +369,39 @@ fn a_violation_is_answered_with_its_code_and_the_server_hangs_up_behind_the_answ
             assert_eq!(rig.hung_up, Some(500), "the server hangs up first");
         }
     }
+}
+
+#[test]
+fn nobody_waits_for_another_close_behind_one_that_breaks_the_rules() {
+    let zeros = [0; 4];
+    for (bytes, code) in [
+        // One byte; a code that nobody sends; a reason that is no UTF-8; a length that no control frame has.
+        ([&b"\x88\x81"[..], &zeros, b"\0"].concat(), 1002),
+        ([&b"\x88\x82"[..], &zeros, b"\x03\xec"].concat(), 1002),
+        ([&b"\x88\x83"[..], &zeros, b"\x03\xe8\xff"].concat(), 1007),
+        ([&b"\x88\xfe\0\x7e"[..], &zeros].concat(), 1002),
+    ] {
+        for pieces in [1, bytes.len()] {
+            let mut rig = Served::up(server(websocket()));
+            for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
+                rig.write(piece);
+            }
+            assert_eq!(rig.peer.close().and_then(|(_, close)| close.code()).unwrap().get(), code, "{bytes:?}");
+            assert_eq!(rig.hung_up, Some(0), "{bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn every_ping_has_a_pong_of_its_own() {
+    let mut rig = Served::up(server(websocket()));
+    let pings: Vec<u8> = (0..20).flat_map(|number| [0x89, 0x81, 0, 0, 0, 0, number]).collect();
+    rig.write(&pings);
+    let pongs = rig.peer.heard.iter().filter_map(|(_, item)| match item {
+        Item::Pong(payload) => Some(payload.as_slice().to_vec()),
+        _ => None,
+    });
+    assert_eq!(pongs.collect::<Vec<_>>(), (0..20).map(|number| vec![number]).collect::<Vec<_>>());
 }
 
 #[test]

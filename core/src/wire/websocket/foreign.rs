@@ -70,7 +70,7 @@ impl Foreign {
         self.owes_reply
     }
 
-    pub(super) fn say(&mut self, frame: &Frame, midway: bool, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
+    pub(super) fn say(&mut self, frame: &Frame, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
         match (frame, beats) {
             (Frame::Beat { seq }, Beats::Ping) => {
                 self.beat = *seq;
@@ -89,8 +89,6 @@ impl Foreign {
                 self.begun = *seq;
                 self.has_left(beats, outgoing, tx);
             }
-            // A pong that nobody asked for (RFC 6455, section 5.5.3) shows whoever sends a long message that it arrives.
-            (Frame::Ack { .. }, _) if midway => outgoing.pong(&Control::EMPTY, tx),
             _ => {}
         }
     }

@@ -13,6 +13,14 @@ use super::upgrade::{Agreed, Offer};
 use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, meaning};
 use crate::wire::{Credentials, Frame, Goodbye, Opening, Tx, Wire, WireError};
 
+/// Foreign peers that send a long message may hear nothing from us for so long: some find a pong odd that they did not ask for,
+/// but all that give up on whoever is silent wait longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// While fewer bytes than this wait to leave, every ping has a pong of its own. A peer that pings and does not read gets a
+/// pong for the newest only (RFC 6455, section 5.5.3).
+const PONGS_WAITING: u64 = 4096;
+
 /// The framing of one WebSocket connection, for either side.
 ///
 /// Two keepbeats that agree on [`SUBPROTOCOL`] send the frames of the native protocol in binary messages. With anybody else,
@@ -24,7 +32,7 @@ pub struct WebSocket {
     outgoing: Outgoing,
     role: Role,
     stage: Stage,
-    /// Pings of the peer that came since the last pong are answered by the newest.
+    /// The newest ping of the peer, which is to be answered. If too many answers wait to leave, it stands for those before it.
     ping: Option<Control>,
     /// We broke the connection off: for this.
     failed: Option<CloseCode>,
@@ -171,7 +179,11 @@ impl WebSocket {
                     }
                 }
                 (Item::Ping(ping), stage) => {
-                    self.ping = Some(ping);
+                    if let Some(earlier) = self.ping.replace(ping)
+                        && tx.len() < PONGS_WAITING
+                    {
+                        self.outgoing.pong(&earlier, tx);
+                    }
                     let seq = if let Stage::Native(native) = stage { native.last_beat() } else { 0 };
                     return Ok(Some(Frame::Beat { seq }));
                 }
@@ -183,9 +195,8 @@ impl WebSocket {
                         return Err(WireError::Malformed { frame: "frame of WebSocket", problem });
                     }
                     let limits = &self.config.settings().frames;
-                    if let Some(frame) = native.first_of(message.into_payload(), limits) {
-                        return self.mind(frame, tx).map(Some);
-                    }
+                    let frame = native.first_of(message.into_payload(), limits);
+                    return self.mind(frame, tx).map(Some);
                 }
                 (Item::Message(message), Stage::Foreign(foreign)) => {
                     return Ok(Some(foreign.hear(message, &self.config.settings().beats)));
@@ -240,6 +251,8 @@ impl WebSocket {
             Stage::Foreign(_) => self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx),
             Stage::Asking(_) | Stage::Refused => self.closed = true,
         }
+        // Nobody answers our close with a second one.
+        self.closed |= self.incoming.is_over();
     }
 
     #[inline(never)]
@@ -255,8 +268,7 @@ impl WebSocket {
             }
             (_, Stage::Native(native)) => native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx),
             (_, Stage::Foreign(foreign)) => {
-                let midway = self.incoming.is_unfinished();
-                foreign.say(frame, midway, &self.config.settings().beats, &mut self.outgoing, tx);
+                foreign.say(frame, &self.config.settings().beats, &mut self.outgoing, tx);
             }
             _ => {}
         }
@@ -320,6 +332,16 @@ impl Wire for WebSocket {
 
     fn mid_frame(&self) -> bool {
         self.incoming.is_unfinished()
+    }
+
+    fn patience(&self) -> Duration {
+        if let Stage::Foreign(_) = self.stage { PATIENCE } else { Duration::ZERO }
+    }
+
+    fn show_life(&mut self, tx: &mut Tx) {
+        if let Stage::Foreign(_) = self.stage {
+            self.outgoing.pong(&Control::EMPTY, tx);
+        }
     }
 
     #[inline]
