@@ -40,6 +40,15 @@ pub trait ClientUnderTest {
     /// Those of the adapter's method that does not wait for room.
     fn send(&mut self, message: Message) -> Result<Ticket, SendError>;
 
+    /// Hands a message in that goes before those that wait.
+    ///
+    /// # Errors
+    /// Those of the adapter's method.
+    fn greet(&mut self, message: Message) -> Result<(), SendError>;
+
+    /// The greeting is done.
+    fn greeted(&mut self);
+
     /// Begins to close.
     fn close(&mut self);
 

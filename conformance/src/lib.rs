@@ -99,13 +99,13 @@ pub fn play<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
     scenario(&mut stage());
 }
 
-/// Plays a scenario that keeps a core busy: no more of them at once than there are cores.
+/// Plays a scenario that keeps a core busy most of the time: at once there are as many of them as cores, and one that waits.
 pub fn play_busily<S>(scenario: fn(&mut S), stage: impl FnOnce() -> S) {
     let _place = Place::take();
     play(scenario, stage);
 }
 
-/// A core for a scenario.
+/// A place among them.
 struct Place;
 
 static TAKEN: Mutex<usize> = Mutex::new(0);
@@ -115,7 +115,7 @@ impl Place {
     fn take() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = GIVEN_BACK.wait_while(taken, |taken| *taken >= cores);
+        let free = GIVEN_BACK.wait_while(taken, |taken| *taken > cores);
         *free.unwrap_or_else(PoisonError::into_inner) += 1;
         Self
     }
@@ -168,7 +168,7 @@ macro_rules! client_scenarios {
         $crate::scenarios! { client, ClientStage, play, $harness; Tcp, websocket: WebSocket =>
             half_open_peer, black_hole_towards_us, slow_application, slow_writer, texts_and_binaries,
             frame_without_an_end, end_of_file_in_a_frame, reset, one_byte_reads, refused,
-            accept_then_close, server_restart, drain, going_away, takeover, late_words,
+            accept_then_close, server_restart, greeting, drain, going_away, takeover, late_words,
             forbidden,
         }
 
@@ -184,7 +184,7 @@ macro_rules! client_scenarios {
             use super::*;
 
             $crate::scenarios! { client, ClientStage, play, $harness; Foreign =>
-                refused_for_now, refused_for_good, closed_for_now, closed_for_good,
+                refused_for_now, refused_for_good, closed_for_now, closed_for_good, greeting,
             }
         }
 

@@ -108,6 +108,14 @@ impl ClientUnderTest for Remote {
         self.ask(|driver| driver.client.send(driver.now(), message))
     }
 
+    fn greet(&mut self, message: Message) -> Result<(), SendError> {
+        self.ask(|driver| driver.client.greet(driver.now(), message))
+    }
+
+    fn greeted(&mut self) {
+        self.ask(|driver| driver.client.greeted(driver.now()));
+    }
+
     fn close(&mut self) {
         self.ask(|driver| driver.client.close(driver.now()));
     }

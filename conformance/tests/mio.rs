@@ -220,6 +220,14 @@ impl ClientUnderTest for MioClient {
         self.ask(|mut link| link.send(message))
     }
 
+    fn greet(&mut self, message: Message) -> Result<(), SendError> {
+        self.ask(|mut link| link.greet(message))
+    }
+
+    fn greeted(&mut self) {
+        self.ask(|mut link| link.greeted());
+    }
+
     fn close(&mut self) {
         self.ask(|mut link| link.close());
     }

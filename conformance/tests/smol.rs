@@ -71,6 +71,14 @@ impl ClientUnderTest for SmolClient {
         self.0.try_send(message)
     }
 
+    fn greet(&mut self, message: Message) -> Result<(), SendError> {
+        self.0.greet(message)
+    }
+
+    fn greeted(&mut self) {
+        self.0.greeted();
+    }
+
     fn close(&mut self) {
         self.0.close();
     }

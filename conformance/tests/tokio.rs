@@ -89,6 +89,14 @@ impl ClientUnderTest for TokioClient {
         self.link.try_send(message)
     }
 
+    fn greet(&mut self, message: Message) -> Result<(), SendError> {
+        self.link.greet(message)
+    }
+
+    fn greeted(&mut self) {
+        self.link.greeted();
+    }
+
     fn close(&mut self) {
         self.link.close();
     }

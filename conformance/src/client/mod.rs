@@ -16,4 +16,4 @@ pub use flow::{
 };
 pub use silence::{black_hole_away_from_us, black_hole_towards_us, half_open_peer};
 pub use suspend::{suspend_in_the_handshake, suspend_with_a_dead_peer, suspend_with_a_living_peer};
-pub use websocket::{closed_for_good, closed_for_now, refused_for_good, refused_for_now};
+pub use websocket::{closed_for_good, closed_for_now, greeting, refused_for_good, refused_for_now};

@@ -1,11 +1,11 @@
-//! What a server of WebSocket says without frames of ours: statuses of HTTP, and closes. It is the same whether the messages are
-//! the native protocol's or not.
+//! What is the same whether the messages of a WebSocket are the native protocol's or not: statuses of HTTP, closes, and what an
+//! application says after each open.
 
 use keepbeat_core::wire::Reason;
 
 use crate::harness::{ClientUnderTest, Clients};
 use crate::network::{Order, Way};
-use crate::peers::{Line, close, resumed, welcome};
+use crate::peers::{Line, ack, close, resumed, welcome};
 use crate::stage::{ClientStage, client};
 
 /// Servers that have no room, or trouble. One says when to come back.
@@ -226,6 +226,67 @@ pub fn closed_for_good<H: Clients>(stage: &mut ClientStage<H>) {
     );
 }
 
+/// The application says who it is after each open, before what waits leaves: on connections of one session, and on those of none.
+pub fn greeting<H: Clients>(stage: &mut ClientStage<H>) {
+    let address = stage.open(client().greeting());
+    stage.send("one");
+    let first = stage.peer.let_in_anyhow(address, welcome());
+    stage.until("up");
+    greet(stage);
+    take_both(stage, first, 2);
+    stage.until("acknowledged 1");
+    stage.peer.hang_up(first);
+    stage.until("down");
+    stage.send("two");
+    let second = stage.peer.let_in_anyhow(address, resumed(2));
+    stage.until("up");
+    greet(stage);
+    take_both(stage, second, 4);
+    stage.until("acknowledged 2");
+    stage.close(second);
+    expect(
+        stage,
+        "
+        app: sent 1
+        app: connecting, attempt 1
+        app: up, attempt 1, new session
+        app: acknowledged 1
+        app: down: network Eof
+        app: sent 2
+        app: connecting, attempt 2
+        app: up, attempt 2, resumed
+        app: acknowledged 2
+        app: closed, 0 unacknowledged
+        app: over
+        0: HELLO d, new session
+        0: DATA 1: who
+        0: DATA 2: one
+        0: end of file
+        1: HELLO d, resume behind 0
+        1: DATA 3: who
+        1: DATA 4: two
+        1: GOODBYE Closed
+        1: end of file
+        ",
+    );
+}
+
+fn greet<H: Clients>(stage: &mut ClientStage<H>) {
+    stage.client().greet("who".into()).unwrap_or_else(|error| panic!("{error}"));
+    stage.client().greeted();
+}
+
+/// Waits for the greeting and the message behind it, and says that they came, if pongs do not.
+fn take_both<H: Clients>(stage: &mut ClientStage<H>, line: Line, through: u64) {
+    if stage.peer.way() == Way::Foreign {
+        stage.peer.until(line, "MESSAGE");
+        stage.peer.until(line, "MESSAGE");
+        return;
+    }
+    stage.peer.until(line, &format!("DATA {through}"));
+    stage.peer.say(line, &ack(through));
+}
+
 /// What a close without a code is reported as.
 const NO_CODE: u16 = 1005;
 
@@ -237,10 +298,15 @@ fn refuse<H: Clients>(stage: &mut ClientStage<H>, line: Line, status: &str) {
 
 /// A trace as it is between keepbeats. A foreign server hears no hello, has no session, and is closed instead of told goodbye.
 fn expect<H: Clients>(stage: &ClientStage<H>, native: &str) {
-    if stage.peer.way() == Way::WebSocket {
+    if stage.peer.way() != Way::Foreign {
         return stage.expect(native);
     }
     let lines = native.lines().filter(|line| !line.contains("HELLO"));
-    let lines = lines.map(|line| line.replace(", resumed", ", new session").replace("GOODBYE Closed", "CLOSE 1000"));
+    let lines = lines.map(|line| {
+        match line.split_once("DATA ").and_then(|(who, what)| Some((who, what.split_once(": ")?.1))) {
+            Some((who, what)) => format!("{who}MESSAGE {what}"),
+            None => line.replace(", resumed", ", new session").replace("GOODBYE Closed", "CLOSE 1000"),
+        }
+    });
     stage.expect(&lines.collect::<Vec<_>>().join("\n"));
 }

@@ -123,6 +123,15 @@ impl ClientUnderTest for SimulatedClient {
         self.world.borrow_mut().tell_client(self.index, |client, now| client.send(now, message))
     }
 
+    fn greet(&mut self, message: Message) -> Result<(), SendError> {
+        let message = self.world.borrow().as_handed_over(message);
+        self.world.borrow_mut().tell_client(self.index, |client, now| client.greet(now, message))
+    }
+
+    fn greeted(&mut self) {
+        self.world.borrow_mut().tell_client(self.index, |client, now| client.greeted(now));
+    }
+
     fn close(&mut self) {
         self.world.borrow_mut().tell_client(self.index, |client, now| client.close(now));
     }
