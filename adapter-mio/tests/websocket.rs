@@ -102,7 +102,7 @@ fn a_greeting_goes_before_what_waits_on_each_connection() {
         let link = bench.open(address, client("a").wire(wire).greeting());
         assert!(matches!(bench.link(link).greet("too early"), Err(SendError::Closed { .. })));
         for round in ["first", "second"] {
-            bench.link(link).send(round).unwrap();
+            let ticket = bench.link(link).send(round).unwrap();
             bench.up(link);
             let device = bench.online(listener);
             bench.link(link).greet("who I am").unwrap();
@@ -110,7 +110,7 @@ fn a_greeting_goes_before_what_waits_on_each_connection() {
             assert!(matches!(bench.link(link).greet("too late"), Err(SendError::Closed { .. })));
             assert_eq!(bench.server_hear(listener), Message::from("who I am"));
             assert_eq!(bench.server_hear(listener), Message::from(round));
-            bench.link_until(link, |event| matches!(event, Event::Acknowledged { .. }).then_some(()));
+            bench.link_until(link, |event| (*event == Event::Acknowledged { through: ticket }).then_some(()));
             bench.listener(listener).disconnect(&device, Goodbye::new(Reason::Busy, "come again"));
             bench.down(link);
         }

@@ -16,10 +16,14 @@ use keepbeat_core::wire::websocket::{Incoming, Item, Limits, Outgoing, Role};
 use socket2::SockRef;
 
 /// It takes no more than so many bytes ahead, so that what is written moves on steadily.
-const BUFFER: usize = 16 << 10;
+const BUFFER: usize = 64 << 10;
+
+/// As large as on Ethernet.
+#[cfg(unix)]
+const SEGMENT: u32 = 1400;
 
 /// So much it reads and writes at once.
-const PIECE: usize = 8 << 10;
+const PIECE: usize = 16 << 10;
 
 /// So much is made good at once.
 const SLACK: Duration = Duration::from_millis(50);
@@ -37,8 +41,12 @@ impl Plain {
     pub fn start(rate: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         // What it accepts inherits this.
-        SockRef::from(&listener).set_recv_buffer_size(BUFFER).unwrap();
-        SockRef::from(&listener).set_send_buffer_size(BUFFER).unwrap();
+        let socket = SockRef::from(&listener);
+        socket.set_recv_buffer_size(BUFFER).unwrap();
+        socket.set_send_buffer_size(BUFFER).unwrap();
+        // On loopback, a segment may be as large as the whole buffer, and then waits until all of it is free.
+        #[cfg(unix)]
+        socket.set_tcp_mss(SEGMENT).unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, heard) = channel();
         thread::spawn(move || {

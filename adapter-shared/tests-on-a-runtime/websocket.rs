@@ -98,7 +98,7 @@ fn a_greeting_goes_before_what_waits_on_each_connection() {
             let link = link(&listener, client("a").wire(wire).greeting());
             assert!(matches!(link.greet("too early"), Err(SendError::Closed { .. })));
             for round in ["first", "second"] {
-                link.send(round).await.unwrap();
+                let ticket = link.send(round).await.unwrap();
                 up(&link).await;
                 let device = online_again(&listener).await;
                 link.greet("who I am").unwrap();
@@ -108,7 +108,7 @@ fn a_greeting_goes_before_what_waits_on_each_connection() {
                 for expected in ["who I am", "what I want", round] {
                     assert_eq!(server_hear(&listener).await, Message::from(expected));
                 }
-                until(&link, |event| matches!(event, Event::Acknowledged { .. }).then_some(())).await;
+                until(&link, |event| (event == Event::Acknowledged { through: ticket }).then_some(())).await;
                 listener.disconnect(&device, Goodbye::new(Reason::Busy, "come again"));
                 until(&link, |event| matches!(event, Event::Down { .. }).then_some(())).await;
             }

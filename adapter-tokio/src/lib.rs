@@ -66,6 +66,11 @@ pub use keepbeat_core::tunnel::{HostPort, Proxy};
 pub use keepbeat_core::wire::DeviceId;
 pub use keepbeat_core::wire::websocket::WebSocketConfig;
 
+/// Compiles the example of the page about WebSocket.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/websocket.md")]
+struct WebSockets;
+
 /// Compiles the examples of the page about TLS.
 #[cfg(all(doctest, any(feature = "tls", feature = "tls-aws-lc")))]
 #[doc = include_str!("../../docs/tls-and-proxies.md")]

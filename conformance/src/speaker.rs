@@ -247,7 +247,10 @@ pub(crate) fn item_bytes(role: Role, item: &Item) -> Vec<u8> {
         Role::Server => Outgoing::server(),
     };
     match item {
-        Item::Message(message) => outgoing.message(message, &mut tx),
+        Item::Message(message) => {
+            outgoing.message(message, &mut tx);
+            while outgoing.rest(&mut tx) {}
+        }
         Item::Ping(payload) => outgoing.ping(payload, &mut tx),
         Item::Pong(payload) => outgoing.pong(payload, &mut tx),
         Item::Close(close) => outgoing.close(close, &mut tx),

@@ -18,7 +18,9 @@ fn main() -> io::Result<()> {
     write(folder, "handshake", handshakes(&vectors))?;
     write(folder, "session", sessions())?;
     write(folder, "timer_path", timer_paths())?;
-    write(folder, "time", times())
+    write(folder, "time", times())?;
+    write(folder, "websocket_frame", websocket_frames())?;
+    write(folder, "websocket_handshake", websocket_handshakes())
 }
 
 fn write(folder: &Path, target: &str, seeds: Vec<Vec<u8>>) -> io::Result<()> {
@@ -178,4 +180,152 @@ fn times() -> Vec<Vec<u8>> {
     };
     let alone = |seed: u64| drawn(&[1 + (seed % 3) as u8, 0, 0, 0, 0, 0, 0, 0, 0], 90, seed);
     (0..20).map(world).chain((1..33).map(extreme)).chain((0..30).map(alone)).collect()
+}
+
+/// A frame, with a key if the reader is a server.
+fn websocket_frame(server: bool, first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = if server { 0x80 } else { 0 };
+    let mut frame = match payload.len() {
+        length @ 0..126 => vec![first, mask | length as u8],
+        length => [&[first, mask | 126][..], &(length as u16).to_be_bytes()].concat(),
+    };
+    let key = if server { [0x37, 0xfa, 0x21, 0x3d] } else { [0; 4] };
+    if server {
+        frame.extend(key);
+    }
+    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
+}
+
+/// Every kind of frame, alone and one behind the other, for both roles; what breaks each rule; and compressed messages.
+fn websocket_frames() -> Vec<Vec<u8>> {
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let stored = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"Hello", &[0x00]].concat();
+    let twice = [0xf2, 0x00, 0x11, 0x00, 0x00];
+    let plain: [&[(u8, &[u8])]; 17] = [
+        &[(0x89, b"ping"), (0x8A, b"ping"), (0x8A, b"")],
+        &[(0x81, b"Hello"), (0x82, b"\x00\xFF"), (0x81, b"")],
+        &[(0x01, b"Hel"), (0x89, b"between"), (0x00, b"l"), (0x80, b"o")],
+        &[(0x01, b"\xF0\x9F"), (0x80, b"\x98\x80")],
+        &[(0x01, b"\xCE\xBA\xE1"), (0x80, b"\xBD\xB9")],
+        &[(0x81, b"\xED\xA0\x80")],
+        &[(0x82, &[7; 300]), (0x81, &[b't'; 1000]), (0x89, &[1; 125])],
+        &[(0x82, &[7; 126]), (0x89, &[1; 126])],
+        &[(0x88, b"\x03\xE8bye"), (0x89, b"")],
+        &[(0x88, b"")],
+        &[(0x88, b"\x03")],
+        &[(0x88, b"\x03\xED")],
+        &[(0x88, b"\x0F\xA0\xFF")],
+        &[(0x80, b"nothing begun")],
+        &[(0x01, b"a"), (0x01, b"b")],
+        &[(0x83, b""), (0x09, b"")],
+        &[(0x91, b""), (0xA2, b"")],
+    ];
+    let compressed: [&[(u8, &[u8])]; 6] = [
+        &[(0xC1, &hello), (0xC1, &hello)],
+        &[(0xC1, &stored), (0x81, b"plain"), (0xC2, &stored)],
+        &[(0x41, &hello[..3]), (0x89, b"x"), (0x80, &hello[3..])],
+        &[(0xC1, &hello), (0xC1, &twice)],
+        &[(0xC2, b"\x06"), (0xC9, b"")],
+        &[(0xC2, &[0x00]), (0xC1, &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00])],
+    ];
+    let mut seeds = Vec::new();
+    for server in [false, true] {
+        let mut add = |options: u8, frames: &[(u8, &[u8])]| {
+            let frames = frames.iter().flat_map(|(first, payload)| websocket_frame(server, *first, payload));
+            seeds.push([options | u8::from(server), 5].into_iter().chain(frames).collect::<Vec<u8>>());
+        };
+        for frames in plain {
+            add(4, frames);
+            add(8 | 2, frames);
+        }
+        add(4 | 128, &[(0x02, &[9; 900]), (0x00, &[9; 900])]);
+        for choice in [0, 16, 32, 48] {
+            for frames in compressed {
+                add(4 | choice, frames);
+            }
+        }
+        seeds.push(
+            [
+                &[6 | u8::from(server), 1, 0x82, 127 | if server { 128 } else { 0 }, 0, 0, 0, 0, 0, 1, 0, 0][..],
+                &[3; 2000],
+            ]
+            .concat(),
+        );
+    }
+    seeds
+}
+
+fn websocket_handshakes() -> Vec<Vec<u8>> {
+    const ASKED: &str = "GET /chat?x=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    const ANSWERED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    let mut seeds = Vec::new();
+    for more in [
+        "",
+        "Origin: http://example.com\r\n",
+        "Sec-WebSocket-Protocol: chat, superchat\r\nSec-WebSocket-Protocol: beat.1\r\n",
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; server_max_window_bits=10, x; y=\"1\\0\"\r\n",
+        "Content-Length: 0\r\n",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Sec-WebSocket-Version: 8\r\n",
+        "Host: other\r\n",
+    ] {
+        seeds.push([&[0, 5, 0], ASKED.as_bytes(), more.as_bytes(), b"\r\n\x81\x80"].concat());
+    }
+    for (from, to) in [
+        ("GET /chat", "GET http://a.example"),
+        ("GET", "POST"),
+        ("HTTP/1.1", "HTTP/1.0"),
+        ("websocket", "h2c"),
+        ("==", ""),
+    ] {
+        seeds.push([&[0, 5, 0], ASKED.replace(from, to).as_bytes(), b"\r\n"].concat());
+    }
+    for (options, more) in [
+        (0, ""),
+        (3, "Sec-WebSocket-Protocol: superchat\r\n"),
+        (0, "Sec-WebSocket-Protocol: chat\r\n"),
+        (4, "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n"),
+        (
+            15,
+            "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9; client_max_window_bits=\"8\"\r\n",
+        ),
+        (8, "Sec-WebSocket-Extensions: permessage-deflate, permessage-deflate\r\n"),
+        (0, "Sec-WebSocket-Extensions: x\r\n"),
+    ] {
+        seeds.push([&[1, 5, options], ANSWERED.as_bytes(), more.as_bytes(), b"\r\n\x89\x00"].concat());
+        seeds.push(
+            [
+                &[1, 5, options, b'\r', b'\n'],
+                &b"HTTP/1.1 102 \r\n\r\n"[..],
+                ANSWERED.as_bytes(),
+                more.as_bytes(),
+                b"\r\n",
+            ]
+            .concat(),
+        );
+    }
+    for answer in [
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n\r\n",
+        "HTTP/1.1 503 Busy\r\nRetry-After: 120\r\n\r\n",
+        "HTTP/1.0 301 Moved\r\nLocation: wss://b.example/\r\n\r\n",
+        "HTTP/1.0 101 Switching\r\n\r\n",
+        "SSH-2.0-OpenSSH\r\n",
+    ] {
+        seeds.push([&[1, 5, 0], answer.as_bytes()].concat());
+    }
+    for asked in
+        ["/", "/a?b=c\nhttp://a.example\nchat\nAuthorization\nBearer x\nCookie\na=b", "/\n\n\nhost\nx\na b\nc\nX\ny\rz"]
+    {
+        for options in [0, 4, 8, 12] {
+            seeds.push([&[2, 5, options], asked.as_bytes()].concat());
+        }
+    }
+    for status in [101_u16, 200, 301, 401, 404, 405, 426, 429, 503, 599, 600] {
+        seeds.push([&[3, 0, (status % 4) as u8 * 4][..], &status.to_le_bytes()].concat());
+    }
+    seeds
 }

@@ -177,6 +177,22 @@ test("a resume with foreign numbers ends that session, and the next attempt begi
   assert.deepEqual([server.hellos.at(-1).token, server.hellos.at(-1).received], [null, 0]);
 });
 
+test("a session that we did not ask for, or that has messages from the beginning, is none", () => {
+  for (const grant of [{ resumed: true }, { received: 1 }]) {
+    const world = new World();
+    world.server.grant = grant;
+    const { link, last } = world.link();
+    link.open();
+    world.run(100);
+    assert.equal(last("down").detail.cause.kind, "protocol");
+    assert.equal(last("up"), undefined);
+    assert.equal(world.server.goodbyes[0].reason, Reason.Malformed);
+    world.server.grant = {};
+    world.run(5000);
+    assert.equal(link.state, "up");
+  }
+});
+
 test("what comes from an attempt that is over changes nothing", () => {
   const core = new Core(configure({ url: "ws://server.test/", WebSocket: class {} }));
   const welcome = { type: Type.WELCOME, version: 1, token: new Uint8Array(16), resumed: false, interval: 1000, replyTimeout: 500,

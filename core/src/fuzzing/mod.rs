@@ -10,16 +10,27 @@ mod script;
 mod session;
 mod time;
 mod timer_path;
+mod websocket_frame;
+mod websocket_handshake;
 
 pub use frame::frame;
 pub use handshake::handshake;
 pub use session::session;
 pub use time::time;
 pub use timer_path::timer_path;
+pub use websocket_frame::websocket_frame;
+pub use websocket_handshake::websocket_handshake;
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
 
 /// All targets, with their names.
-pub const TARGETS: [(&str, Target); 5] =
-    [("frame", frame), ("handshake", handshake), ("session", session), ("timer_path", timer_path), ("time", time)];
+pub const TARGETS: [(&str, Target); 7] = [
+    ("frame", frame),
+    ("handshake", handshake),
+    ("session", session),
+    ("timer_path", timer_path),
+    ("time", time),
+    ("websocket_frame", websocket_frame),
+    ("websocket_handshake", websocket_handshake),
+];

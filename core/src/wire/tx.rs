@@ -64,8 +64,8 @@ impl Tx {
             // What is inline goes along, so that one write takes both.
             let inline = inline.get(usize::from(*start)..usize::from(*end)).unwrap_or_default();
             (*start, *end) = (0, 0);
-            let mut rest = Box::<Rest>::default();
-            rest.tail.reserve(inline.len() + bytes.len());
+            let tail = BytesMut::with_capacity(inline.len() + bytes.len());
+            let mut rest = Box::new(Rest { tail, ..Rest::default() });
             rest.append(inline);
             rest
         });

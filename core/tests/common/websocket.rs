@@ -114,7 +114,10 @@ impl Peer {
     fn say(&mut self, item: &Item) {
         let mut tx = Tx::default();
         match item {
-            Item::Message(message) => self.outgoing.message(message, &mut tx),
+            Item::Message(message) => {
+                self.outgoing.message(message, &mut tx);
+                while self.outgoing.rest(&mut tx) {}
+            }
             Item::Ping(payload) => self.outgoing.ping(payload, &mut tx),
             Item::Pong(payload) => self.outgoing.pong(payload, &mut tx),
             Item::Close(close) => self.outgoing.close(close, &mut tx),

@@ -139,7 +139,7 @@ impl Inflater {
             let room = limit.saturating_sub(body.len()).saturating_add(1).min(STAGE);
             let Some(stage) = stage.get_mut(..room) else { return Ok(()) };
             let (took, gave) = (stream.total_in(), stream.total_out());
-            let status = stream.decompress(input, stage, InflateFlush::SyncFlush).map_err(|_| Violation::Deflate)?;
+            let status = stream.decompress(input, stage, InflateFlush::SyncFlush);
             let (took, gave) = ((stream.total_in() - took) as usize, (stream.total_out() - gave) as usize);
             input = input.get(took..).unwrap_or_default();
             reserve(body, gave, limit);
@@ -147,7 +147,8 @@ impl Inflater {
             if body.len() > limit {
                 return Err(Violation::TooLarge { length: body.len() as u64, limit: limit as u64 });
             }
-            match status {
+            // What was in front of a fault counts, however the two are cut.
+            match status.map_err(|_| Violation::Deflate)? {
                 // The last block of a stream need not be the last of the message (section 7.2.3.4): another stream may
                 // follow, and refer to this one.
                 Status::StreamEnd if self.ended < STREAMS => {

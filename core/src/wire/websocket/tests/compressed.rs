@@ -202,3 +202,13 @@ fn what_cannot_be_inflated_closes_with_1007() {
     let violation = read(&mut reader(&agreement, 100), [&stream[..]]).1.unwrap_err();
     assert_eq!((violation, violation.code()), (Violation::Deflate, CloseCode::INVALID_PAYLOAD));
 }
+
+#[test]
+fn a_text_that_is_wrong_in_front_of_what_cannot_be_inflated_is_wrong_however_it_is_cut() {
+    let agreement = agreed(PLAIN, PLAIN);
+    // A block with fixed codes: the literal 0xFF, and a length that there is not.
+    let stream = compressed(frame_to(Role::Client, Opcode::Text, true, &[0xFA, 0x3F, 0x06]));
+    for piece in [1, stream.len()] {
+        assert_eq!(read(&mut reader(&agreement, 100), stream.chunks(piece)), (vec![], Err(Violation::Utf8)));
+    }
+}

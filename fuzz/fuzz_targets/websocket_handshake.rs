@@ -1,0 +1,4 @@
+//! See `core/src/fuzzing/websocket_handshake.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| keepbeat_fuzz::in_time(keepbeat_core::fuzzing::websocket_handshake, data));
