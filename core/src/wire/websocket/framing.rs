@@ -195,9 +195,8 @@ impl WebSocket {
                         return Err(WireError::Malformed { frame: "frame of WebSocket", problem });
                     }
                     let limits = &self.config.settings().frames;
-                    if let Some(frame) = native.first_of(message.into_payload(), limits) {
-                        return self.mind(frame, tx).map(Some);
-                    }
+                    let frame = native.first_of(message.into_payload(), limits);
+                    return self.mind(frame, tx).map(Some);
                 }
                 (Item::Message(message), Stage::Foreign(foreign)) => {
                     return Ok(Some(foreign.hear(message, &self.config.settings().beats)));

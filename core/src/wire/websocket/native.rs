@@ -46,14 +46,14 @@ impl Native {
     /// The next frame of the message that came last.
     pub(super) fn next_of_rest(&mut self, limits: &BeatConfig) -> Option<Result<Frame, WireError>> {
         let frames = *self.rest.take()?;
-        self.first_of(frames, limits)
+        Some(self.first_of(frames, limits))
     }
 
-    /// The first frame of a message; `None` if the message is empty. The others are kept.
+    /// The first frame of a message. The others are kept.
     #[inline]
-    pub(super) fn first_of(&mut self, mut frames: Bytes, limits: &BeatConfig) -> Option<Result<Frame, WireError>> {
+    pub(super) fn first_of(&mut self, mut frames: Bytes, limits: &BeatConfig) -> Result<Frame, WireError> {
         if frames.is_empty() {
-            return None;
+            return Err(WireError::Malformed { frame: "message of frames", problem: "it is empty" });
         }
         let mut beat = Beat::new(limits);
         if self.established {
@@ -66,7 +66,7 @@ impl Native {
         if let Ok(Frame::Beat { seq }) = frame {
             (self.last_beat, self.owes_echo) = (seq, true);
         }
-        Some(frame)
+        frame
     }
 
     /// The frame that a short message is, if it is a usual one: then it takes no memory of the heap.
