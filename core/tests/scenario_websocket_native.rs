@@ -139,7 +139,7 @@ fn pings_are_answered_before_and_behind_the_welcome() {
     assert!(pong(&mut rig, b"early"));
     rig.say_frames(&[greeted(&hello("d"))]);
     assert!(pong(&mut rig, b"late"));
-    let flood = vec![0x89, 0x80, 0, 0, 0, 0].repeat(100);
+    let flood = [0x89, 0x80, 0, 0, 0, 0].repeat(100);
     rig.write(&flood);
     let frames = rig.peer.frames();
     assert!(matches!(frames.last(), Some(Frame::Goodbye(goodbye)) if goodbye.reason == Reason::Flood), "{frames:?}");
