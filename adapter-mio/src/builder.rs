@@ -6,8 +6,8 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use keepbeat_adapter::clock::Clock;
-use keepbeat_adapter::random::{entropy, seed};
-use keepbeat_adapter::socket::{SocketOptions, listen};
+use keepbeat_adapter::random::{boxed_entropy, entropy, seed};
+use keepbeat_adapter::socket::{SocketOptions, check_count, listen};
 use keepbeat_core::client::{Client, ClientConfig};
 use keepbeat_core::server::{Server, ServerConfig, Sessions};
 use keepbeat_core::wire::DeviceId;
@@ -54,6 +54,10 @@ impl LinkBuilder {
     pub fn open(self, driver: &mut Driver) -> LinkId {
         let named = self.config.needs_server_name();
         let mut client = Client::new(self.config, seed());
+        // Without it, the secrets of a protocol come from the seed, which is as good as what else there is then.
+        if let Some(entropy) = boxed_entropy() {
+            client = client.with_entropy(entropy);
+        }
         if let Some(device) = self.device {
             client = client.for_device(device);
         }
@@ -96,18 +100,39 @@ impl ListenerBuilder {
     /// looked up before this returns.
     ///
     /// # Errors
-    /// The operating system's: the address is taken, or not ours; or it has no random numbers. The builder still has its
-    /// sessions then: try again.
+    /// The operating system's: the address is taken, or not ours; or it has no random numbers. Or
+    /// [`io::ErrorKind::InvalidInput`]: the configuration has more than one port. The builder still has its sessions then:
+    /// try again.
     pub fn bind(&mut self, driver: &mut Driver, address: impl ToSocketAddrs) -> io::Result<ListenerId> {
-        let addresses: Vec<_> = address.to_socket_addrs()?.collect();
-        let (socket, entropy) = (listen(&addresses)?, Box::new(entropy()?));
+        self.bind_each(driver, [address])
+    }
+
+    /// Like [`ListenerBuilder::bind`], with an address for each port of the configuration
+    /// ([`port`](keepbeat_core::server::ServerConfigBuilder::port)), in their order. What connects to one of them speaks as
+    /// that port does; the devices are those of one listener.
+    ///
+    /// # Errors
+    /// Like [`ListenerBuilder::bind`]; or [`io::ErrorKind::InvalidInput`], because there are more or fewer addresses than
+    /// ports. If one address cannot be had, none is listened on.
+    pub fn bind_each<A: ToSocketAddrs>(
+        &mut self,
+        driver: &mut Driver,
+        addresses: impl IntoIterator<Item = A>,
+    ) -> io::Result<ListenerId> {
+        let addresses: Vec<A> = addresses.into_iter().collect();
+        check_count(addresses.len(), self.config.ports())?;
+        let mut listening = Vec::new();
+        for address in addresses {
+            listening.push(listen(&address.to_socket_addrs()?.collect::<Vec<_>>())?);
+        }
+        let entropy = Box::new(entropy()?);
         let Self { config, options, sessions } = self;
-        driver.add_listener(socket, |socket, address| {
+        driver.add_listener(listening, |sockets, addresses| {
             let server = match sessions.take() {
                 Some(sessions) => Server::with_sessions(config.clone(), entropy, seed(), Clock::now(), sessions),
                 None => Server::new(config.clone(), entropy, seed()),
             };
-            Listener::new(server, socket, address, *options)
+            Listener::new(server, sockets, addresses, *options)
         })
     }
 }

@@ -122,7 +122,7 @@ impl Driver {
     /// See [`ListenerBuilder`] for more options.
     ///
     /// # Errors
-    /// The operating system's: the address is taken, or not ours.
+    /// The operating system's: the address is taken, or not ours. Or the configuration has more than one port.
     pub fn listen(&mut self, address: impl ToSocketAddrs, config: ServerConfig) -> io::Result<ListenerId> {
         ListenerBuilder::new(config).bind(self, address)
     }
@@ -306,12 +306,22 @@ impl Driver {
     /// Makes the listener only when nothing can fail any more.
     pub(crate) fn add_listener(
         &mut self,
-        socket: std::net::TcpListener,
-        make: impl FnOnce(Key, SocketAddr) -> Listener,
+        listening: Vec<std::net::TcpListener>,
+        make: impl FnOnce(Vec<Key>, Vec<SocketAddr>) -> Listener,
     ) -> io::Result<ListenerId> {
-        let address = socket.local_addr()?;
-        let socket = self.sockets.listen(socket, Owner::Listener(self.listeners.next_key()))?;
-        Ok(ListenerId(self.listeners.insert(Box::new(make(socket, address)))))
+        let addresses = listening.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let owner = Owner::Listener(self.listeners.next_key());
+        let mut sockets = Vec::new();
+        for listener in listening {
+            match self.sockets.listen(listener, owner) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => {
+                    sockets.into_iter().for_each(|socket| self.sockets.close(socket));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(ListenerId(self.listeners.insert(Box::new(make(sockets, addresses)))))
     }
 
     pub(crate) fn remove_listener(&mut self, key: Key) {

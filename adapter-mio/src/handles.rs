@@ -71,6 +71,23 @@ impl<'a> LinkMut<'a> {
         result
     }
 
+    /// Sends a message before all that wait, on this connection only: after [`Event::Up`](keepbeat_core::client::Event::Up),
+    /// if the configuration says [`greeting`](keepbeat_core::client::ClientConfigBuilder::greeting). Say
+    /// [`LinkMut::greeted`] when all is said.
+    ///
+    /// # Errors
+    /// The message is handed back: the link is not up or was greeted already, there is no room, or it is too large.
+    pub fn greet(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut message = Some(message.into());
+        let greeted = self.driver.tell(self.id.0, |client, now| client.greet(now, message.take().unwrap_or_default()));
+        greeted.unwrap_or_else(|| Err(SendError::Closed { message: message.unwrap_or_default() }))
+    }
+
+    /// The greeting is done: what waits may leave. Without effect if there was none to do.
+    pub fn greeted(&mut self) {
+        self.driver.tell(self.id.0, Client::greeted);
+    }
+
     /// Answers [`DriverEvent::Credentials`](crate::DriverEvent::Credentials); `None` fails the attempt. Without effect if
     /// the attempt is over or was answered.
     pub fn credentials(&mut self, epoch: Epoch, credentials: Option<Bytes>) {
@@ -162,10 +179,17 @@ impl<'a> ListenerMut<'a> {
         self.id
     }
 
-    /// The address that is listened on, or was; with the port that the operating system chose, if it was asked to.
+    /// The address that is listened on, or was; with the port that the operating system chose, if it was asked to. If there
+    /// are several, the first.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.driver.server(self.id.0).map(|listener| listener.address)
+        self.local_addrs().first().copied()
+    }
+
+    /// The addresses that are listened on, or were, in the order of the configuration's ports.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        self.driver.server(self.id.0).map_or(&[], |listener| &listener.addresses)
     }
 
     /// Answers [`ServerEvent::Authenticate`](keepbeat_core::server::ServerEvent::Authenticate). Without effect if the

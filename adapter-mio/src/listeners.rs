@@ -1,4 +1,4 @@
-//! One listening socket and the connections accepted from it. The numbers are those of the driver contract in the docs of
+//! One listener's sockets and the connections accepted from them. The numbers are those of the driver contract in the docs of
 //! [`keepbeat_core`].
 
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ use mio::net::TcpStream;
 use crate::slab::Key;
 use crate::sockets::{Owner, Socket, Sockets};
 
-/// So many connections are accepted in a turn before others get theirs.
+/// So many connections are accepted at each port in a turn before others get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
 
 /// So many connections that are ready have a turn before timers and links get theirs.
@@ -27,9 +27,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Listener {
     pub(crate) server: Server,
-    pub(crate) address: SocketAddr,
+    /// One for each port of the configuration.
+    pub(crate) addresses: Vec<SocketAddr>,
     options: SocketOptions,
-    socket: Option<Key>,
+    /// In the same order; none when nothing is accepted any more.
+    listening: Vec<Key>,
     /// Accept nothing until then.
     paused: Option<Timestamp>,
     open: Open,
@@ -55,12 +57,12 @@ pub(crate) struct Io<'a> {
 }
 
 impl Listener {
-    pub(crate) fn new(server: Server, socket: Key, address: SocketAddr, options: SocketOptions) -> Self {
+    pub(crate) fn new(server: Server, listening: Vec<Key>, addresses: Vec<SocketAddr>, options: SocketOptions) -> Self {
         Self {
             server,
-            address,
+            addresses,
             options,
-            socket: Some(socket),
+            listening,
             paused: None,
             open: Open::default(),
             ready: VecDeque::new(),
@@ -85,7 +87,7 @@ impl Listener {
 
     pub(crate) fn stop_accepting(&mut self, sockets: &mut Sockets) {
         self.paused = None;
-        if let Some(socket) = self.socket.take() {
+        for socket in std::mem::take(&mut self.listening) {
             sockets.close(socket);
         }
     }
@@ -104,7 +106,7 @@ impl Listener {
 
     /// Whether nothing is accepted and nobody is connected any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.socket.is_none() && self.open.count == 0
+        self.listening.is_empty() && self.open.count == 0
     }
 
     /// Rules 2 to 5. Returns whether there was anything to do.
@@ -121,7 +123,7 @@ impl Listener {
 
     /// Whether another turn is to follow at once.
     pub(crate) fn has_work(&self, sockets: &Sockets) -> bool {
-        let waiting = || self.socket.and_then(|key| sockets.get(key)).is_some_and(Socket::is_readable);
+        let waiting = || self.listening.iter().any(|key| sockets.get(*key).is_some_and(Socket::is_readable));
         !self.ready.is_empty() || !self.actions.is_empty() || (self.paused.is_none() && waiting())
     }
 
@@ -131,14 +133,22 @@ impl Listener {
     }
 
     fn accept(&mut self, key: Key, io: &mut Io<'_>) -> bool {
-        let Some(listening) = self.socket else { return false };
         if self.paused.take_if(|until| *until <= io.now).is_none() && self.paused.is_some() {
             return false;
         }
+        let mut any = false;
+        for port in 0..self.listening.len() {
+            any |= self.accept_at(key, port, io);
+        }
+        any
+    }
+
+    fn accept_at(&mut self, key: Key, port: usize, io: &mut Io<'_>) -> bool {
         for round in 0..ACCEPTS_PER_TURN {
-            let Some(socket) = io.sockets.get_mut(listening) else { return round > 0 };
+            let listening = self.listening.get(port).and_then(|listening| io.sockets.get_mut(*listening));
+            let Some(socket) = listening else { return round > 0 };
             match socket.accept() {
-                Ok((stream, address)) => self.take_in(key, stream, address, io),
+                Ok(accepted) => self.take_in(key, port, accepted, io),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return round > 0,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => {
@@ -151,9 +161,9 @@ impl Listener {
         true
     }
 
-    fn take_in(&mut self, key: Key, stream: TcpStream, address: SocketAddr, io: &mut Io<'_>) {
+    fn take_in(&mut self, key: Key, port: usize, (stream, address): (TcpStream, SocketAddr), io: &mut Io<'_>) {
         // A connection that is not taken is closed by its drop.
-        let Ok(id) = self.server.accept(io.now, Some(address.ip())) else { return };
+        let Ok(id) = self.server.accept_at(io.now, Some(address.ip()), port) else { return };
         self.options.apply(&stream);
         match io.sockets.adopt(stream, Owner::Connection(key.index, id)) {
             Ok(socket) => {

@@ -27,7 +27,7 @@ impl SocketOptions {
             no_delay: true,
             keep_alive: Some(Duration::from_secs(60)),
             user_timeout: Some(Duration::from_secs(180)),
-            not_sent_low_water: Some(128 << 10),
+            not_sent_low_water: Some(64 << 10),
         }
     }
 
@@ -54,7 +54,7 @@ impl SocketOptions {
     }
 
     /// How many bytes the operating system takes ahead of what it can send (`TCP_NOTSENT_LOWAT`; on Linux and Android,
-    /// elsewhere without effect). Default: 128 KiB. A beat waits behind no more than that, however large the messages.
+    /// elsewhere without effect). Default: 64 KiB. A beat waits behind no more than that, however large the messages.
     pub const fn not_sent_low_water(mut self, bytes: Option<u32>) -> Self {
         self.not_sent_low_water = bytes;
         self
@@ -120,6 +120,20 @@ pub fn check_not_self_connected<'s>(stream: impl Into<SockRef<'s>>) -> io::Resul
     Ok(())
 }
 
+/// Every port of a server's configuration is bound to one address.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] if there are more or fewer addresses than ports.
+pub fn check_count(addresses: usize, ports: usize) -> io::Result<()> {
+    if addresses == ports {
+        return Ok(());
+    }
+    let problem = format!(
+        "the configuration has {ports} ports and {addresses} addresses to bind them to; give bind_each() one for each port"
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
+}
+
 /// Listens on the first of `addresses` that can be had. The listener does not block.
 ///
 /// # Errors
@@ -162,7 +176,7 @@ mod tests {
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(180)));
-        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 << 10);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 64 << 10);
 
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let options = SocketOptions::new().no_delay(false).keep_alive(None).user_timeout(None).not_sent_low_water(None);

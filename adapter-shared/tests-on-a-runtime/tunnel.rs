@@ -19,9 +19,11 @@ use crate::runtime::adapter::core::reconnect::{GiveUpCause, ReconnectConfig};
 use crate::runtime::adapter::core::server::ServerConfigBuilder;
 use crate::runtime::adapter::core::tunnel::ProxyError;
 use crate::runtime::adapter::core::tunnel::tls::{TlsError, TlsInfo};
-use crate::runtime::adapter::core::wire::{Goodbye, Reason};
+use crate::runtime::adapter::core::wire::websocket::SUBPROTOCOL;
+use crate::runtime::adapter::core::wire::{AnyConfig, Goodbye, Reason};
 use crate::runtime::adapter::{
     ClientConfig, DeviceId, Event, Link, Listener, OpenError, ServerConfig, ServerEvent, TlsClient, TlsServer,
+    WebSocketConfig,
 };
 use crate::runtime::{block_on, sleep};
 
@@ -34,18 +36,22 @@ const NAME: &str = "gate.test";
 #[test]
 fn messages_pass_over_tls_and_a_reconnect_resumes_both_sessions() {
     block_on(async {
-        let (tls, server_tls) = tls("127.0.0.1");
-        let listener = listen(server().tls(server_tls)).await;
-        let link = Link::open(listener.local_addr().to_string(), client().tls(tls).build().unwrap());
-        assert!(!up(&link).await);
-        assert!(!info(&link).resumed && info(&link).peer_certificate.is_some());
-        exchange(&link, &listener, &vec![7; 1_000_000]).await;
+        let websocket = WebSocketConfig::builder().subprotocol(SUBPROTOCOL).build().unwrap();
+        for wire in [AnyConfig::default(), websocket.into()] {
+            let (tls, server_tls) = tls("127.0.0.1");
+            let listener = listen(server().wire(wire.clone()).tls(server_tls)).await;
+            let config = client().wire(wire).tls(tls).build().unwrap();
+            let link = Link::open(listener.local_addr().to_string(), config);
+            assert!(!up(&link).await);
+            assert!(!info(&link).resumed && info(&link).peer_certificate.is_some());
+            exchange(&link, &listener, &vec![7; 1_000_000]).await;
 
-        listener.disconnect(&device(), Goodbye::new(Reason::Busy, "come again"));
-        down(&link).await;
-        assert!(up(&link).await, "the session of the link is resumed");
-        assert!(info(&link).resumed, "and that of TLS");
-        exchange(&link, &listener, b"after").await;
+            listener.disconnect(&device(), Goodbye::new(Reason::Busy, "come again"));
+            down(&link).await;
+            assert!(up(&link).await, "the session of the link is resumed");
+            assert!(info(&link).resumed, "and that of TLS");
+            exchange(&link, &listener, b"after").await;
+        }
     });
 }
 

@@ -54,10 +54,11 @@ pub use keepbeat_core as core;
 pub use keepbeat_core::client::{ClientConfig, Event, LinkState};
 pub use keepbeat_core::liveness::LivenessConfig;
 pub use keepbeat_core::reconnect::{Hint, ReconnectConfig};
-pub use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, Sessions};
+pub use keepbeat_core::server::{Admission, ConnectionId, Port, ServerConfig, ServerEvent, Sessions};
 pub use keepbeat_core::session::{Message, SendError, Ticket};
 pub use keepbeat_core::time::Timestamp;
 #[cfg(any(feature = "tls", feature = "tls-aws-lc"))]
 pub use keepbeat_core::tunnel::tls::{TlsClient, TlsServer};
 pub use keepbeat_core::tunnel::{HostPort, Proxy};
 pub use keepbeat_core::wire::DeviceId;
+pub use keepbeat_core::wire::websocket::WebSocketConfig;

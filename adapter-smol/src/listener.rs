@@ -12,7 +12,7 @@ use smol::Async;
 use crate::alarm::Alarm;
 use crate::stream::{Stream, accept, resolve, spawn};
 
-/// A listening socket and all devices that came through it.
+/// Listening sockets and all devices that came through them.
 ///
 /// One task in the background drives it. Dropping the listener closes all at once, without a word, like
 /// [`abort`](keepbeat_adapter::Listener::abort); [`drain`](keepbeat_adapter::Listener::drain) is the polite end. Its methods
@@ -30,7 +30,7 @@ impl Listener {
     /// [`ListenerBuilder::build`].
     ///
     /// # Errors
-    /// The operating system's: the address is taken, or not ours.
+    /// The operating system's: the address is taken, or not ours. Or the configuration has more than one port.
     pub async fn bind(address: impl ToString, config: ServerConfig) -> io::Result<Self> {
         Self::builder(config).bind(address).await
     }
@@ -61,10 +61,10 @@ impl Deref for Listener {
     }
 }
 
-fn adopt(socket: TcpListener) -> io::Result<Adopted> {
-    let socket = Async::new_nonblocking(socket)?;
+fn adopt(sockets: Vec<TcpListener>) -> io::Result<Adopted> {
+    let sockets = sockets.into_iter().map(Async::new_nonblocking).collect::<io::Result<Vec<_>>>()?;
     Ok(Box::new(|new: NewListener| {
-        let (handle, listener) = new.with(socket);
+        let (handle, listener) = new.with(sockets);
         let driver = listener::drive::<Async<TcpListener>, Stream, Alarm>(listener, accept);
         (handle, Box::pin(driver) as BoxFuture<()>)
     }))

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::alarm::Alarm;
 use crate::stream::{Stream, accept, resolve, spawn};
 
-/// A listening socket and all devices that came through it.
+/// Listening sockets and all devices that came through them.
 ///
 /// One task in the background drives it. Dropping the listener closes all at once, without a word, like
 /// [`abort`](keepbeat_adapter::Listener::abort); [`drain`](keepbeat_adapter::Listener::drain) is the polite end. Its methods
@@ -26,7 +26,7 @@ impl Listener {
     /// Listens on `address`, a host and port, and lets devices in. See [`Listener::builder`] for more options.
     ///
     /// # Errors
-    /// The operating system's: the address is taken, or not ours.
+    /// The operating system's: the address is taken, or not ours. Or the configuration has more than one port.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time and I/O enabled, like [`tokio::spawn`].
@@ -60,10 +60,10 @@ impl Deref for Listener {
     }
 }
 
-fn adopt(socket: std::net::TcpListener) -> io::Result<Adopted> {
-    let socket = TcpListener::from_std(socket)?;
+fn adopt(sockets: Vec<std::net::TcpListener>) -> io::Result<Adopted> {
+    let sockets = sockets.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
     Ok(Box::new(|new: NewListener| {
-        let (handle, listener) = new.with(socket);
+        let (handle, listener) = new.with(sockets);
         let driver = listener::drive::<TcpListener, Stream, Alarm>(listener, accept);
         // Every turn bounds its own work, so the runtime need not.
         (handle, Box::pin(tokio::task::unconstrained(driver)) as BoxFuture<()>)

@@ -9,7 +9,10 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::demo::DemoArgs;
+use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
+
 use crate::endpoint::Endpoint;
+use crate::protocol::Beat;
 use crate::runtime;
 
 /// Heartbeats, dead-peer detection and reconnection on the command line.
@@ -35,15 +38,22 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one, and the first line of output says which. beats:// speaks TLS
-    #[arg(value_name = "beat[s]://ADDRESS:PORT")]
-    pub(crate) endpoint: Endpoint,
+    /// Where to listen; port 0 takes a free one, and the first lines of output say which. beats:// and wss:// speak TLS.
+    /// Several URLs are one server: a device may come to any of them
+    #[arg(value_name = "beat[s]|ws[s]://ADDRESS:PORT", required = true)]
+    pub(crate) endpoints: Vec<Endpoint>,
     #[command(flatten)]
     pub(crate) tls: ServerTlsArgs,
+    #[command(flatten)]
+    pub(crate) wire: ServerWireArgs,
     /// Let in only the devices in this file, with their credentials: a line each, `device-id credentials`; lines that
     /// begin with # are comments. Without it, everybody gets in
     #[arg(long, value_name = "FILE")]
     pub(crate) auth: Option<PathBuf>,
+    /// Let in only those who bring this token, whatever their device: as their credentials, or over WebSocket as
+    /// `Authorization: Bearer TOKEN`. Other users of this machine can read arguments: prefer the environment
+    #[arg(long, value_name = "TOKEN", env = "KEEPBEAT_SERVE_TOKEN", hide_env_values = true, conflicts_with = "auth")]
+    pub(crate) token: Option<String>,
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -70,13 +80,13 @@ pub(crate) struct ServeArgs {
 /// The certificates of a server.
 #[derive(Debug, Args)]
 pub(crate) struct ServerTlsArgs {
-    /// beats://: our certificate, and those between it and the root (PEM)
+    /// beats://, wss://: our certificate, and those between it and the root (PEM)
     #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
-    /// beats://: the private key of --cert (PEM, not encrypted)
+    /// beats://, wss://: the private key of --cert (PEM, not encrypted)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// beats://: let in only clients with a certificate that one of these roots has signed (PEM)
+    /// beats://, wss://: let in only clients with a certificate that one of these roots has signed (PEM)
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }
@@ -84,27 +94,85 @@ pub(crate) struct ServerTlsArgs {
 /// The certificates of a client.
 #[derive(Debug, Args)]
 pub(crate) struct ClientTlsArgs {
-    /// beats://: trust these roots (PEM) instead of those that this machine trusts
+    /// beats://, wss://: trust these roots (PEM) instead of those that this machine trusts
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// beats://: our certificate, for a server that asks for one (PEM)
+    /// beats://, wss://: our certificate, for a server that asks for one (PEM)
     #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
-    /// beats://: the private key of --cert (PEM, not encrypted)
+    /// beats://, wss://: the private key of --cert (PEM, not encrypted)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// beats://: expect this name in the server's certificate, instead of HOST
+    /// beats://, wss://: expect this name in the server's certificate, instead of HOST
     #[arg(long, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
 }
 
+/// What a client says over its protocol.
+#[derive(Debug, Args)]
+pub(crate) struct ClientWireArgs {
+    /// ws://: offer this sub-protocol; may be given several times, the best first. With keepbeat.1, a keepbeat server
+    /// keeps a session, and nothing is lost or doubled
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subprotocol: Vec<String>,
+    /// ws://: ask with this header, too; may be given several times
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
+    /// ws://: say that we come from this origin, as browsers do
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) origin: Option<String>,
+    /// ws://: how to find out whether a server that is no keepbeat is alive: ping, text:TEXT (a message of its own
+    /// protocol), or none [default: ping]
+    #[arg(long, value_name = "BEAT")]
+    pub(crate) beat: Option<Beat>,
+    /// ws://: the server answers --beat text:TEXT with this text [default: the same text]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) beat_reply: Option<String>,
+    /// ws://: compress messages if the server does, too
+    #[arg(long)]
+    pub(crate) deflate: bool,
+    /// The longest message to send and to accept, in bytes or with a unit: 64KiB, 16MiB
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
+    pub(crate) max_message: usize,
+}
+
+/// What a server says over its protocols.
+#[derive(Debug, Args)]
+pub(crate) struct ServerWireArgs {
+    /// ws://: compress messages if the client does, too
+    #[arg(long)]
+    pub(crate) deflate: bool,
+    /// The longest message to accept and to send, in bytes or with a unit: 64KiB, 16MiB
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
+    pub(crate) max_message: usize,
+    /// ws://: let clients in at this path only; may be given several times [default: at any path]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Vec<String>,
+    /// ws://: let in only those browsers whose page is of this origin; may be given several times [default: of any]
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+    /// ws://: answer browsers with a page at / that connects and shows its link
+    #[arg(long)]
+    pub(crate) page: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The server; beats:// speaks TLS with it
-    #[arg(value_name = "beat[s]://HOST:PORT")]
+    /// The server; beats:// and wss:// speak TLS with it. The ports of ws:// and wss:// are 80 and 443 if none is given
+    #[arg(value_name = "beat[s]://HOST:PORT | ws[s]://HOST[:PORT][/PATH][?QUERY]")]
     pub(crate) endpoint: Endpoint,
     #[command(flatten)]
     pub(crate) tls: ClientTlsArgs,
+    #[command(flatten)]
+    pub(crate) wire: ClientWireArgs,
+    /// Send every message back as it came, text as text and binary as binary. Stdin is not read, and messages are not
+    /// printed
+    #[arg(long)]
+    pub(crate) echo: bool,
+    /// Do not reconnect: end with the first connection. Exit code 0 if the server said goodbye (on WebSocket: closed with
+    /// 1000, 1001, 1012 or no code) or we did, 1 if it did not let us in or the connection ended in any other way
+    #[arg(long, conflicts_with_all = ["max_attempts", "backoff"])]
+    pub(crate) once: bool,
     /// Go through this proxy: http:// or socks5://, then USER:PASSWORD@ if it asks for a login, then HOST:PORT. Other users of
     /// this machine can read arguments: prefer the environment for a password
     // As text: clap would print a URL that it cannot read, with the password.
@@ -113,7 +181,8 @@ pub(crate) struct ConnectArgs {
     /// The device that this link speaks for [default: HOSTNAME-PID]
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// The credentials. Other users of this machine can read arguments: prefer the environment
+    /// The credentials; over WebSocket, unless keepbeat.1 is offered, they go as `Authorization: Bearer TOKEN`. Other users
+    /// of this machine can read arguments: prefer the environment
     #[arg(long, value_name = "TOKEN", env = "KEEPBEAT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// The beat interval to ask for; the server may grant another one
@@ -151,7 +220,7 @@ Times are a number and a unit: 200ms, 5s, 1.5m, 1h.
 Exit codes:
   0  done: closed, drained, or everything acknowledged at the end of stdin; demo: all as promised
   1  failed: the link gave up, or the address cannot be listened on; demo: not as promised
-  2  bad usage: arguments, impossible configuration, a file that cannot be used, or a line above 1 MiB
+  2  bad usage: arguments, impossible configuration, a file that cannot be used, or a line above --max-message
 
 Examples:
   keepbeat demo
@@ -170,6 +239,7 @@ Examples:
   keepbeat demo                                    20 links, 20 seconds
   keepbeat demo --links 100 --seconds 60 --seed 7  a longer run, with other faults
   keepbeat demo --runtime smol --tls               on another runtime, inside TLS
+  keepbeat demo --wire ws                          the same over WebSocket
   keepbeat demo --json | tail -n 1                 only the figures, for a program";
 
 const SERVE_HELP: &str = "\
@@ -184,6 +254,8 @@ Exit codes:
 Examples:
   keepbeat serve beat://127.0.0.1:4800              accept everybody on this machine
   keepbeat serve beats://0.0.0.0:4801 --cert gate.pem --key gate.key   speak TLS
+  keepbeat serve ws://127.0.0.1:4880 --page         a page for browsers: http://127.0.0.1:4880/
+  keepbeat serve beat://0.0.0.0:4800 ws://0.0.0.0:4880                 both protocols, the same devices
   keepbeat serve 'beat://[::]:4800' --auth devices  accept the devices of a file, from everywhere
   keepbeat serve beat://127.0.0.1:0 --json          a free port, and JSON lines for a program";
 
@@ -193,13 +265,17 @@ At the end of stdin it waits until everything is acknowledged, then closes. SIGT
 
 Exit codes:
   0  closed, and after the end of stdin everything was acknowledged
-  1  the link gave up: credentials or a certificate not accepted, or --max-attempts reached
-  2  bad usage: arguments, an impossible configuration, a file that cannot be used, or a line above 1 MiB, which was skipped
+  1  the link gave up: credentials or a certificate not accepted, closed for good by the server, or --max-attempts reached;
+     with --once: not let in, or not ended by a goodbye
+  2  bad usage: arguments, an impossible configuration, a file that cannot be used, or a line above --max-message, which
+     was skipped
 
 Examples:
   keepbeat connect beat://127.0.0.1:4800                    type lines, read their echoes
   seq 100 | keepbeat connect beat://127.0.0.1:4800          send 100 messages and leave
   keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice its death within 600 ms
+  keepbeat connect wss://gate.example/live --header 'X-Unit: 7'    any WebSocket server
+  keepbeat connect ws://127.0.0.1:4880 --subprotocol keepbeat.1    a keepbeat server, with a session
   keepbeat connect beats://gate.example:4801 --ca roots.pem --proxy http://proxy.example:3128
   KEEPBEAT_TOKEN=secret keepbeat connect beat://[::1]:4800 --id pump-7 --json";
 
@@ -248,6 +324,23 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let scale = 10_u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
     let nanos = digits(whole)? * nanos_per_unit + digits(fraction)? * nanos_per_unit / scale;
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| format!("it is longer than 500 years; {example}"))
+}
+
+/// Reads a size of messages: a number of bytes, or one with a unit.
+fn size(text: &str) -> Result<usize, String> {
+    let example = "give for example 65536, 64KiB or 16MiB";
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let factor = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("{unit:?} is not a unit of sizes; {example}")),
+    };
+    let number: usize = number.parse().map_err(|error| format!("{error}; {example}"))?;
+    let bytes = number.checked_mul(factor).filter(|bytes| (1..=MESSAGE_LIMIT_MAX).contains(bytes));
+    bytes.ok_or_else(|| format!("it is not 1 to {MESSAGE_LIMIT_MAX} bytes; {example}"))
 }
 
 /// Reads how many attempts there may be.
@@ -343,6 +436,16 @@ mod tests {
         assert_eq!(help_for(Some("connect")), "keepbeat connect --help");
         for first in [None, Some("conect"), Some("--json")] {
             assert_eq!(help_for(first), "keepbeat --help");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_unit() {
+        for (text, bytes) in [("1", 1), ("17B", 17), ("64KiB", 65_536), ("16MiB", 16 << 20), ("16777216", 16 << 20)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "-1", "1.5MiB", "64kb", "1 MiB", "MiB", "99999999GiB", "18446744073709551615KiB"] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

@@ -1,14 +1,48 @@
-//! The file of `--auth`: who may come in.
+//! `--auth` and `--token` of `serve`: who may come in.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use keepbeat_core::server::Admission;
 use keepbeat_core::wire::DeviceId;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
+
+/// Who may come in.
+pub(crate) enum Gate {
+    /// The devices of a file.
+    Devices(Devices),
+    /// Whoever brings this token.
+    Token(String),
+}
+
+impl Gate {
+    /// May it come in? A `foreigner` came over WebSocket and is no keepbeat: its device is a name that we made up, and its
+    /// credentials are what it said in `Authorization`. With a file, it may be any of its devices.
+    pub(crate) fn judge(&self, device: &DeviceId, credentials: &[u8], foreigner: bool) -> Admission {
+        let credentials = if foreigner { bearer(credentials) } else { credentials };
+        let known = match self {
+            Self::Devices(devices) if foreigner => devices.is_any(credentials),
+            Self::Devices(devices) => devices.is_own(device, credentials),
+            Self::Token(token) => token.as_bytes().ct_eq(credentials).into(),
+        };
+        if known {
+            Admission::Accept
+        } else {
+            Admission::Unauthorized("device unknown or credentials wrong".to_owned())
+        }
+    }
+}
+
+/// The token in an `Authorization` header (RFC 6750); nothing if another scheme is in it.
+fn bearer(header: &[u8]) -> &[u8] {
+    match header.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
+        _ => b"",
+    }
+}
 
 /// The devices that may come in, with their credentials.
-pub(crate) struct Devices(HashMap<DeviceId, String>);
+pub(crate) struct Devices(BTreeMap<DeviceId, String>);
 
 impl Devices {
     /// Reads the file. An error names the file and the line.
@@ -19,7 +53,7 @@ impl Devices {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut devices = HashMap::new();
+        let mut devices = BTreeMap::new();
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let problem = |what: &str| format!("line {}: {what}", index + 1);
             let line =
@@ -42,16 +76,22 @@ impl Devices {
         Ok(Self(devices))
     }
 
-    /// May it come in? The answer and its time do not tell an unknown device from wrong credentials, nor how much of the
-    /// credentials was right.
-    pub(crate) fn judge(&self, device: &DeviceId, credentials: &[u8]) -> Admission {
+    /// Whether they are the device's own. The answer and its time do not tell an unknown device from wrong credentials, nor
+    /// how much of the credentials was right.
+    fn is_own(&self, device: &DeviceId, credentials: &[u8]) -> bool {
         let expected = self.0.get(device).map(String::as_bytes);
         let equal = expected.unwrap_or(credentials).ct_eq(credentials);
-        if bool::from(equal) && expected.is_some() {
-            Admission::Accept
-        } else {
-            Admission::Unauthorized("device unknown or credentials wrong".to_owned())
+        bool::from(equal) && expected.is_some()
+    }
+
+    /// Whether they are those of any device. The time does not tell of which.
+    fn is_any(&self, credentials: &[u8]) -> bool {
+        let mut any = Choice::from(0);
+        for expected in self.0.values() {
+            any |= expected.as_bytes().ct_eq(credentials);
         }
+        // A line without credentials cannot be in the file, so nothing is not enough.
+        any.into()
     }
 }
 
@@ -60,8 +100,8 @@ mod tests {
     use super::*;
 
     fn judge(file: &str, device: &str, credentials: &[u8]) -> bool {
-        Devices::parse(file.as_bytes()).unwrap().judge(&DeviceId::new(device).unwrap(), credentials)
-            == Admission::Accept
+        let gate = Gate::Devices(Devices::parse(file.as_bytes()).unwrap());
+        gate.judge(&DeviceId::new(device).unwrap(), credentials, false) == Admission::Accept
     }
 
     #[test]
@@ -80,6 +120,25 @@ mod tests {
         ] {
             assert!(!judge(file, device, credentials), "{device} {credentials:?}");
         }
+    }
+
+    #[test]
+    fn a_foreigner_brings_a_token_and_no_name() {
+        let devices = Gate::Devices(Devices::parse(b"pump-7 seven\npump-8 eight").unwrap());
+        let token = Gate::Token("seven".to_owned());
+        let lets_in = |gate: &Gate, credentials: &[u8], foreigner| {
+            gate.judge(&DeviceId::new("ws-1").unwrap(), credentials, foreigner) == Admission::Accept
+        };
+        for gate in [&devices, &token] {
+            assert!(lets_in(gate, b"Bearer seven", true) && lets_in(gate, b"bearer  seven", true));
+            for wrong in [&b""[..], b"Bearer ", b"Bearer", b"seven", b"Basic seven", b"Bearer nine", b"Bearer seven8"] {
+                assert!(!lets_in(gate, wrong, true), "{wrong:?}");
+            }
+            assert!(!lets_in(gate, b"Bearer seven", false));
+        }
+        assert!(lets_in(&devices, b"Bearer eight", true) && !lets_in(&token, b"Bearer eight", true));
+        assert!(lets_in(&token, b"seven", false) && !lets_in(&token, b"", false));
+        assert!(!lets_in(&devices, b"seven", false), "it has the name of none");
     }
 
     #[test]

@@ -6,20 +6,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use keepbeat_core::DownCause;
-use keepbeat_core::client::{ClientConfig, Event};
+use keepbeat_core::client::{ClientConfig, ClientConfigError, Event};
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
-use keepbeat_core::session::{Message, SendError};
+use keepbeat_core::session::{Message, QueueLimits, SendError};
 use keepbeat_core::tunnel::Proxy;
-use keepbeat_core::wire::DeviceId;
-use keepbeat_core::wire::beat::BeatConfig;
+use keepbeat_core::wire::{DeviceId, Reason};
 use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 
 use crate::args::{Backoff, ConnectArgs};
-use crate::endpoint::Endpoint;
+use crate::echo::Echo;
+use crate::endpoint::{Endpoint, Protocol};
 use crate::input::{self, Input};
 use crate::output::{Gone, Output, USAGE, coloured, complain, fail, printable};
+use crate::protocol;
 use crate::report::{Report, give_up};
 use crate::runtime::{Link, Runtime};
 use crate::security::{self, in_options};
@@ -27,6 +28,9 @@ use crate::signals::Signals;
 
 /// The reply timeout, unless the interval is shorter.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// So many messages wait for their acknowledgement.
+const WAITING: usize = 1000;
 
 /// How long we stay after a signal. The link takes 1 s at most to close; whoever reads our output may take for ever.
 const CLOSING_TIME: Duration = Duration::from_secs(3);
@@ -56,7 +60,7 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
         Err(error) => return fail(1, &format!("connect: cannot start the runtime: {error}")),
     };
     let ended = tokio::select! {
-        ended = hold(&link, &voice, args.linger) => ended,
+        ended = hold(&link, &voice, &args) => ended,
         () = close_on(&mut signals, &link) => return fail(1, "connect: nobody takes our output; ended without the rest"),
     };
     let failed = voice.output.finish().await.err();
@@ -69,6 +73,15 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
                 .map_or_else(|| "no attempt was made".to_owned(), |cause| in_full(cause, &args.endpoint, via));
             fail(1, &format!("connect: gave up on {}: {cause} ({last})", args.endpoint))
         }
+        Ended::Once { cause, was_up } if was_up && is_goodbye(&cause) => ExitCode::SUCCESS,
+        Ended::Once { cause, was_up: true } => {
+            let cause = in_options(&cause.to_string());
+            fail(1, &format!("connect: the connection with {} ended: {cause}", args.endpoint))
+        }
+        Ended::Once { cause, was_up: false } => {
+            let cause = in_full(&cause, &args.endpoint, proxy(&args).is_some());
+            fail(1, &format!("connect: no connection with {}: {cause}", args.endpoint))
+        }
         Ended::Gone => ExitCode::SUCCESS,
     };
     failed.unwrap_or(code)
@@ -78,27 +91,44 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
 enum Ended {
     /// It was closed. It is flawed if a line was not delivered for its length, or stdin could not be read.
     Closed { flawed: bool },
+    /// Its first connection ended, or was none, and there is to be no other.
+    Once { cause: DownCause, was_up: bool },
     /// It gave up.
     GaveUp { cause: String, last: Option<DownCause> },
     /// Our output can no longer be written. If its reader went away, that is for the reader to decide.
     Gone,
 }
 
-/// Sends what stdin gives and tells what happens, until the link is closed.
-async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
-    let limit = BeatConfig::default().message_limit();
-    let mut feeder = pin!(feed(link, voice, input::lines(limit), limit));
+/// Whether a connection ended as it should.
+fn is_goodbye(cause: &DownCause) -> bool {
+    matches!(cause, DownCause::Goodbye(goodbye) if matches!(goodbye.reason, Reason::Closed | Reason::GoingAway))
+}
+
+/// Sends what stdin gives, or what came, and tells what happens, until the link is closed.
+async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
+    let limit = args.wire.max_message;
+    let echo = Echo::new(link);
+    let mut feeder = pin!(async {
+        match args.echo {
+            true => echo.run().await,
+            false => feed(link, voice, input::lines(limit), limit).await,
+        }
+    });
     let (mut fed, mut flawed, mut been_up) = (false, false, false);
     let mut quiet_since = Clock::now();
     let mut last = None;
     let mut gave_up = None;
     loop {
         let finished = fed && been_up && link.unacknowledged().await == 0;
-        let rest = linger.saturating_sub(Clock::now().since(quiet_since));
+        let rest = args.linger.saturating_sub(Clock::now().since(quiet_since));
         tokio::select! {
-            event = link.next_event() => {
+            event = link.next_event(), if echo.has_room() => {
                 let Some(event) = event else { break };
                 match &event {
+                    Event::Message(message) if args.echo => {
+                        echo.push(message.clone());
+                        continue;
+                    }
                     Event::Message(_) | Event::Acknowledged { .. } => quiet_since = Clock::now(),
                     Event::Up { .. } if !been_up => (been_up, quiet_since) = (true, Clock::now()),
                     Event::Dropped(_) => flawed = true,
@@ -111,7 +141,12 @@ async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
                     link.closed().await;
                     return Ended::Gone;
                 }
+                if let Event::Down { report, was_up, .. } = event && args.once {
+                    link.close();
+                    return Ended::Once { cause: report.cause, was_up };
+                }
             }
+            () = echo.room(), if !echo.has_room() => {}
             all_taken = &mut feeder, if !fed => {
                 (fed, quiet_since) = (true, Clock::now());
                 flawed |= !all_taken;
@@ -130,7 +165,8 @@ async fn hold(link: &Link, voice: &Voice, linger: Duration) -> Ended {
 fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
     match cause {
         DownCause::Protocol(_) if !endpoint.is_tls() => {
-            format!("{cause}; if the server speaks TLS, write {}", endpoint.with_tls())
+            let other = if endpoint.protocol() == Protocol::Beat { ", if it speaks WebSocket, ws://" } else { "" };
+            format!("{cause}; if the server speaks TLS, write {}{other}", endpoint.with_tls())
         }
         DownCause::Tls(_) | DownCause::Proxy(_) => in_options(&cause.to_string()),
         DownCause::ProxyTimeout => format!("{cause}; check host, port and scheme of --proxy"),
@@ -138,7 +174,7 @@ fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
             format!("{cause}: this is about the proxy; check host and port of --proxy (or KEEPBEAT_PROXY)")
         }
         DownCause::TlsTimeout => format!(
-            "{cause}; see that the server speaks TLS there, else write beat://, and check the way (--proxy) if there is one"
+            "{cause}; see that the server speaks TLS there, else write beat:// or ws://, and check the way (--proxy) if there is one"
         ),
         _ => format!(
             "{cause}; see that the server runs there, check --id and --token, and the way (--proxy) if there is one"
@@ -235,9 +271,15 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
     let reply_timeout = args.reply_timeout.unwrap_or(REPLY_TIMEOUT.min(args.interval));
     let liveness = LivenessConfig::builder().interval(args.interval).reply_timeout(reply_timeout).build();
     let liveness = liveness.map_err(|error| format!("--interval and --reply-timeout: {error}"))?;
-    let mut config = ClientConfig::builder(device).liveness(liveness).reconnect(reconnect(args)?);
+    let wire = protocol::client(&args.endpoint, &args.wire)?;
+    let waiting = QueueLimits::default();
+    let bytes = waiting.bytes().max(args.wire.max_message.saturating_mul(2));
+    let outbox = QueueLimits::new(WAITING, bytes).map_err(|error| error.to_string())?;
+    let reconnect = reconnect(args)?;
+    let mut config = ClientConfig::builder(device).liveness(liveness).reconnect(reconnect).wire(wire).outbox(outbox);
     if let Some(token) = &args.token {
-        config = config.credentials(token.clone().into_bytes());
+        let bearer = if protocol::asks_for_a_keepbeat(&args.endpoint, &args.wire) { "" } else { "Bearer " };
+        config = config.credentials(format!("{bearer}{token}").into_bytes());
     }
     if let Some(tls) = security::client(&args.endpoint, &args.tls)? {
         config = config.tls(tls);
@@ -246,7 +288,13 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
         let proxy: Proxy = url.parse().map_err(|error| format!("--proxy (or KEEPBEAT_PROXY): {error}"))?;
         config = config.proxy(proxy);
     }
-    config.build().map_err(|error| error.to_string())
+    config.build().map_err(|error| match error {
+        ClientConfigError::IdleLimit { limit, .. } => format!(
+            "--interval: proxies on the way of a WebSocket forget connections that are idle for {limit:?}; give less"
+        ),
+        ClientConfigError::Credentials => format!("--token (or KEEPBEAT_TOKEN): {error}"),
+        _ => error.to_string(),
+    })
 }
 
 /// The proxy's URL. An empty one is none: so the environment can be overruled.

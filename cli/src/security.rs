@@ -7,7 +7,7 @@ use keepbeat_core::tunnel::tls::{TlsClient, TlsConfigError, TlsServer};
 use crate::args::{ClientTlsArgs, ServerTlsArgs};
 use crate::endpoint::Endpoint;
 
-/// What `connect` needs to speak TLS; nothing for `beat://`.
+/// What `connect` needs to speak TLS; nothing for `beat://` and `ws://`.
 pub(crate) fn client(endpoint: &Endpoint, args: &ClientTlsArgs) -> Result<Option<TlsClient>, String> {
     let ClientTlsArgs { ca, cert, key, server_name } = args;
     let given = [
@@ -33,10 +33,13 @@ pub(crate) fn client(endpoint: &Endpoint, args: &ClientTlsArgs) -> Result<Option
     builder.build().map(Some).map_err(|error| files.explain(error))
 }
 
-/// What `serve` needs to speak TLS; nothing for `beat://`.
-pub(crate) fn server(endpoint: &Endpoint, args: &ServerTlsArgs) -> Result<Option<TlsServer>, String> {
+/// What `serve` needs to speak TLS; nothing if no endpoint does.
+pub(crate) fn server(endpoints: &[Endpoint], args: &ServerTlsArgs) -> Result<Option<TlsServer>, String> {
     let ServerTlsArgs { ca, cert, key } = args;
     let given = [("--ca", ca.is_some()), ("--cert", cert.is_some()), ("--key", key.is_some())];
+    let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_tls()).or(endpoints.first()) else {
+        return Ok(None);
+    };
     if !wants_tls(endpoint, &given)? {
         return Ok(None);
     }

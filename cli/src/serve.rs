@@ -4,23 +4,29 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use keepbeat_core::server::{ServerConfig, ServerEvent};
+use keepbeat_core::liveness::LivenessConfig;
+use keepbeat_core::server::{Port, ServerConfig, ServerEvent};
 use keepbeat_core::session::{QueueLimits, SendError};
 use keepbeat_core::wire::DeviceId;
+use keepbeat_core::wire::websocket::SUBPROTOCOL;
+use keepbeat_core::wire::websocket::upgrade::Offer;
 use keepbeat_tokio::clock::Clock;
 
 use crate::args::ServeArgs;
-use crate::auth::Devices;
+use crate::auth::{Devices, Gate};
 use crate::endpoint::Endpoint;
 use crate::output::{Gone, Object, Output, Paint, USAGE, coloured, fail, short};
 use crate::report::{Report, millis};
 use crate::runtime::{Listener, Runtime};
-use crate::security;
 use crate::signals::Signals;
+use crate::{protocol, security};
 
 /// So many echoes wait for one device, in messages and bytes. What is more is dropped and told: a device that sends and
 /// does not read must not take all memory.
 const ECHOES: (usize, usize) = (50_000, 16 << 20);
+
+/// So many of the longest messages wait for a device at least.
+const LONGEST_ECHOES: usize = 4;
 
 /// How long the session of a device that is gone is kept, unless the grace is longer.
 const SESSION_LIFETIME: Duration = Duration::from_secs(300);
@@ -30,7 +36,7 @@ const DRAINING_TIME: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(args: ServeArgs) -> ExitCode {
     let start = Clock::now();
-    let (config, devices) = match configure(&args) {
+    let (config, gate) = match configure(&args) {
         Ok(configured) => configured,
         Err(problem) => return fail(USAGE, &format!("serve: {problem}")),
     };
@@ -42,17 +48,19 @@ pub(crate) async fn run(args: ServeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("serve: cannot start the runtime: {error}")),
     };
-    let listener = match runtime.bind(args.endpoint.address(), config, None).await {
+    let addresses = args.endpoints.iter().map(Endpoint::address).collect();
+    let listener = match runtime.bind(addresses, config, None).await {
         Ok(listener) => listener,
         Err(error) => {
             let advice = "give an address of this machine and a free port";
-            return fail(1, &format!("serve: cannot listen on {}: {error}; {advice}", args.endpoint));
+            let urls: Vec<_> = args.endpoints.iter().map(ToString::to_string).collect();
+            return fail(1, &format!("serve: cannot listen on {}: {error}; {advice}", urls.join(" and ")));
         }
     };
     let report = Report::new(start, coloured(&std::io::stdout()));
     let voice = Voice { report, output: Output::open(), json: args.json };
     tokio::select! {
-        () = watch(&listener, &voice, devices.as_ref(), &args) => {}
+        () = watch(&listener, &voice, gate.as_ref(), &args) => {}
         () = drain_on(&mut signals, &listener, &voice, &args) => {
             return fail(1, "serve: nobody takes our output; ended without the rest");
         }
@@ -61,8 +69,8 @@ pub(crate) async fn run(args: ServeArgs) -> ExitCode {
 }
 
 /// Serves until the listener is drained, or nobody reads our output any more.
-async fn watch(listener: &Listener, voice: &Voice, devices: Option<&Devices>, args: &ServeArgs) {
-    let mut told = voice.listening(listener, &args.endpoint).await;
+async fn watch(listener: &Listener, voice: &Voice, gate: Option<&Gate>, args: &ServeArgs) {
+    let mut told = voice.listening(listener, &args.endpoints).await;
     let mut echoes_dropped = HashMap::new();
     while told.is_ok() {
         let Some(event) = listener.next_event().await else {
@@ -71,9 +79,10 @@ async fn watch(listener: &Listener, voice: &Voice, devices: Option<&Devices>, ar
             return;
         };
         told = match event {
-            ServerEvent::Authenticate { connection, device, credentials, .. } => {
-                if let Some(devices) = devices {
-                    listener.answer(connection, devices.judge(&device, credentials.as_bytes()));
+            ServerEvent::Authenticate { connection, device, credentials, offer, .. } => {
+                if let Some(gate) = gate {
+                    let admission = gate.judge(&device, credentials.as_bytes(), is_foreign(offer.as_deref()));
+                    listener.answer(connection, admission);
                 }
                 Ok(())
             }
@@ -91,6 +100,11 @@ async fn watch(listener: &Listener, voice: &Voice, devices: Option<&Devices>, ar
         };
     }
     listener.drain(args.retry_after, args.spread).await;
+}
+
+/// Whether it came over WebSocket and is no keepbeat.
+fn is_foreign(offer: Option<&Offer>) -> bool {
+    offer.is_some_and(|offer| offer.select(&[SUBPROTOCOL]).is_none())
 }
 
 /// Tells the first echo that is dropped for a device, the second, the fourth and so on: a flood of messages is no flood
@@ -146,13 +160,16 @@ struct Voice {
 }
 
 impl Voice {
-    async fn listening(&self, listener: &Listener, endpoint: &Endpoint) -> Result<(), Gone> {
-        let address = listener.local_addr();
-        let url = endpoint.url_of(address);
-        let fields = |object: Object| {
-            object.field("address", address.to_string()).field("port", address.port()).field("url", url.as_str())
-        };
-        self.say("listening", Paint::Good, &url, fields).await
+    /// A line for each endpoint.
+    async fn listening(&self, listener: &Listener, endpoints: &[Endpoint]) -> Result<(), Gone> {
+        for (address, endpoint) in listener.local_addrs().iter().zip(endpoints) {
+            let url = endpoint.url_of(address);
+            let fields = |object: Object| {
+                object.field("address", address.to_string()).field("port", address.port()).field("url", url.as_str())
+            };
+            self.say("listening", Paint::Good, &url, fields).await?;
+        }
+        Ok(())
     }
 
     async fn tell(&self, event: &ServerEvent) -> Result<(), Gone> {
@@ -189,25 +206,45 @@ fn into_line(words: String) -> Vec<u8> {
     line
 }
 
-fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Devices>), String> {
-    let devices = match &args.auth {
-        Some(path) => Some(Devices::read(path).map_err(|problem| format!("--auth: {problem}"))?),
-        None => None,
+fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Gate>), String> {
+    let gate = match (&args.auth, &args.token) {
+        (Some(path), _) => Some(Gate::Devices(Devices::read(path).map_err(|problem| format!("--auth: {problem}"))?)),
+        (None, Some(token)) => Some(Gate::Token(token.clone())),
+        (None, None) => None,
     };
-    let echoes = QueueLimits::new(ECHOES.0, ECHOES.1).map_err(|error| error.to_string())?;
+    let bytes = ECHOES.1.max(args.wire.max_message.saturating_mul(LONGEST_ECHOES));
+    let echoes = QueueLimits::new(ECHOES.0, bytes).map_err(|error| error.to_string())?;
     let mut config = ServerConfig::builder()
         .intervals(args.min_interval, args.max_interval)
+        .liveness(liveness(args)?)
         .grace(args.grace)
         .session_lifetime(SESSION_LIFETIME.max(args.grace))
         .outbox(echoes);
-    if let Some(tls) = security::server(&args.endpoint, &args.tls)? {
-        config = config.tls(tls);
+    let tls = security::server(&args.endpoints, &args.tls)?;
+    let wires = protocol::server(&args.endpoints, &args.wire)?;
+    for (number, (endpoint, wire)) in args.endpoints.iter().zip(wires).enumerate() {
+        let tls = tls.clone().filter(|_| endpoint.is_tls());
+        config = match (number, tls) {
+            (0, Some(tls)) => config.wire(wire).tls(tls),
+            (0, None) => config.wire(wire),
+            (_, Some(tls)) => config.port(Port::new(wire).tls(tls)),
+            (_, None) => config.port(Port::new(wire)),
+        };
     }
-    if devices.is_some() {
+    if gate.is_some() {
         config = config.authenticate();
     }
     let config = config.build().map_err(|error| format!("--min-interval and --max-interval: {error}"))?;
-    Ok((config, devices))
+    Ok((config, gate))
+}
+
+/// How foreigners are beaten at, who say no wish: as is usual, or as often as the longest interval granted allows.
+fn liveness(args: &ServeArgs) -> Result<LivenessConfig, String> {
+    let usual = LivenessConfig::internet();
+    let interval = usual.interval().min(args.max_interval);
+    let liveness =
+        LivenessConfig::builder().interval(interval).reply_timeout(usual.reply_timeout().min(interval)).build();
+    liveness.map_err(|error| format!("--max-interval: {error}"))
 }
 
 #[cfg(test)]
@@ -229,6 +266,16 @@ mod tests {
         for grace in ["0s", "1s", "2h"] {
             assert!(configure(&args(&["--grace", grace])).is_ok(), "{grace}");
         }
+    }
+
+    #[test]
+    fn foreigners_are_beaten_at_as_often_as_the_longest_interval_allows() {
+        let beaten = |options: &[&str]| liveness(&args(options)).map(|it| (it.interval(), it.reply_timeout())).unwrap();
+        let seconds = Duration::from_secs;
+        assert_eq!(beaten(&[]), (seconds(25), seconds(10)));
+        assert_eq!(beaten(&["--max-interval", "1h"]), (seconds(25), seconds(10)));
+        assert_eq!(beaten(&["--max-interval", "20s"]), (seconds(20), seconds(10)));
+        assert_eq!(beaten(&["--max-interval", "2s"]), (seconds(2), seconds(2)));
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn fault(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 const SERVER: &str = "beat://127.0.0.1:1";
+const WEBSOCKET: &str = "ws://127.0.0.1:1";
 
 #[test]
 fn help_is_on_stdout_with_exit_codes_and_examples() {
@@ -45,6 +46,26 @@ fn bad_usage_exits_with_2_and_says_what_and_where() {
         (&[][..], ["subcommand", "--help"]),
         (&["conect"], ["'conect'", "'connect'"]),
         (&["connect"], ["beat[s]://HOST:PORT", "--help"]),
+        (&["connect", SERVER, "--deflate"], ["--deflate is about WebSocket", "write ws://"]),
+        (&["connect", SERVER, "--header", "X: 1"], ["--header is about WebSocket", SERVER]),
+        (&["connect", SERVER, "--beat", "none"], ["--beat is about WebSocket", SERVER]),
+        (&["connect", SERVER, "--max-message", "1.5MiB"], ["--max-message", "64KiB"]),
+        (&["connect", SERVER, "--once", "--max-attempts", "2"], ["--once", "--max-attempts"]),
+        (&["connect", "ws://127.0.0.1:1/#part"], ["fragment", "%23"]),
+        (&["connect", WEBSOCKET, "--ca", "/nowhere"], ["--ca is about TLS", "wss://"]),
+        (&["connect", WEBSOCKET, "--header", "no colon"], ["--header", "no colon"]),
+        (&["connect", WEBSOCKET, "--header", "Upgrade: x"], ["--header", "remove it"]),
+        (&["connect", WEBSOCKET, "--subprotocol", "a b"], ["--subprotocol", "character"]),
+        (&["connect", WEBSOCKET, "--beat", "pong"], ["--beat", "text:TEXT"]),
+        (&["connect", WEBSOCKET, "--beat-reply", "yes"], ["--beat-reply", "--beat text:TEXT"]),
+        (&["connect", WEBSOCKET, "--interval", "5m"], ["--interval", "60s"]),
+        (&["connect", WEBSOCKET, "--token", "a\nb"], ["--token", "visible ASCII"]),
+        (&["serve"], ["beat[s]|ws[s]://ADDRESS:PORT", "--help"]),
+        (&["serve", SERVER, "--page"], ["--page is about WebSocket", SERVER]),
+        (&["serve", SERVER, WEBSOCKET, "--path", "live"], ["--path", "begin with /"]),
+        (&["serve", "ws://127.0.0.1:1/a?b"], ["--path, or the path of the URL", "query"]),
+        (&["serve", "wss://127.0.0.1:1"], ["certificate", "--cert"]),
+        (&["serve", WEBSOCKET, "--token", "a", "--auth", "b"], ["--token", "--auth"]),
         (&["connect", "127.0.0.1:1"], ["'127.0.0.1:1'", "beat://"]),
         (&["connect", SERVER, "--interval", "5"], ["--interval", "no unit"]),
         (&["connect", SERVER, "--interval", "0s"], ["--interval", "too short"]),

@@ -8,10 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keepbeat_core::wire::Role;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::harness::OutOfPatience;
-use crate::network::{Network, Order, Seen, Speaker};
+use crate::network::{Network, Order, Seen, Way};
+use crate::speaker::Speaker;
 use crate::{PATIENCE, clock};
 
 /// How often a thread that waits for its socket looks for orders.
@@ -21,8 +23,9 @@ const GLANCE: Duration = Duration::from_millis(3);
 const RECEIVE_BUFFER: usize = 64 << 10;
 
 /// Sockets on loopback.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Loopback {
+    way: Way,
     sockets: BTreeMap<SocketAddr, Socket>,
     lines: Vec<Line>,
 }
@@ -40,7 +43,17 @@ enum Command {
     Tell(Sender<()>),
 }
 
+impl Default for Loopback {
+    fn default() -> Self {
+        Self { way: Way::Tcp, sockets: BTreeMap::new(), lines: Vec::new() }
+    }
+}
+
 impl Network for Loopback {
+    fn speak(&mut self, way: Way) {
+        self.way = way;
+    }
+
     fn reserve(&mut self) -> SocketAddr {
         // As long as the port is bound, nobody else gets it; as long as nobody listens, connections are refused.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -61,7 +74,7 @@ impl Network for Loopback {
         let end = clock() + patience;
         loop {
             match self.sockets[&address].accept() {
-                Ok((socket, _)) => return Ok(self.attach(socket.into())),
+                Ok((socket, _)) => return Ok(self.attach(socket.into(), Role::Server)),
                 Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("accept: {error}"),
                 Err(_) if clock() >= end => return Err(OutOfPatience),
                 Err(_) => thread::park_timeout(GLANCE),
@@ -73,7 +86,7 @@ impl Network for Loopback {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(RECEIVE_BUFFER).expect("a smaller buffer");
         socket.connect(&server.into()).expect("the server under test listens");
-        self.attach(socket.into())
+        self.attach(socket.into(), Role::Client)
     }
 
     fn order(&mut self, connection: usize, order: Order) {
@@ -93,19 +106,19 @@ impl Network for Loopback {
 }
 
 impl Loopback {
-    fn attach(&mut self, stream: TcpStream) -> usize {
+    fn attach(&mut self, stream: TcpStream, role: Role) -> usize {
+        let speaker = Speaker::new(self.way, role);
         stream.set_nodelay(true).expect("small writes leave at once");
         let ((orders, taken), (shown, seen)) = (channel(), channel());
-        thread::spawn(move || speak(stream, &taken, &shown));
+        thread::spawn(move || speak(stream, speaker, &taken, &shown));
         self.lines.push(Line { orders, seen });
         self.lines.len() - 1
     }
 }
 
 /// The life of one connection. Ends when the script is over.
-fn speak(stream: TcpStream, orders: &Receiver<Command>, seen: &Sender<Seen>) {
-    let mut life =
-        Life { stream, speaker: Speaker::new(), repeated: None, waiting: Vec::new(), over: false, shut: false };
+fn speak(stream: TcpStream, speaker: Speaker, orders: &Receiver<Command>, seen: &Sender<Seen>) {
+    let mut life = Life { stream, speaker, repeated: None, waiting: Vec::new(), over: false, shut: false };
     let mut buffer = vec![0; 64 << 10];
     loop {
         // Without a socket to wait for, wait for orders.

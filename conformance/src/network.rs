@@ -1,17 +1,31 @@
 //! The script's end of connections: what it can do there, and what it sees.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use keepbeat_core::wire::beat::{Beat, BeatConfig, MESSAGE_LIMIT_MAX};
-use keepbeat_core::wire::{Frame, Tx, Wire};
+use keepbeat_core::wire::Frame;
+use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
+use keepbeat_core::wire::websocket::{Close, Item};
 
 use crate::harness::OutOfPatience;
+
+/// What both ends of the connections speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The native protocol.
+    Tcp,
+    /// The native protocol in the messages of a WebSocket.
+    WebSocket,
+    /// WebSocket, and the script's end is no keepbeat.
+    Foreign,
+}
 
 /// The script's end of the network, on sockets or in memory. Connections are numbered from 0 in the order in which the
 /// script got them.
 pub trait Network {
+    /// What the script's end of all connections speaks. Said once, before there is any.
+    fn speak(&mut self, way: Way);
+
     /// An address on which nobody listens.
     fn reserve(&mut self) -> SocketAddr;
 
@@ -40,15 +54,22 @@ pub trait Network {
     fn seen(&mut self, connection: usize, patience: Duration) -> Result<Seen, OutOfPatience>;
 }
 
-/// What the script's end of a connection is to do. At first it reads, and answers every BEAT with an ECHO.
+/// What the script's end of a connection is to do. At first it reads, and answers what asks for an answer. A server of the script
+/// hangs up when a WebSocket is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Write these pieces behind everything written before, each with a write of its own.
     Say(Vec<Vec<u8>>),
     /// Read, or do not.
     Read(bool),
-    /// Answer every BEAT with an ECHO, or do not.
+    /// Answer every BEAT with an ECHO, every ping with a pong and a close with a close, or do not.
     Echo(bool),
+    /// Ask the server for a WebSocket, and wait for its answer; with [`None`], only wait.
+    Ask(Option<UpgradeRequest>),
+    /// Answer the request that came: this is a WebSocket from now on, with this sub-protocol, which must have been offered.
+    Agree(Option<String>),
+    /// Close the WebSocket.
+    Close(Close),
     /// Write these bytes again and again, once in every such time; as fast as the connection takes them if it is zero.
     Repeat(Vec<u8>, Duration),
     /// Write no such bytes again.
@@ -64,111 +85,21 @@ pub enum Order {
 pub enum Seen {
     /// A frame.
     Frame(Frame),
-    /// Bytes that are no frames. Nothing follows but the end.
+    /// A request for a WebSocket: its first line.
+    Request(String),
+    /// The answer to such a request: 101, or a refusal.
+    Answer {
+        /// The status.
+        status: u16,
+        /// When to come back.
+        retry_after: Option<Duration>,
+    },
+    /// What came over a WebSocket, if it is no message with frames in it.
+    Item(Item),
+    /// Bytes that are nothing of all that. Nothing follows but the end.
     Garbage,
     /// The other side ended its half properly.
     EndOfFile,
     /// The connection was reset.
     Reset,
-}
-
-/// The mind of the script's end of one connection, without its socket.
-pub(crate) struct Speaker {
-    wire: Beat,
-    pub(crate) reads: bool,
-    echoes: bool,
-    pub(crate) out: VecDeque<Vec<u8>>,
-    pub(crate) repeat: Option<(Vec<u8>, Duration)>,
-    hung_up: bool,
-    broken: bool,
-}
-
-impl Speaker {
-    pub(crate) fn new() -> Self {
-        Self {
-            wire: Beat::new(&large_messages()),
-            reads: true,
-            echoes: true,
-            out: VecDeque::new(),
-            repeat: None,
-            hung_up: false,
-            broken: false,
-        }
-    }
-
-    /// Takes an order; [`Order::Reset`] is for whoever has the socket.
-    pub(crate) fn obey(&mut self, order: Order) {
-        match order {
-            Order::Say(pieces) => self.out.extend(pieces),
-            Order::Read(reads) => self.reads = reads,
-            Order::Echo(echoes) => self.echoes = echoes,
-            Order::Repeat(bytes, every) => self.repeat = Some((bytes, every)),
-            Order::Quiet => self.repeat = None,
-            Order::HangUp => {
-                self.repeat = None;
-                self.hung_up = true;
-            }
-            Order::Reset => {}
-        }
-    }
-
-    pub(crate) fn hear(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Seen)) {
-        while !self.broken {
-            match self.wire.decode(&mut bytes) {
-                Ok(None) => return,
-                Ok(Some(frame)) => {
-                    if matches!(frame, Frame::Hello(_) | Frame::Welcome(_)) {
-                        self.wire.established();
-                    }
-                    if let Frame::Beat { seq } = frame
-                        && self.echoes
-                        && !self.hung_up
-                    {
-                        self.out.push_back(encoded(&Frame::Echo { seq }));
-                    }
-                    seen(Seen::Frame(frame));
-                }
-                Err(_) => {
-                    self.broken = true;
-                    seen(Seen::Garbage);
-                }
-            }
-        }
-    }
-
-    /// What to write next.
-    pub(crate) fn piece(&mut self) -> Option<&[u8]> {
-        while self.out.front().is_some_and(Vec::is_empty) {
-            self.out.pop_front();
-        }
-        self.out.front().map(Vec::as_slice)
-    }
-
-    pub(crate) fn wrote(&mut self, count: usize) {
-        if let Some(piece) = self.out.front_mut() {
-            piece.drain(..count);
-        }
-    }
-
-    /// Whether our side is to end now.
-    pub(crate) fn is_done(&mut self) -> bool {
-        self.hung_up && self.piece().is_none()
-    }
-}
-
-/// The limits of a side that takes every message.
-pub(crate) fn large_messages() -> BeatConfig {
-    // The largest that can be built; if it could not be, the defaults would show it at once.
-    BeatConfig::builder().message_limit(MESSAGE_LIMIT_MAX).build().unwrap_or_default()
-}
-
-/// `frame` as it goes over the wire.
-pub(crate) fn encoded(frame: &Frame) -> Vec<u8> {
-    let (mut tx, mut bytes) = (Tx::default(), Vec::new());
-    Beat::new(&BeatConfig::default()).encode(frame, &mut tx);
-    while !tx.is_empty() {
-        bytes.extend_from_slice(tx.chunk());
-        tx.consume(tx.chunk().len());
-    }
-    bytes
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use keepbeat_core::session::{Message, Token};
 use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
-use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Welcome};
+use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
+use keepbeat_core::wire::websocket::{Close, CloseCode, Item, SUBPROTOCOL};
+use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Role, Welcome};
 
-use crate::network::{Network, Order, Seen, encoded};
+use crate::network::{Network, Order, Seen, Way};
+use crate::speaker::{frame_bytes, item_bytes};
 use crate::{CALM, INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
 
 /// A connection of the scripted side.
@@ -17,6 +20,8 @@ pub(crate) struct Line(usize);
 /// The scripted side.
 pub(crate) struct Peers {
     network: Box<dyn Network>,
+    way: Way,
+    role: Role,
     ledgers: Vec<Ledger>,
 }
 
@@ -27,11 +32,27 @@ struct Ledger {
     beat: u32,
     acknowledged: u64,
     echoed: u32,
+    /// Somebody said goodbye with a frame of the native protocol: a close of WebSocket says nothing new.
+    parted: Option<Parted>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parted {
+    ByUs,
+    ByThem,
+    /// And closed, as it has to.
+    AndClosed,
 }
 
 impl Peers {
-    pub(crate) fn new(network: Box<dyn Network>) -> Self {
-        Self { network, ledgers: Vec::new() }
+    pub(crate) fn new(mut network: Box<dyn Network>, way: Way, role: Role) -> Self {
+        network.speak(way);
+        Self { network, way, role, ledgers: Vec::new() }
+    }
+
+    /// What both ends speak.
+    pub(crate) const fn way(&self) -> Way {
+        self.way
     }
 
     // A server of the script.
@@ -44,12 +65,36 @@ impl Peers {
         self.network.listen(address);
     }
 
+    /// Accepts a connection. If it is to be a WebSocket between keepbeats, it is from then on.
     #[track_caller]
     pub(crate) fn accept(&mut self, address: SocketAddr) -> Line {
+        let line = self.accept_raw(address);
+        if self.way == Way::WebSocket {
+            self.pass(line, "GET /");
+            self.order(line, Order::Agree(Some(SUBPROTOCOL.to_owned())));
+        }
+        line
+    }
+
+    /// Accepts a connection, of which nothing was read.
+    #[track_caller]
+    pub(crate) fn accept_raw(&mut self, address: SocketAddr) -> Line {
         match self.network.accept(address, PATIENCE) {
             Ok(number) => self.add(number),
             Err(_) => self.fail("no connection came"),
         }
+    }
+
+    /// Accepts a connection and lets it in, with a welcome if there is one on this way.
+    #[track_caller]
+    pub(crate) fn let_in_anyhow(&mut self, address: SocketAddr, welcome: Welcome) -> Line {
+        if self.way != Way::Foreign {
+            return self.let_in(address, welcome).0;
+        }
+        let line = self.accept_raw(address);
+        self.pass(line, "GET /");
+        self.order(line, Order::Agree(None));
+        line
     }
 
     /// Accepts a connection, lets it in, and returns its hello.
@@ -71,9 +116,34 @@ impl Peers {
 
     // Devices of the script.
 
+    /// Connects. If it is to be a WebSocket, it is from then on.
+    #[track_caller]
     pub(crate) fn connect(&mut self, server: SocketAddr) -> Line {
+        let line = self.connect_raw(server);
+        if self.way != Way::Tcp {
+            let request = match self.way {
+                Way::WebSocket => asking("/").subprotocol(SUBPROTOCOL).unwrap_or_else(|error| panic!("{error}")),
+                _ => asking("/"),
+            };
+            self.order(line, Order::Ask(Some(request)));
+            self.pass(line, "101");
+        }
+        line
+    }
+
+    /// Connects, and says nothing yet.
+    pub(crate) fn connect_raw(&mut self, server: SocketAddr) -> Line {
         let number = self.network.connect(server);
         self.add(number)
+    }
+
+    /// Connects, asks for this, and is answered so.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, server: SocketAddr, request: UpgradeRequest, answer: &str) -> Line {
+        let line = self.connect_raw(server);
+        self.order(line, Order::Ask(Some(request)));
+        self.until(line, answer);
+        line
     }
 
     /// Connects, says hello, and returns the welcome.
@@ -82,6 +152,14 @@ impl Peers {
         let line = self.connect(server);
         self.say(line, &Frame::Hello(Box::new(hello)));
         (line, self.welcome(line))
+    }
+
+    /// Connects, and asks for something else, with this line first.
+    pub(crate) fn ask_raw(&mut self, server: SocketAddr, head: &str) -> Line {
+        let line = self.connect_raw(server);
+        self.order(line, Order::Ask(None));
+        self.write(line, format!("{head}\r\nHost: suite.example\r\n\r\n").into_bytes());
+        line
     }
 
     #[track_caller]
@@ -94,8 +172,28 @@ impl Peers {
 
     // What both say.
 
+    /// A frame as it goes over the wire.
+    pub(crate) fn bytes(&self, frame: &Frame) -> Vec<u8> {
+        frame_bytes(self.way, self.role, frame)
+    }
+
+    /// What goes over a WebSocket, as it goes over the wire.
+    pub(crate) fn item_bytes(&self, item: &Item) -> Vec<u8> {
+        item_bytes(self.role, item)
+    }
+
     pub(crate) fn say(&mut self, line: Line, frame: &Frame) {
-        self.write(line, encoded(frame));
+        let bytes = self.bytes(frame);
+        self.write(line, bytes);
+        if self.way == Way::WebSocket && matches!(frame, Frame::Goodbye(_) | Frame::Refuse(_)) {
+            self.ledgers[line.0].parted = Some(Parted::ByUs);
+            self.order(line, Order::Close(close(1000)));
+        }
+    }
+
+    pub(crate) fn say_item(&mut self, line: Line, item: &Item) {
+        let bytes = self.item_bytes(item);
+        self.write(line, bytes);
     }
 
     pub(crate) fn write(&mut self, line: Line, bytes: Vec<u8>) {
@@ -148,10 +246,10 @@ impl Peers {
             let text = text(&seen);
             let found = matches(&text, wanted);
             let ledger = &mut self.ledgers[line.0];
-            match ledger.check(&seen) {
+            match ledger.check(&seen, self.way) {
                 Some(complaint) => ledger.lines.push(complaint),
                 None if found => ledger.lines.push(wanted_line(&seen, text)),
-                None if is_chatter(&seen) => {}
+                None if is_chatter(&seen) || ledger.is_farewell(&seen) => {}
                 None => ledger.lines.push(text),
             }
             if found {
@@ -162,6 +260,16 @@ impl Peers {
             }
         }
         self.fail(&format!("waited in vain for {wanted:?} on connection {}", line.0))
+    }
+
+    /// This comes next, and is not noted.
+    #[track_caller]
+    fn pass(&mut self, line: Line, wanted: &str) {
+        match self.network.seen(line.0, PATIENCE) {
+            Ok(seen) if matches(&text(&seen), wanted) => {}
+            Ok(seen) => self.fail(&format!("{:?} instead of {wanted:?} on connection {}", text(&seen), line.0)),
+            Err(_) => self.fail(&format!("waited in vain for {wanted:?} on connection {}", line.0)),
+        }
     }
 
     /// Waits until messages up to `seq` are acknowledged, if they are not yet.
@@ -217,9 +325,14 @@ impl Peers {
 }
 
 impl Ledger {
-    /// Beats count up by one, acknowledgements never go back, echoes go up.
-    fn check(&mut self, seen: &Seen) -> Option<String> {
+    /// Beats count up by one, acknowledgements never go back, echoes go up. Behind a goodbye over WebSocket comes a close.
+    fn check(&mut self, seen: &Seen, way: Way) -> Option<String> {
         match *seen {
+            Seen::Frame(Frame::Goodbye(_) | Frame::Refuse(_)) if way == Way::WebSocket => {
+                self.parted.get_or_insert(Parted::ByThem);
+                None
+            }
+            Seen::EndOfFile if self.parted == Some(Parted::ByThem) => Some("end without a CLOSE".to_owned()),
             Seen::Frame(Frame::Beat { seq }) => {
                 let before = std::mem::replace(&mut self.beat, seq);
                 (seq != before + 1).then(|| format!("BEAT {seq} after {before}"))
@@ -235,16 +348,33 @@ impl Ledger {
             _ => None,
         }
     }
+
+    /// Whether this is a close behind a goodbye.
+    fn is_farewell(&mut self, seen: &Seen) -> bool {
+        let farewell = self.parted.is_some() && matches!(seen, Seen::Item(Item::Close(_)));
+        if farewell {
+            self.parted = Some(Parted::AndClosed);
+        }
+        farewell
+    }
 }
 
 /// How often they come depends on time.
 fn is_chatter(seen: &Seen) -> bool {
-    matches!(seen, Seen::Frame(Frame::Beat { .. } | Frame::Echo { .. } | Frame::Ack { .. }))
+    matches!(
+        seen,
+        Seen::Frame(Frame::Beat { .. } | Frame::Echo { .. } | Frame::Ack { .. })
+            | Seen::Item(Item::Ping(_) | Item::Pong(_))
+    )
 }
 
 fn text(seen: &Seen) -> String {
     match seen {
         Seen::Frame(frame) => words::frame(frame),
+        Seen::Request(line) => line.clone(),
+        Seen::Answer { status, retry_after: None } => status.to_string(),
+        Seen::Answer { status, retry_after: Some(wait) } => format!("{status}, back after {wait:?}"),
+        Seen::Item(item) => words::item(item),
         Seen::Garbage => "garbage".to_owned(),
         Seen::EndOfFile => "end of file".to_owned(),
         Seen::Reset => "reset".to_owned(),
@@ -253,7 +383,7 @@ fn text(seen: &Seen) -> String {
 
 /// How many beats came before the one waited for depends on time.
 fn wanted_line(seen: &Seen, text: String) -> String {
-    if matches!(seen, Seen::Frame(Frame::Beat { .. })) { "BEAT".to_owned() } else { text }
+    if let Seen::Frame(Frame::Beat { .. }) = seen { "BEAT".to_owned() } else { text }
 }
 
 /// Whether a line is what a script waits for, in full or by its first words.
@@ -315,6 +445,16 @@ pub(crate) const fn ack(seq: u64) -> Frame {
 
 pub(crate) fn goodbye(reason: Reason) -> Frame {
     Frame::Goodbye(Box::new(Goodbye::new(reason, "")))
+}
+
+/// A request for this path.
+pub(crate) fn asking(path: &str) -> UpgradeRequest {
+    UpgradeRequest::new(path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A close with this code, or without one if it is 1005.
+pub(crate) fn close(code: u16) -> Close {
+    CloseCode::new(code).and_then(|code| Close::new(code, "")).unwrap_or(Close::EMPTY)
 }
 
 /// Frequent enough that the other side hears from us in every beat interval.

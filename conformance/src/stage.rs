@@ -8,24 +8,40 @@ use keepbeat_core::liveness::{LivenessConfig, LivenessConfigBuilder};
 use keepbeat_core::reconnect::{ReconnectConfig, ReconnectConfigBuilder};
 use keepbeat_core::server::{ServerConfig, ServerConfigBuilder, ServerEvent, Sessions};
 use keepbeat_core::session::{Message, QueueLimits, SendError, Ticket};
+use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
+use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig, WebSocketConfigBuilder};
+use keepbeat_core::wire::{AnyConfig, Role};
 
 use crate::harness::{ClientUnderTest, Clients, ServerUnderTest, Servers, Suspends};
-use crate::network::large_messages;
+use crate::network::Way;
 use crate::peers::{Line, Peers, matches};
+use crate::speaker::large_messages;
 use crate::{CALM, INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
 
 /// A stage for one link and the servers that the script plays.
 pub struct ClientStage<H: Clients> {
     pub(crate) peer: Peers,
     client: Option<H::Client>,
+    wire: AnyConfig,
     app: Vec<String>,
     harness: H,
 }
 
 impl<H: Clients> ClientStage<H> {
-    /// An empty stage.
-    pub fn new(mut harness: H) -> Self {
-        Self { peer: Peers::new(harness.network()), client: None, app: Vec::new(), harness }
+    /// An empty stage, on which connections speak the native protocol.
+    pub fn new(harness: H) -> Self {
+        Self::on(Way::Tcp, harness)
+    }
+
+    /// An empty stage, on which connections go this way.
+    pub fn on(way: Way, mut harness: H) -> Self {
+        let peer = Peers::new(harness.network(), way, Role::Server);
+        Self { peer, client: None, wire: wire(way), app: Vec::new(), harness }
+    }
+
+    /// What is under test speaks WebSocket with this changed.
+    pub(crate) fn websocket(&mut self, change: impl FnOnce(WebSocketConfigBuilder) -> WebSocketConfigBuilder) {
+        self.wire = built(change(websocket(self.peer.way())));
     }
 
     /// Opens the link to an address on which the script listens from now on.
@@ -37,7 +53,7 @@ impl<H: Clients> ClientStage<H> {
     }
 
     pub(crate) fn open_to(&mut self, address: SocketAddr, config: ClientConfigBuilder) {
-        let config: ClientConfig = config.build().unwrap_or_else(|error| panic!("{error}"));
+        let config: ClientConfig = config.wire(self.wire.clone()).build().unwrap_or_else(|error| panic!("{error}"));
         self.client = Some(self.harness.client(address, config));
     }
 
@@ -85,7 +101,7 @@ impl<H: Clients> ClientStage<H> {
     #[track_caller]
     pub(crate) fn close(&mut self, line: Line) {
         self.client().close();
-        self.peer.until(line, "GOODBYE");
+        self.peer.until(line, if self.peer.way() == Way::Foreign { "CLOSE" } else { "GOODBYE" });
         self.peer.hang_up(line);
         self.until("closed");
         self.over();
@@ -97,7 +113,7 @@ impl<H: Clients> ClientStage<H> {
         compare(&self.trace(), expected);
     }
 
-    fn trace(&self) -> Vec<String> {
+    pub(crate) fn trace(&self) -> Vec<String> {
         self.app.iter().map(|line| format!("app: {line}")).chain(self.peer.trace()).collect()
     }
 
@@ -120,14 +136,26 @@ impl<H: Clients + Suspends> ClientStage<H> {
 pub struct ServerStage<H: Servers> {
     pub(crate) peer: Peers,
     server: Option<H::Server>,
+    wire: AnyConfig,
     app: Vec<String>,
     harness: H,
 }
 
 impl<H: Servers> ServerStage<H> {
-    /// An empty stage.
-    pub fn new(mut harness: H) -> Self {
-        Self { peer: Peers::new(harness.network()), server: None, app: Vec::new(), harness }
+    /// An empty stage, on which connections speak the native protocol.
+    pub fn new(harness: H) -> Self {
+        Self::on(Way::Tcp, harness)
+    }
+
+    /// An empty stage, on which connections go this way.
+    pub fn on(way: Way, mut harness: H) -> Self {
+        let peer = Peers::new(harness.network(), way, Role::Client);
+        Self { peer, server: None, wire: wire(way), app: Vec::new(), harness }
+    }
+
+    /// What is under test speaks WebSocket with this changed.
+    pub(crate) fn websocket(&mut self, change: impl FnOnce(WebSocketConfigBuilder) -> WebSocketConfigBuilder) {
+        self.wire = built(change(websocket(self.peer.way())));
     }
 
     pub(crate) fn serve(&mut self, config: ServerConfigBuilder) -> SocketAddr {
@@ -140,7 +168,7 @@ impl<H: Servers> ServerStage<H> {
         config: ServerConfigBuilder,
         sessions: Option<Sessions>,
     ) -> SocketAddr {
-        let config: ServerConfig = config.build().unwrap_or_else(|error| panic!("{error}"));
+        let config: ServerConfig = config.wire(self.wire.clone()).build().unwrap_or_else(|error| panic!("{error}"));
         let server = self.harness.server(address, config, sessions);
         let address = server.local_addr();
         self.server = Some(server);
@@ -253,6 +281,20 @@ fn compare(trace: &[String], expected: &str) {
 
 // Configurations in which nothing takes long.
 
+/// Every message is taken.
+fn wire(way: Way) -> AnyConfig {
+    if way == Way::Tcp { large_messages().into() } else { built(websocket(way)) }
+}
+
+fn websocket(way: Way) -> WebSocketConfigBuilder {
+    let config = WebSocketConfig::builder().message_limit(MESSAGE_LIMIT_MAX);
+    if way == Way::WebSocket { config.subprotocol(SUBPROTOCOL) } else { config }
+}
+
+fn built(config: WebSocketConfigBuilder) -> AnyConfig {
+    config.build().unwrap_or_else(|error| panic!("{error}")).into()
+}
+
 pub(crate) const fn liveness() -> LivenessConfigBuilder {
     LivenessConfig::builder().interval(INTERVAL).reply_timeout(REPLY_TIMEOUT)
 }
@@ -268,24 +310,22 @@ pub(crate) fn reconnect() -> ReconnectConfigBuilder {
     ReconnectConfig::builder().floor(millis(20)).base(millis(20)).first_spread(millis(20)).cap(millis(100))
 }
 
-/// A client that beats and tries again soon, and takes large messages.
+/// A client that beats and tries again soon.
 pub(crate) fn client() -> ClientConfigBuilder {
     ClientConfig::builder(device("d"))
         .liveness(liveness().build().unwrap_or_else(|error| panic!("{error}")))
         .reconnect(reconnect().build().unwrap_or_else(|error| panic!("{error}")))
-        .wire(large_messages())
         .outbox(room())
         .inbox(room())
         .handshake_timeout(PATIENCE / 2)
         .close_timeout(REPLY_TIMEOUT)
 }
 
-/// A server that lets devices beat as often as they like, and takes large messages.
+/// A server that lets devices beat as often as they like.
 pub(crate) fn server() -> ServerConfigBuilder {
     ServerConfig::builder()
         .liveness(liveness().build().unwrap_or_else(|error| panic!("{error}")))
         .intervals(INTERVAL / 10, INTERVAL * 100)
-        .wire(large_messages())
         .outbox(room())
         .inbox(room())
         .handshake_timeout(PATIENCE / 2)

@@ -7,7 +7,8 @@ use keepbeat_core::DownCause;
 use keepbeat_core::client::Event;
 use keepbeat_core::server::ServerEvent;
 use keepbeat_core::session::Message;
-use keepbeat_core::wire::{Frame, Goodbye};
+use keepbeat_core::wire::websocket::Item;
+use keepbeat_core::wire::{DeviceId, Frame, Goodbye};
 
 /// Bytes that show whether any of them was lost, doubled or moved.
 pub(crate) fn load(length: usize) -> Message {
@@ -69,29 +70,35 @@ pub(crate) fn event(event: &Event) -> Option<String> {
     })
 }
 
+/// A foreigner's name is another one every time.
+fn name(device: &DeviceId) -> &str {
+    let name = device.as_str();
+    if name.starts_with("ws-") { "foreigner" } else { name }
+}
+
 /// The line of a server's event.
 pub(crate) fn server_event(event: &ServerEvent) -> String {
     match event {
-        ServerEvent::Authenticate { device, .. } => format!("authenticate {device}"),
+        ServerEvent::Authenticate { device, .. } => format!("authenticate {}", name(device)),
         ServerEvent::Rejected { cause: why, device, .. } => match device {
-            Some(device) => format!("rejected {device}: {}", cause(why)),
+            Some(device) => format!("rejected {}: {}", name(device), cause(why)),
             None => format!("rejected: {}", cause(why)),
         },
-        ServerEvent::Online { device, resumed, .. } => format!("online {device}, {}", session(*resumed)),
+        ServerEvent::Online { device, resumed, .. } => format!("online {}, {}", name(device), session(*resumed)),
         ServerEvent::Returned { device, resumed, report, .. } => {
-            format!("returned {device}, {}, after {}", session(*resumed), cause(&report.cause))
+            format!("returned {}, {}, after {}", name(device), session(*resumed), cause(&report.cause))
         }
-        ServerEvent::Replaced { device, resumed, .. } => format!("replaced {device}, {}", session(*resumed)),
-        ServerEvent::Suspect { device, .. } => format!("suspect {device}"),
-        ServerEvent::Recovered { device } => format!("recovered {device}"),
-        ServerEvent::Offline { device, report, .. } => format!("offline {device}: {}", cause(&report.cause)),
-        ServerEvent::Message { device, message } => format!("message of {device}: {}", words(message)),
-        ServerEvent::Acknowledged { device, through } => format!("acknowledged by {device}: {}", through.0),
+        ServerEvent::Replaced { device, resumed, .. } => format!("replaced {}, {}", name(device), session(*resumed)),
+        ServerEvent::Suspect { device, .. } => format!("suspect {}", name(device)),
+        ServerEvent::Recovered { device } => format!("recovered {}", name(device)),
+        ServerEvent::Offline { device, report, .. } => format!("offline {}: {}", name(device), cause(&report.cause)),
+        ServerEvent::Message { device, message } => format!("message of {}: {}", name(device), words(message)),
+        ServerEvent::Acknowledged { device, through } => format!("acknowledged by {}: {}", name(device), through.0),
         ServerEvent::Dropped { device, dropped } => {
-            format!("dropped for {device}: {} {:?}", dropped.ticket.0, dropped.reason)
+            format!("dropped for {}: {} {:?}", name(device), dropped.ticket.0, dropped.reason)
         }
         ServerEvent::SessionEnded { device, undelivered } => {
-            format!("session of {device} ended, {} undelivered", undelivered.len())
+            format!("session of {} ended, {} undelivered", name(device), undelivered.len())
         }
         other => format!("{other:?}"),
     }
@@ -116,6 +123,17 @@ pub(crate) fn frame(frame: &Frame) -> String {
     }
 }
 
+/// The line of what came over a WebSocket.
+pub(crate) fn item(item: &Item) -> String {
+    match item {
+        Item::Message(message) => format!("MESSAGE {}", words(message)),
+        // What is in it is the sender's own affair.
+        Item::Ping(_) => "PING".to_owned(),
+        Item::Pong(payload) => format!("PONG {}", String::from_utf8_lossy(payload.as_slice())).trim().to_owned(),
+        Item::Close(close) => close.code().map_or_else(|| "CLOSE".to_owned(), |code| format!("CLOSE {}", code.get())),
+    }
+}
+
 fn session(resumed: bool) -> &'static str {
     if resumed { "resumed" } else { "new session" }
 }
@@ -134,10 +152,11 @@ fn cause(cause: &DownCause) -> String {
 }
 
 fn goodbye(goodbye: &Goodbye) -> String {
-    let Goodbye { reason, retry_after_ms, spread_ms, .. } = goodbye;
+    let Goodbye { reason, retry_after_ms, spread_ms, code, .. } = goodbye;
+    let reason = code.map_or_else(|| format!("{reason:?}"), |code| format!("{reason:?} {code}"));
     if *retry_after_ms == 0 && *spread_ms == 0 {
-        return format!("{reason:?}");
+        return reason;
     }
     let millis = |millis: u32| Duration::from_millis(millis.into());
-    format!("{reason:?}, back after {:?} within {:?}", millis(*retry_after_ms), millis(*spread_ms))
+    format!("{reason}, back after {:?} within {:?}", millis(*retry_after_ms), millis(*spread_ms))
 }

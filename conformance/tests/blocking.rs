@@ -30,7 +30,7 @@ impl Clients for Blocking {
 
     fn client(&mut self, server: SocketAddr, config: ClientConfig) -> Remote {
         let (jobs, taken) = channel();
-        let client = Client::new(Arc::new(config), 7);
+        let client = Client::new(Arc::new(config), 7).to_server(server.to_string().parse().unwrap());
         let driver = Driver { client, address: server, stream: None, started: now() };
         thread::spawn(move || drive(driver, &taken));
         let remote = Remote { jobs };

@@ -2,20 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 use keepbeat_conformance::simulated::{Flaw, Simulated};
-use keepbeat_conformance::{ClientStage, ServerStage, client, play, server};
+use keepbeat_conformance::{ClientStage, ServerStage, Way, client, foreign_clients, foreign_servers, play, server};
 
 /// The scenario must fail, with this complaint.
 macro_rules! found_out {
-    ($($test:ident: $side:ident::$scenario:ident on $stage:ident, $flaw:expr, $complaint:literal;)*) => { $(
+    ($way:ident: $($test:ident: $side:ident::$scenario:ident on $stage:ident, $flaw:expr, $complaint:literal;)*) => { $(
         #[test]
         #[should_panic(expected = $complaint)]
         fn $test() {
-            play($side::$scenario, || $stage::new(Simulated::flawed($flaw)));
+            play($side::$scenario, || $stage::on(Way::$way, Simulated::flawed($flaw)));
         }
     )* };
 }
 
-found_out! {
+found_out! { Tcp:
     a_driver_that_judges_before_it_reads_is_found_out:
         client::suspend_in_the_handshake on ClientStage, Flaw::TimeoutsFirst, "HandshakeTimeout";
     a_server_that_judges_before_it_reads_is_found_out:
@@ -46,4 +46,26 @@ found_out! {
         client::texts_and_binaries on ClientStage, Flaw::ForgetsTexts, "DATA 1: binary twin";
     a_server_that_forgets_texts_is_found_out:
         server::texts_and_binaries on ServerStage, Flaw::ForgetsTexts, "DATA 1: binary twin";
+}
+
+// What sees no frames of ours is as sharp.
+
+found_out! { WebSocket:
+    a_driver_that_mixes_websockets_up_is_found_out:
+        client::late_words on ClientStage, Flaw::MixesConnectionsUp, "message late";
+    a_server_that_never_disconnects_a_websocket_is_found_out:
+        server::drain on ServerStage, Flaw::NeverDisconnects, "waited in vain for \"end of file\"";
+    a_driver_that_never_disconnects_a_refused_websocket_is_found_out:
+        client::refused_for_now on ClientStage, Flaw::NeverDisconnects, "waited in vain for \"end of file\"";
+}
+
+found_out! { Foreign:
+    a_driver_that_keeps_the_end_of_a_foreign_server_to_itself_is_found_out:
+        client::closed_for_now on ClientStage, Flaw::KeepsEndsToItself, "down: dead";
+    a_server_that_keeps_the_end_of_a_foreign_client_to_itself_is_found_out:
+        foreign_clients::closes on ServerStage, Flaw::KeepsEndsToItself, "dead NoReply";
+    a_driver_that_forgets_texts_for_a_foreign_server_is_found_out:
+        foreign_servers::texts_and_binaries on ClientStage, Flaw::ForgetsTexts, "MESSAGE binary twin";
+    a_server_that_never_disconnects_a_foreign_client_is_found_out:
+        foreign_clients::violations on ServerStage, Flaw::NeverDisconnects, "waited in vain for \"end of file\"";
 }

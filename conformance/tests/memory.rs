@@ -250,7 +250,7 @@ fn server_on_mio() -> isize {
 fn an_idle_link_holds_little() {
     let address = raw_server();
     let held = [
-        ("client on mio", client_on_mio(address), 800),
+        ("client on mio", client_on_mio(address), 824),
         ("server on mio", server_on_mio(), 615),
         ("client on tokio", on_tokio(client_on_tokio(address)), 1536),
         ("server on tokio", on_tokio(server_on_tokio()), 1000),

@@ -14,7 +14,8 @@ use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, Se
 use keepbeat_core::session::Session;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
-use keepbeat_core::wire::{DeviceId, Frame, Tx, Wire};
+use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig};
+use keepbeat_core::wire::{AnyConfig, DeviceId, Frame, Tx, Wire};
 
 /// The system's allocator; counts what the current thread does.
 struct Counting;
@@ -57,6 +58,27 @@ fn held() -> isize {
     HELD.with(Cell::get)
 }
 
+/// What the links go over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Over {
+    Tcp,
+    /// WebSocket, with the native protocol inside.
+    Native,
+    /// WebSocket, as if the other side were no keepbeat.
+    Foreign,
+}
+
+impl Over {
+    fn wire(self) -> AnyConfig {
+        let config = WebSocketConfig::builder();
+        match self {
+            Self::Tcp => AnyConfig::default(),
+            Self::Native => config.subprotocol(SUBPROTOCOL).build().unwrap().into(),
+            Self::Foreign => config.build().unwrap().into(),
+        }
+    }
+}
+
 /// Clients and a server without a network between them.
 struct Town {
     now: Timestamp,
@@ -69,15 +91,23 @@ struct Town {
 
 impl Town {
     fn new(links: usize) -> Self {
+        Self::over(Over::Tcp, links)
+    }
+
+    fn over(over: Over, links: usize) -> Self {
         let device = |index: usize| DeviceId::new(&index.to_string()).unwrap();
         let now = Timestamp::from_millis(1000);
-        let config = Arc::new(ClientConfig::builder(device(0)).build().unwrap());
+        let config = Arc::new(ClientConfig::builder(device(0)).wire(over.wire()).build().unwrap());
         let client = |index| {
             let mut client: Client = Client::new(config.clone(), index as u64).for_device(device(index));
+            if over != Over::Tcp {
+                client = client.to_server("server.example:80".parse().unwrap());
+            }
             client.open(now);
             (client, None)
         };
-        let server = Server::new(Arc::new(ServerConfig::builder().build().unwrap()), Box::new(Prng::new(2)), 3);
+        let config = ServerConfig::builder().wire(over.wire()).build().unwrap();
+        let server = Server::new(Arc::new(config), Box::new(Prng::new(2)), 3);
         let mut town = Self { now, clients: (0..links).map(client).collect(), server, buffer: [0; 4096], beats: 0 };
         for index in 0..links {
             town.pass(index);
@@ -149,6 +179,12 @@ impl Town {
                 None => {
                     self.server.handle_timeout(at);
                     while self.server.poll_action().is_some() {}
+                    // Servers beat at foreign clients.
+                    for index in 0..self.clients.len() {
+                        if self.clients[index].1.is_some_and(|(_, id)| !self.server.transmit(id).is_empty()) {
+                            self.pass(index);
+                        }
+                    }
                 }
             }
         }
@@ -158,12 +194,12 @@ impl Town {
 
 #[test]
 fn beats_and_idle_timeouts_allocate_nothing() {
-    for links in [1, 3] {
-        let mut town = Town::new(links);
+    for (over, links) in [(Over::Tcp, 1), (Over::Tcp, 3), (Over::Native, 2), (Over::Foreign, 2)] {
+        let mut town = Town::over(over, links);
         town.live(Duration::from_secs(3600));
         let (before, beats) = (calls(), town.beats);
         town.live(Duration::from_secs(24 * 3600));
-        assert_eq!(calls() - before, 0, "{links} links");
+        assert_eq!(calls() - before, 0, "{links} links over {over:?}");
         assert!(town.beats - beats > 3000 * links as u64, "{} beats", town.beats - beats);
         // Early, repeated and needless calls are free, too.
         for _ in 0..100 {
@@ -217,23 +253,35 @@ fn a_peer_that_never_reads_cannot_make_us_hold_more_than_the_high_water_mark() {
 
 #[test]
 fn an_idle_link_holds_little() {
-    let town = |links| {
+    let town = |over, links| {
         let before = held();
-        let mut town = Town::new(links);
+        let mut town = Town::over(over, links);
         town.live(Duration::from_secs(600));
         (held() - before, town)
     };
-    // Tables that double are full at both numbers; what is there only once is in both.
-    let ((few, _few), (many, many_town)) = (town(64), town(512));
-    let both = (many - few) / (512 - 64);
-    let before = held();
-    drop(many_town.clients);
-    let clients = (before - held()) / 512;
-    let server = both - clients;
-    println!("heap per idle link: client {clients} bytes, server {server}");
-    assert!(clients <= CLIENT, "client: {clients}");
-    assert!(server <= SERVER, "server: {server}");
+    for (over, client_limit, server_limit) in [
+        (Over::Tcp, CLIENT, SERVER),
+        (Over::Native, CLIENT + WEBSOCKET + KEYS, SERVER + WEBSOCKET),
+        (Over::Foreign, CLIENT + WEBSOCKET + KEYS, SERVER + WEBSOCKET),
+    ] {
+        // Tables that double are full at both numbers; what is there only once is in both.
+        let ((few, _few), (many, many_town)) = (town(over, 64), town(over, 512));
+        let both = (many - few) / (512 - 64);
+        let before = held();
+        drop(many_town.clients);
+        let clients = (before - held()) / 512;
+        let server = both - clients;
+        println!("heap per idle link over {over:?}: client {clients} bytes, server {server}");
+        assert!(clients <= client_limit, "client over {over:?}: {clients}");
+        assert!(server <= server_limit, "server over {over:?}: {server}");
+    }
 }
+
+/// What WebSocket adds, and the longer name of a device that says none.
+const WEBSOCKET: isize = 176;
+
+/// What a client's masking keys and the server's name add.
+const KEYS: isize = 400;
 
 /// What the list of clients, a client, its connection and its device's name take.
 const CLIENT: isize = 672;

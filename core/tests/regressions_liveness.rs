@@ -55,7 +55,7 @@ fn tiny_reply_timeouts_of_a_device_do_not_make_it_immortal() {
 #[test]
 fn a_server_whose_application_is_slow_lives_until_the_stall_limit() {
     let server = ServerConfig::builder().inbox(QueueLimits::new(1, 1000).unwrap());
-    let mut link = Link::up(ClientConfig::builder(device("d")), server);
+    let mut link: Link = Link::up(ClientConfig::builder(device("d")), server);
     link.server_takes = false;
     link.client.send(link.now, message("fills the inbox")).unwrap();
     link.turn();

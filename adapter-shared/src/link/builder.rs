@@ -17,7 +17,7 @@ use super::{BoxFuture, Link, LinkDriver, Provider};
 use crate::clock::Clock;
 #[cfg(feature = "netwatch")]
 use crate::network::{NetworkWatch, NetworkWatchError, needs_network};
-use crate::random::seed;
+use crate::random::{boxed_entropy, seed};
 use crate::socket::SocketOptions;
 use crate::suspend;
 
@@ -181,6 +181,10 @@ impl<L: From<Link>> LinkBuilder<L> {
     fn split(self) -> (Link, BoxFuture<()>, Result<(), OpenError>) {
         let named = self.config.needs_server_name();
         let mut client = Client::new(self.config, seed());
+        // Without it, the secrets of a protocol come from the seed, which is as good as what else there is then.
+        if let Some(entropy) = boxed_entropy() {
+            client = client.with_entropy(entropy);
+        }
         if let Some(device) = self.device {
             client = client.for_device(device);
         }

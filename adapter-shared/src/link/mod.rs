@@ -115,6 +115,21 @@ impl Link {
         self.shared.try_send(message.into())
     }
 
+    /// Sends a message before all that wait, on this connection only: after [`Event::Up`], if the configuration says
+    /// [`greeting`](keepbeat_core::client::ClientConfigBuilder::greeting). Say [`Link::greeted`] when all is said.
+    ///
+    /// # Errors
+    /// The message is handed back: the link is not up or was greeted already, there is no room, or it is too large.
+    pub fn greet(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        self.shared.tell(|client, now| client.greet(now, message))
+    }
+
+    /// The greeting is done: what waits may leave. Without effect if there was none to do.
+    pub fn greeted(&self) {
+        self.shared.tell(Client::greeted);
+    }
+
     /// The next event. `None` when the link is closed or has given up and all events were taken; after
     /// [`Link::reopen`] there are events again. If several wait, each event goes to one of them.
     pub async fn next_event(&self) -> Option<Event> {

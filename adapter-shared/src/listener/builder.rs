@@ -14,7 +14,7 @@ use super::{Listener, ListenerDriver};
 use crate::clock::Clock;
 use crate::link::BoxFuture;
 use crate::random::{entropy, seed};
-use crate::socket::{SocketOptions, listen};
+use crate::socket::{SocketOptions, check_count, listen};
 use crate::stream::Stream;
 use crate::suspend;
 
@@ -33,8 +33,8 @@ pub struct ListenerBuilder<L> {
 pub struct ListenerRuntime {
     /// Looks the addresses of a host and port up.
     pub resolve: fn(String) -> BoxFuture<io::Result<Vec<SocketAddr>>>,
-    /// Makes a listening socket the runtime's own. What it returns makes the listener and the future that drives it.
-    pub adopt: fn(std::net::TcpListener) -> io::Result<Adopted>,
+    /// Makes listening sockets, one for each port, the runtime's own. What it returns makes the listener and the future that drives it.
+    pub adopt: fn(Vec<std::net::TcpListener>) -> io::Result<Adopted>,
     /// Runs it in the background.
     pub spawn: fn(BoxFuture<()>),
 }
@@ -46,16 +46,16 @@ pub type Adopted = Box<dyn FnOnce(NewListener) -> (Listener, BoxFuture<()>) + Se
 pub struct NewListener {
     server: Server,
     options: SocketOptions,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 impl NewListener {
-    /// The listener, and what its driver works with.
-    pub fn with<L: Send + 'static, S: Stream>(self, listener: L) -> (Listener, ListenerDriver<L, S>) {
-        let sockets = Arc::new(Mutex::new(Sockets::new(listener, self.options)));
+    /// The listener, and what its driver works with: the sockets that were adopted, in the same order.
+    pub fn with<L: Send + 'static, S: Stream>(self, listeners: Vec<L>) -> (Listener, ListenerDriver<L, S>) {
+        let sockets = Arc::new(Mutex::new(Sockets::new(listeners, self.options)));
         let shared = Arc::new(Shared::new(self.server, sockets.clone()));
         suspend::watch(&shared);
-        (Listener { shared: shared.clone(), address: self.address }, ListenerDriver::new(shared, sockets))
+        (Listener { shared: shared.clone(), addresses: self.addresses }, ListenerDriver::new(shared, sockets))
     }
 }
 
@@ -82,8 +82,9 @@ impl<L: From<Listener>> ListenerBuilder<L> {
     /// had. A task of the runtime drives the listener.
     ///
     /// # Errors
-    /// The operating system's: the address is taken, or not ours; or it has no random numbers. The builder still has its
-    /// sessions then: try again.
+    /// The operating system's: the address is taken, or not ours; or it has no random numbers. Or
+    /// [`io::ErrorKind::InvalidInput`]: the configuration has more than one port. The builder still has its sessions then:
+    /// try again.
     ///
     /// # Panics
     /// Where the runtime's own `spawn` does: on tokio, outside of a runtime with time and I/O enabled.
@@ -94,22 +95,55 @@ impl<L: From<Listener>> ListenerBuilder<L> {
         Ok(listener)
     }
 
+    /// Like [`ListenerBuilder::bind`], with an address for each port of the configuration
+    /// ([`port`](keepbeat_core::server::ServerConfigBuilder::port)), in their order. What connects to one of them speaks as
+    /// that port does; the devices are those of one listener.
+    ///
+    /// # Errors
+    /// Like [`ListenerBuilder::bind`]; or [`io::ErrorKind::InvalidInput`], because there are more or fewer addresses than
+    /// ports. If one address cannot be had, none is listened on.
+    ///
+    /// # Panics
+    /// Like [`ListenerBuilder::bind`].
+    pub async fn bind_each<A: ToString>(&mut self, addresses: impl IntoIterator<Item = A>) -> io::Result<L> {
+        let spawn = self.runtime.spawn;
+        let (listener, driver) = self.build_each(addresses).await?;
+        spawn(driver);
+        Ok(listener)
+    }
+
     /// Like [`ListenerBuilder::bind`], but nothing is accepted until you run the future, on an executor of your choice on
     /// the adapter's runtime. It is done when the listener was dropped or aborted. Dropping it closes all at once.
     ///
     /// # Errors
     /// Like [`ListenerBuilder::bind`].
     pub async fn build(&mut self, address: impl ToString) -> io::Result<(L, BoxFuture<()>)> {
-        let addresses = (self.runtime.resolve)(address.to_string()).await?;
-        let socket = listen(&addresses)?;
-        let address = socket.local_addr()?;
+        self.build_each([address]).await
+    }
+
+    /// Like [`ListenerBuilder::build`], with an address for each port, as in [`ListenerBuilder::bind_each`].
+    ///
+    /// # Errors
+    /// Like [`ListenerBuilder::bind_each`].
+    pub async fn build_each<A: ToString>(
+        &mut self,
+        addresses: impl IntoIterator<Item = A>,
+    ) -> io::Result<(L, BoxFuture<()>)> {
+        let addresses: Vec<String> = addresses.into_iter().map(|address| address.to_string()).collect();
+        check_count(addresses.len(), self.config.ports())?;
+        let (mut sockets, mut bound) = (Vec::new(), Vec::new());
+        for address in addresses {
+            let socket = listen(&(self.runtime.resolve)(address).await?)?;
+            bound.push(socket.local_addr()?);
+            sockets.push(socket);
+        }
         let (config, entropy) = (self.config.clone(), Box::new(entropy()?));
-        let adopted = (self.runtime.adopt)(socket)?;
+        let adopted = (self.runtime.adopt)(sockets)?;
         let server = match self.sessions.take() {
             Some(sessions) => Server::with_sessions(config, entropy, seed(), Clock::now(), sessions),
             None => Server::new(config, entropy, seed()),
         };
-        let (listener, driver) = adopted(NewListener { server, options: self.options, address });
+        let (listener, driver) = adopted(NewListener { server, options: self.options, addresses: bound });
         Ok((listener.into(), driver))
     }
 }

@@ -26,7 +26,7 @@ use self::shared::{Shared, wake};
 use crate::clock::Clock;
 use crate::pump::Traffic;
 
-/// A listening socket and all devices that came through it.
+/// Listening sockets and all devices that came through them.
 ///
 /// One task in the background drives it. Dropping the listener closes all at once, without a word, like
 /// [`Listener::abort`]; [`Listener::drain`] is the polite end.
@@ -34,14 +34,23 @@ use crate::pump::Traffic;
 /// Every adapter binds this same type.
 pub struct Listener {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    /// One for each port of the configuration.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Listener {
-    /// The address that is listened on; with the port that the operating system chose, if it was asked to.
+    /// The address that is listened on; with the port that the operating system chose, if it was asked to. If there are
+    /// several, the first.
     #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn local_addr(&self) -> SocketAddr {
+        // There is one at least: a configuration has a port, and each port an address.
+        self.addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// The addresses that are listened on, in the order of the configuration's ports.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// The next event. `None` when the listener is drained or closed and all events were taken. If several wait, each
@@ -173,7 +182,7 @@ impl Drop for Listener {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .field("connections", &self.connections())
             .finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! The listening socket of a runtime and those accepted from it.
+//! The listening sockets of a runtime and those accepted from them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use crate::pump::{self, Traffic};
 use crate::socket::{SocketOptions, is_of_one_connection};
 use crate::stream::Stream;
 
-/// So many connections are accepted in a turn before others get theirs.
+/// So many connections are accepted at each port in a turn before others get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
 
 /// So many connections are looked at in a turn before timers get theirs.
@@ -32,7 +32,8 @@ pub(super) trait Close: Send + Sync {
 }
 
 pub(super) struct Sockets<L, S> {
-    listener: Option<L>,
+    /// One for each port of the configuration; none when nothing is accepted any more.
+    listeners: Vec<L>,
     options: SocketOptions,
     open: Open<S>,
     pub(super) ready: Arc<Ready>,
@@ -61,13 +62,13 @@ pub(super) struct Machine<'a> {
 }
 
 impl<L, S> Sockets<L, S> {
-    pub(super) fn new(listener: L, options: SocketOptions) -> Self {
+    pub(super) fn new(listeners: Vec<L>, options: SocketOptions) -> Self {
         let (open, ready, woken) = (Open(Vec::new()), Arc::default(), VecDeque::new());
-        Self { listener: Some(listener), options, open, ready, woken, paused: None }
+        Self { listeners, options, open, ready, woken, paused: None }
     }
 
     fn stop_accepting(&mut self) {
-        (self.listener, self.paused) = (None, None);
+        (self.listeners, self.paused) = (Vec::new(), None);
     }
 }
 
@@ -89,38 +90,45 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<L, S: Stream> Sockets<L, S> {
-    /// Takes the connections that wait, with the runtime's `accept`. Returns whether any did.
+    /// Takes the connections that wait at each port, with the runtime's `accept`. Returns whether any did.
     pub(super) fn accept(
         &mut self,
         cx: &mut Context<'_>,
         machine: &mut Machine<'_>,
         mut accept: impl FnMut(&mut Context<'_>, &L) -> io::Result<(S, SocketAddr)>,
     ) -> bool {
-        let Some(listener) = &self.listener else { return false };
         if self.paused.take_if(|until| *until <= machine.now).is_none() && self.paused.is_some() {
             return false;
         }
-        for round in 0..ACCEPTS_PER_TURN {
-            match accept(cx, listener) {
-                Ok((stream, address)) => {
-                    // A connection that is not taken is closed by its drop.
-                    if let Ok(id) = machine.server.accept(machine.now, Some(address.ip())) {
-                        stream.apply(&self.options);
-                        let waker = Waker::from(self.ready.flag(id));
-                        waker.wake_by_ref();
-                        self.open.insert(Socket { id, stream, waker, resting: false });
+        let mut any = false;
+        for (port, listener) in self.listeners.iter().enumerate() {
+            let mut room = ACCEPTS_PER_TURN;
+            while room > 0 {
+                match accept(cx, listener) {
+                    Ok((stream, address)) => {
+                        any = true;
+                        // A connection that is not taken is closed by its drop.
+                        if let Ok(id) = machine.server.accept_at(machine.now, Some(address.ip()), port) {
+                            stream.apply(&self.options);
+                            let waker = Waker::from(self.ready.flag(id));
+                            waker.wake_by_ref();
+                            self.open.insert(Socket { id, stream, waker, resting: false });
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if is_of_one_connection(&error) => any = true,
+                    Err(_) => {
+                        self.paused = Some(machine.now.after(ACCEPT_PAUSE));
+                        return true;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return round > 0,
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => {
-                    self.paused = Some(machine.now.after(ACCEPT_PAUSE));
-                    return true;
-                }
+                room -= 1;
+            }
+            if room == 0 {
+                cx.waker().wake_by_ref();
             }
         }
-        cx.waker().wake_by_ref();
-        true
+        any
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::certificate::Certificate;
+use self::peers::Wire;
 use self::relay::{Port, Relay};
 use self::schedule::{Fault, Schedule};
 use self::screen::{Mode, Screen};
@@ -54,6 +55,9 @@ pub(crate) struct DemoArgs {
     /// The runtime of the links and of the server. The relay between them is on tokio.
     #[arg(long, value_name = "RUNTIME", value_enum, default_value_t = runtime::Name::Tokio)]
     runtime: runtime::Name,
+    /// The protocol of the links.
+    #[arg(long, value_name = "WIRE", value_enum, default_value_t = Wire::Beat)]
+    wire: Wire,
     /// Let both ends speak TLS through the relay, with a certificate made for this run.
     #[arg(long)]
     tls: bool,
@@ -136,7 +140,7 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     let tls = if args.tls { Some(Certificate::generate().map_err(|error| Error::config(&*error))?) } else { None };
     let runtime = Runtime::start(args.runtime).map_err(|error| Error::socket(&error))?;
     let mut port = Port::reserve().map_err(|error| Error::socket(&error))?;
-    let config = peers::server_config(&liveness, tls.as_ref()).map_err(|error| Error::config(&error))?;
+    let config = peers::server_config(&liveness, args.wire, tls.as_ref()).map_err(|error| Error::config(&*error))?;
     let listener = peers::listen(&runtime, &mut port, &config, None).await.map_err(|error| Error::socket(&error))?;
     let mut relays = Vec::with_capacity(links);
     for _ in 0..links {
@@ -148,7 +152,7 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     let server = peers::Server { runtime: runtime.clone(), port, config, listener };
     cast.spawn(peers::serve(stage.clone(), server, seed, restart));
     for link in 0..links {
-        let config = peers::client_config(link, &liveness, &reconnect, tls.as_ref());
+        let config = peers::client_config(link, &liveness, &reconnect, args.wire, tls.as_ref());
         let config = config.map_err(|error| Error::config(&*error))?;
         cast.spawn(peers::hold(stage.clone(), runtime.clone(), link, config, seed));
     }
@@ -175,6 +179,7 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
         seconds,
         seed,
         runtime: args.runtime.as_str(),
+        wire: args.wire.as_str(),
         tls: args.tls,
         counts,
         totals,

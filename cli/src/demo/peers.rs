@@ -10,9 +10,10 @@ use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
-use keepbeat_core::server::{ServerConfig, ServerConfigError, ServerEvent, Sessions};
+use keepbeat_core::server::{ServerConfig, ServerEvent, Sessions};
 use keepbeat_core::time::Timestamp;
-use keepbeat_core::wire::DeviceId;
+use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig};
+use keepbeat_core::wire::{AnyConfig, DeviceId};
 use keepbeat_tokio::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -36,13 +37,41 @@ const ONE_LONG_IN: u64 = 32;
 /// The server looks so often for whom it has something to say to.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The protocol between the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Wire {
+    /// The native one
+    Beat,
+    /// The same frames over WebSocket
+    Ws,
+}
+
+impl Wire {
+    /// As it is written.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Beat => "beat",
+            Self::Ws => "ws",
+        }
+    }
+
+    fn config(self) -> Result<AnyConfig, Box<dyn Error>> {
+        Ok(match self {
+            Self::Beat => AnyConfig::default(),
+            Self::Ws => WebSocketConfig::builder().subprotocol(SUBPROTOCOL).build()?.into(),
+        })
+    }
+}
+
 pub(super) fn client_config(
     link: usize,
     liveness: &LivenessConfig,
     reconnect: &ReconnectConfig,
+    wire: Wire,
     tls: Option<&Certificate>,
 ) -> Result<ClientConfig, Box<dyn Error>> {
     let mut config = ClientConfig::builder(DeviceId::new(&name(link))?)
+        .wire(wire.config()?)
         .liveness(liveness.clone())
         .reconnect(reconnect.clone())
         .connect_timeout(Duration::from_millis(500))
@@ -55,16 +84,18 @@ pub(super) fn client_config(
 
 pub(super) fn server_config(
     liveness: &LivenessConfig,
+    wire: Wire,
     tls: Option<&Certificate>,
-) -> Result<ServerConfig, ServerConfigError> {
+) -> Result<ServerConfig, Box<dyn Error>> {
     let mut config = ServerConfig::builder()
+        .wire(wire.config()?)
         .liveness(liveness.clone())
         .intervals(liveness.interval() / 2, liveness.interval() * 2)
         .handshake_timeout(Duration::from_secs(1));
     if let Some(Certificate { server, .. }) = tls {
         config = config.tls(server.clone());
     }
-    config.build()
+    Ok(config.build()?)
 }
 
 fn name(link: usize) -> String {
@@ -177,7 +208,7 @@ pub(super) async fn listen(
 ) -> io::Result<Listener> {
     // Another socket finds a port that can be had first.
     drop(port.listen(TcpListener::bind).await?);
-    runtime.bind(port.address().to_string(), config.clone(), sessions).await
+    runtime.bind(vec![port.address().to_string()], config.clone(), sessions).await
 }
 
 /// The server, and what it takes to start it again.

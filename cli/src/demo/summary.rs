@@ -13,6 +13,7 @@ pub(super) struct Summary {
     pub(super) seconds: u64,
     pub(super) seed: u64,
     pub(super) runtime: &'static str,
+    pub(super) wire: &'static str,
     pub(super) tls: bool,
     pub(super) counts: Counts,
     pub(super) totals: Totals,
@@ -97,6 +98,7 @@ impl Summary {
             "seconds": self.seconds,
             "seed": self.seed,
             "runtime": self.runtime,
+            "wire": self.wire,
             "tls": self.tls,
             "faults": faults,
             "detected": counts.detected,
@@ -137,7 +139,10 @@ impl Summary {
             .collect();
         let mut rows = vec![
             String::new(),
-            format!("{} links, {} s, seed {}, on {}", self.links, self.seconds, self.seed, self.runtime),
+            format!(
+                "{} links over {}, {} s, seed {}, on {}",
+                self.links, self.wire, self.seconds, self.seed, self.runtime
+            ),
         ];
         let mut row = |name: &str, value: String| rows.push(format!("  {name:<11}{value}"));
         row("faults", format!("{} in all: {}", counts.faults.values().sum::<u64>(), faults.join(", ")));
@@ -197,6 +202,7 @@ mod tests {
             seconds: 20,
             seed: 7,
             runtime: "tokio",
+            wire: "beat",
             tls: false,
             counts: Counts {
                 faults: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
@@ -227,6 +233,7 @@ mod tests {
             "links",
             "seconds",
             "seed",
+            "wire",
             "faults",
             "detected",
             "late_detections",

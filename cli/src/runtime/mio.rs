@@ -85,11 +85,14 @@ impl EventLoop {
 
     pub(crate) async fn bind(
         &self,
-        address: String,
+        names: Vec<String>,
         config: ServerConfig,
         sessions: Option<Sessions>,
     ) -> io::Result<Listener> {
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+        let mut found: Vec<Vec<SocketAddr>> = Vec::new();
+        for name in names {
+            found.push(tokio::net::lookup_host(name).await?.collect());
+        }
         let (events, queue) = mpsc::unbounded_channel();
         let (sender, over) = watch::channel(());
         let (common, end) = (self.0.clone(), ListenerEnd { events, _over: sender });
@@ -98,13 +101,13 @@ impl EventLoop {
             if let Some(sessions) = sessions {
                 builder = builder.sessions(sessions);
             }
-            let id = builder.bind(driver, &addresses[..])?;
+            let id = builder.bind_each(driver, found.iter().map(Vec::as_slice))?;
             common.lock().listeners.insert(id, end);
-            let address = driver.listener(id).and_then(|listener| listener.local_addr());
-            Ok::<_, io::Error>((id, address.ok_or(io::ErrorKind::NotConnected)?))
+            let addresses = driver.listener(id).map(|listener| listener.local_addrs().to_vec());
+            Ok::<_, io::Error>((id, addresses.unwrap_or_default()))
         });
-        let (id, address) = bound.await.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Listener { common: self.0.clone(), id, address, events: AsyncMutex::new(queue), over })
+        let (id, addresses) = bound.await.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Listener { common: self.0.clone(), id, addresses, events: AsyncMutex::new(queue), over })
     }
 }
 

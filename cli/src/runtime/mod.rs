@@ -62,10 +62,10 @@ impl Runtime {
         })
     }
 
-    /// Listens, with the sessions of an earlier listener.
+    /// Listens, on an address for each port of the configuration, with the sessions of an earlier listener.
     pub(crate) async fn bind(
         &self,
-        address: String,
+        addresses: Vec<String>,
         config: ServerConfig,
         sessions: Option<Sessions>,
     ) -> io::Result<Listener> {
@@ -76,13 +76,13 @@ impl Runtime {
                 if let Some(sessions) = sessions {
                     builder = builder.sessions(sessions);
                 }
-                Listener::Async(builder.bind(address).await?.into())
+                Listener::Async(builder.bind_each(addresses).await?.into())
             }};
         }
         Ok(match self {
             Self::Tokio => bind!(keepbeat_tokio),
             Self::Smol => bind!(keepbeat_smol),
-            Self::Mio(event_loop) => Listener::Mio(event_loop.bind(address, config, sessions).await?),
+            Self::Mio(event_loop) => Listener::Mio(event_loop.bind(addresses, config, sessions).await?),
         })
     }
 }
@@ -159,10 +159,10 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    pub(crate) const fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addrs(&self) -> &[SocketAddr] {
         match self {
-            Self::Async(listener) => listener.local_addr(),
-            Self::Mio(listener) => listener.local_addr(),
+            Self::Async(listener) => listener.local_addrs(),
+            Self::Mio(listener) => listener.local_addrs(),
         }
     }
 

@@ -5,3 +5,4 @@
 mod runtimes;
 mod support;
 mod tls;
+mod websocket;

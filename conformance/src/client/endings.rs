@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use keepbeat_core::wire::{Frame, Goodbye, Reason};
 
 use crate::harness::{ClientUnderTest, Clients};
-use crate::network::{Order, encoded};
+use crate::network::Order;
 use crate::peers::{ack, data, goodbye, resumed, welcome};
 use crate::stage::{ClientStage, client, reconnect};
 
@@ -15,7 +15,7 @@ pub fn end_of_file_in_a_frame<H: Clients>(stage: &mut ClientStage<H>) {
     let (first, _) = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.say(first, &data(1, "one"));
-    stage.peer.write(first, encoded(&data(2, "two"))[..4].to_vec());
+    stage.peer.write(first, stage.peer.bytes(&data(2, "two"))[..4].to_vec());
     stage.until("message one");
     stage.peer.hang_up(first);
     stage.until("down");

@@ -6,7 +6,7 @@ use keepbeat_core::session::QueueLimits;
 
 use crate::REPLY_TIMEOUT;
 use crate::harness::Clients;
-use crate::network::{Order, encoded};
+use crate::network::Order;
 use crate::peers::{ack, calm_welcome, data, welcome};
 use crate::stage::{ClientStage, calm, client, liveness};
 use crate::words::{both_kinds, load};
@@ -145,7 +145,8 @@ pub fn slow_writer<H: Clients>(stage: &mut ClientStage<H>) {
     let (line, _) = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.mute(line);
-    for piece in encoded(&data(1, "trickle")).chunks(3) {
+    let bytes = stage.peer.bytes(&data(1, "trickle"));
+    for piece in bytes.chunks(bytes.len().div_ceil(4)) {
         stage.peer.until(line, "BEAT");
         stage.peer.write(line, piece.to_vec());
     }
@@ -177,7 +178,7 @@ pub fn frame_without_an_end<H: Clients>(stage: &mut ClientStage<H>) {
     let (line, _) = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.mute(line);
-    stage.peer.write(line, encoded(&data(1, load(PIECE)))[..100].to_vec());
+    stage.peer.write(line, stage.peer.bytes(&data(1, load(PIECE)))[..100].to_vec());
     stage.peer.order(line, Order::Repeat(vec![7], Duration::from_millis(20)));
     stage.peer.gone(line);
     stage.until("down");
@@ -198,11 +199,13 @@ pub fn one_byte_reads<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client().liveness(config));
     let line = stage.peer.accept(address);
     stage.peer.hello(line);
-    stage.peer.write_one_by_one(line, &encoded(&keepbeat_core::wire::Frame::Welcome(Box::new(calm_welcome()))));
+    stage
+        .peer
+        .write_one_by_one(line, &stage.peer.bytes(&keepbeat_core::wire::Frame::Welcome(Box::new(calm_welcome()))));
     stage.until("up");
     for (seq, message) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
-        stage.peer.write_one_by_one(line, &encoded(&data(seq, message)));
-        stage.peer.write_one_by_one(line, &encoded(&ack(0)));
+        stage.peer.write_one_by_one(line, &stage.peer.bytes(&data(seq, message)));
+        stage.peer.write_one_by_one(line, &stage.peer.bytes(&ack(0)));
     }
     stage.peer.acknowledged(line, 4);
     for _ in 0..4 {
@@ -233,7 +236,7 @@ pub fn flood<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client().liveness(config));
     let (line, _) = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
-    stage.peer.order(line, Order::Repeat(encoded(&ack(0)).repeat(10_000), Duration::ZERO));
+    stage.peer.order(line, Order::Repeat(stage.peer.bytes(&ack(0)).repeat(10_000), Duration::ZERO));
     stage.peer.beats(line, 2);
     stage.send("through");
     stage.peer.until(line, "DATA 1");

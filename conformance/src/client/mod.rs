@@ -2,8 +2,10 @@
 
 mod endings;
 mod flow;
+pub mod foreign;
 mod silence;
 mod suspend;
+mod websocket;
 
 pub use endings::{
     accept_then_close, drain, end_of_file_in_a_frame, forbidden, going_away, late_words, refused, reset,
@@ -14,3 +16,4 @@ pub use flow::{
 };
 pub use silence::{black_hole_away_from_us, black_hole_towards_us, half_open_peer};
 pub use suspend::{suspend_in_the_handshake, suspend_with_a_dead_peer, suspend_with_a_living_peer};
+pub use websocket::{closed_for_good, closed_for_now, refused_for_good, refused_for_now};

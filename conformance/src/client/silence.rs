@@ -6,7 +6,7 @@ use keepbeat_core::wire::{Frame, Welcome};
 
 use crate::CALM;
 use crate::harness::Clients;
-use crate::network::{Order, encoded};
+use crate::network::Order;
 use crate::peers::{OFTEN, ack, calm_welcome, data, resumed, welcome};
 use crate::stage::{ClientStage, calm, client};
 use crate::words::load;
@@ -104,7 +104,7 @@ pub fn black_hole_away_from_us<H: Clients>(stage: &mut ClientStage<H>) {
     let (first, _) = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.order(first, Order::Read(false));
-    stage.peer.order(first, Order::Repeat(encoded(&Frame::Beat { seq: 1 }), OFTEN));
+    stage.peer.order(first, Order::Repeat(stage.peer.bytes(&Frame::Beat { seq: 1 }), OFTEN));
     stage.send(load(LARGE));
     stage.until("down");
     stage.peer.order(first, Order::Quiet);

@@ -8,7 +8,7 @@ use keepbeat_core::wire::Frame;
 use super::silence::returning;
 use crate::PATIENCE;
 use crate::harness::{ServerUnderTest, Servers};
-use crate::network::{Order, encoded};
+use crate::network::Order;
 use crate::peers::{ack, data, hello};
 use crate::stage::{ServerStage, server};
 
@@ -17,7 +17,7 @@ pub fn end_of_file_in_a_frame<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
     let (first, welcome) = stage.peer.get_in(address, hello("d"));
     stage.peer.say(first, &data(1, "one"));
-    stage.peer.write(first, encoded(&data(2, "two"))[..4].to_vec());
+    stage.peer.write(first, stage.peer.bytes(&data(2, "two"))[..4].to_vec());
     stage.until("message of d");
     stage.peer.hang_up(first);
     stage.until("offline d");
@@ -129,7 +129,7 @@ pub fn connect_then_close<H: Servers>(stage: &mut ServerStage<H>) {
     stage.peer.order(line, Order::Reset);
     stage.until("rejected");
     let line = stage.peer.connect(address);
-    stage.peer.write(line, b"G".to_vec());
+    stage.peer.write(line, b"GET ".to_vec());
     stage.peer.until(line, "GOODBYE");
     stage.peer.hang_up(line);
     stage.until("rejected");

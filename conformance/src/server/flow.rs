@@ -7,7 +7,7 @@ use keepbeat_core::wire::Frame;
 
 use crate::REPLY_TIMEOUT;
 use crate::harness::Servers;
-use crate::network::{Order, encoded};
+use crate::network::Order;
 use crate::peers::{OFTEN, ack, calm_hello, data, hello};
 use crate::stage::{ServerStage, liveness, server};
 use crate::words::{both_kinds, load};
@@ -62,7 +62,7 @@ pub fn slow_reader<H: Servers>(stage: &mut ServerStage<H>) {
     // Once this has passed, the bytes above have been offered to the socket.
     stage.peer.say(line, &data(1, "meanwhile"));
     stage.until("message of d");
-    stage.peer.order(line, Order::Repeat(encoded(&Frame::Beat { seq: 1 }), OFTEN));
+    stage.peer.order(line, Order::Repeat(stage.peer.bytes(&Frame::Beat { seq: 1 }), OFTEN));
     stage.peer.order(line, Order::Read(true));
     stage.peer.until(line, "DATA 3");
     stage.peer.order(line, Order::Quiet);
@@ -141,7 +141,8 @@ pub fn slow_writer<H: Servers>(stage: &mut ServerStage<H>) {
     stage.until("online d");
     // Probes come when nothing was heard; each gets a piece of the frame instead of an answer.
     stage.peer.mute(line);
-    for piece in encoded(&data(1, "trickle")).chunks(3) {
+    let bytes = stage.peer.bytes(&data(1, "trickle"));
+    for piece in bytes.chunks(bytes.len().div_ceil(4)) {
         stage.until("suspect d");
         stage.peer.write(line, piece.to_vec());
         stage.until("recovered d");
@@ -173,7 +174,7 @@ pub fn frame_without_an_end<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server().liveness(config));
     let (line, _) = stage.peer.get_in(address, hello("d"));
     stage.until("online d");
-    stage.peer.write(line, encoded(&data(1, load(PIECE)))[..100].to_vec());
+    stage.peer.write(line, stage.peer.bytes(&data(1, load(PIECE)))[..100].to_vec());
     stage.peer.order(line, Order::Repeat(vec![7], Duration::from_millis(20)));
     stage.peer.until(line, "GOODBYE");
     stage.peer.hang_up(line);
@@ -193,12 +194,12 @@ pub fn frame_without_an_end<H: Servers>(stage: &mut ServerStage<H>) {
 pub fn one_byte_reads<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server());
     let line = stage.peer.connect(address);
-    stage.peer.write_one_by_one(line, &encoded(&Frame::Hello(Box::new(calm_hello("d")))));
+    stage.peer.write_one_by_one(line, &stage.peer.bytes(&Frame::Hello(Box::new(calm_hello("d")))));
     stage.peer.welcome(line);
     stage.until("online d");
     for (seq, message) in [(1, load(1)), (2, load(2000)), (3, load(0)), (4, load(300))] {
-        stage.peer.write_one_by_one(line, &encoded(&data(seq, message)));
-        stage.peer.write_one_by_one(line, &encoded(&ack(0)));
+        stage.peer.write_one_by_one(line, &stage.peer.bytes(&data(seq, message)));
+        stage.peer.write_one_by_one(line, &stage.peer.bytes(&ack(0)));
     }
     stage.peer.acknowledged(line, 4);
     for _ in 0..4 {
@@ -230,7 +231,7 @@ pub fn flood<H: Servers>(stage: &mut ServerStage<H>) {
     let (silent, _) = stage.peer.get_in(address, calm_hello("silent"));
     stage.until("online silent");
     stage.peer.mute(silent);
-    stage.peer.order(loud, Order::Repeat(encoded(&ack(0)).repeat(10_000), Duration::ZERO));
+    stage.peer.order(loud, Order::Repeat(stage.peer.bytes(&ack(0)).repeat(10_000), Duration::ZERO));
     stage.until("offline silent");
     stage.peer.until(silent, "GOODBYE");
     stage.peer.hang_up(silent);

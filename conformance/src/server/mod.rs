@@ -2,6 +2,7 @@
 
 mod endings;
 mod flow;
+pub mod foreign;
 mod silence;
 mod suspend;
 

@@ -6,7 +6,7 @@ use keepbeat_core::wire::{Frame, Hello, Welcome};
 
 use crate::CALM;
 use crate::harness::Servers;
-use crate::network::{Order, encoded};
+use crate::network::Order;
 use crate::peers::{OFTEN, ack, calm_hello, data, hello};
 use crate::stage::{ServerStage, calm, server};
 use crate::words::load;
@@ -101,7 +101,7 @@ pub fn black_hole_away_from_us<H: Servers>(stage: &mut ServerStage<H>) {
     let (first, welcome) = stage.peer.get_in(address, calm_hello("d"));
     stage.until("online d");
     stage.peer.order(first, Order::Read(false));
-    stage.peer.order(first, Order::Repeat(encoded(&Frame::Beat { seq: 1 }), OFTEN));
+    stage.peer.order(first, Order::Repeat(stage.peer.bytes(&Frame::Beat { seq: 1 }), OFTEN));
     stage.send("d", load(LARGE));
     stage.until("offline d");
     stage.peer.order(first, Order::Quiet);

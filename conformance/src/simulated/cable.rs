@@ -6,7 +6,8 @@ use std::time::Duration;
 use keepbeat_core::Failure;
 use keepbeat_core::time::Timestamp;
 
-use crate::network::{Order, Seen, Speaker};
+use crate::network::{Order, Seen};
+use crate::speaker::Speaker;
 
 /// So many bytes are on the way in each direction at most.
 const WINDOW: usize = 64 << 10;
@@ -63,11 +64,11 @@ impl Pipe {
 }
 
 impl Cable {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(speaker: Speaker) -> Self {
         Self {
             to_driver: Pipe::default(),
             to_script: Pipe::default(),
-            speaker: Speaker::new(),
+            speaker,
             spoke: None,
             seen: VecDeque::new(),
             closed: false,

@@ -23,7 +23,15 @@ pub(super) struct ClientDriver {
 
 impl ClientDriver {
     pub(super) fn new(address: SocketAddr, config: Arc<ClientConfig>, seed: u64, flaw: Option<Flaw>) -> Self {
-        Self { client: Client::new(config, seed), address, current: None, old: None, last_read: None, flaw }
+        let name = address.to_string().parse().expect("an address names a host and a port");
+        Self {
+            client: Client::new(config, seed).to_server(name),
+            address,
+            current: None,
+            old: None,
+            last_read: None,
+            flaw,
+        }
     }
 
     /// Whether anything happened.

@@ -22,7 +22,7 @@ use keepbeat_core::wire::DeviceId;
 
 use self::world::World;
 use crate::harness::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
-use crate::network::{Network, Order, Seen};
+use crate::network::{Network, Order, Seen, Way};
 
 /// What a driver does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +170,10 @@ impl ServerUnderTest for SimulatedServer {
 }
 
 impl Network for Simulated {
+    fn speak(&mut self, way: Way) {
+        self.world.borrow_mut().speak(way);
+    }
+
     fn reserve(&mut self) -> SocketAddr {
         self.world.borrow_mut().free_address()
     }

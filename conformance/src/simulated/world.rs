@@ -10,13 +10,15 @@ use keepbeat_core::entropy::Prng;
 use keepbeat_core::server::{Server, ServerConfig, ServerEvent, Sessions};
 use keepbeat_core::session::Message;
 use keepbeat_core::time::Timestamp;
+use keepbeat_core::wire::Role;
 
 use super::Flaw;
 use super::cable::Cable;
 use super::client::ClientDriver;
 use super::server::ServerDriver;
 use crate::harness::OutOfPatience;
-use crate::network::{Order, Seen};
+use crate::network::{Order, Seen, Way};
+use crate::speaker::Speaker;
 
 /// A world in which this often something happens at one moment does not come to rest.
 const RESTLESS: usize = 100_000;
@@ -35,8 +37,8 @@ pub(super) struct World {
 }
 
 /// All connections, and those that wait to be accepted by the script.
-#[derive(Default)]
 pub(super) struct Cables {
+    way: Way,
     all: Vec<Cable>,
     backlogs: BTreeMap<SocketAddr, VecDeque<usize>>,
     /// What the script calls its connections.
@@ -51,8 +53,13 @@ impl Cables {
     /// Something under test connects; `None` if nobody listens.
     pub(super) fn dial(&mut self, address: SocketAddr) -> Option<usize> {
         self.backlogs.get_mut(&address)?.push_back(self.all.len());
-        self.all.push(Cable::new());
-        Some(self.all.len() - 1)
+        Some(self.lay(Role::Server))
+    }
+
+    /// A new cable, with the script at its end in this role.
+    fn lay(&mut self, role: Role) -> usize {
+        self.all.push(Cable::new(Speaker::new(self.way, role)));
+        self.all.len() - 1
     }
 }
 
@@ -61,7 +68,7 @@ impl World {
         Self {
             now: Timestamp::from_millis(1000),
             flaw,
-            cables: Cables::default(),
+            cables: Cables { way: Way::Tcp, all: Vec::new(), backlogs: BTreeMap::new(), accepted: Vec::new() },
             clients: Vec::new(),
             servers: BTreeMap::new(),
             last_port: 0,
@@ -139,6 +146,10 @@ impl World {
 
     // The script's end.
 
+    pub(super) fn speak(&mut self, way: Way) {
+        self.cables.way = way;
+    }
+
     pub(super) fn free_address(&mut self) -> SocketAddr {
         self.last_port += 1;
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.last_port))
@@ -154,8 +165,7 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, server: SocketAddr) -> usize {
-        self.cables.all.push(Cable::new());
-        let cable = self.cables.all.len() - 1;
+        let cable = self.cables.lay(Role::Client);
         let driver = self.servers.get_mut(&server).expect("the server is there");
         driver.accept(self.now, cable, &mut self.cables);
         self.name(cable)

@@ -43,6 +43,8 @@ pub(crate) struct Connection<W> {
     echo_seq: u32,
     echo_due: bool,
     ack_due: bool,
+    /// The peer is to hear from us, whether there is anything to acknowledge or not.
+    life_due: bool,
     last_feedback: Timestamp,
     /// When the peer's beats, at the agreed rate, would have reached the number that came.
     beats_paid_until: Timestamp,
@@ -111,6 +113,7 @@ impl<W: Wire> Connection<W> {
             echo_seq: 0,
             echo_due: false,
             ack_due: false,
+            life_due: false,
             last_feedback: now,
             beats_paid_until: now,
             peer_limit: u64::MAX,
@@ -226,8 +229,9 @@ impl<W: Wire> Connection<W> {
         }
         liveness.frame_unfinished(now, heard.frames);
         // The sender of a long frame hears nothing else from us until it has arrived.
-        if now.since(self.last_feedback) >= liveness.reply_timeout() / 4 {
-            self.ack_due = true;
+        let overdue = now.since(self.last_feedback) >= liveness.reply_timeout() / 4;
+        if overdue && liveness.frame_age(now) >= self.wire.patience() {
+            (self.ack_due, self.life_due) = (true, true);
         }
     }
 
@@ -311,6 +315,9 @@ impl<W: Wire> Connection<W> {
         }
         if mem::take(&mut self.ack_due) {
             self.last_feedback = now;
+            if mem::take(&mut self.life_due) {
+                self.wire.show_life(&mut self.tx);
+            }
             self.wire.encode(&Frame::Ack { seq: received }, &mut self.tx);
         }
     }
@@ -477,7 +484,7 @@ impl<W: Wire> Connection<W> {
                     continue;
                 }
                 LivenessAction::ShowLife => {
-                    self.ack_due = true;
+                    (self.ack_due, self.life_due) = (true, true);
                     continue;
                 }
                 LivenessAction::Suspect { silent_for } => Verdict::Suspect { silent_for },

@@ -281,7 +281,9 @@ impl Simple {
         loop {
             let frame = &bytes[at..];
             self.left = frame.len();
-            let Some((fin, opcode, key, header, length)) = header(reader, frame)? else { return Ok(()) };
+            let Some(Header { fin, opcode, key, end: header, length }) = header(reader, frame)? else {
+                return Ok(());
+            };
             let payload = &frame[header..];
             let came = payload.len().min(usize::try_from(length).unwrap_or(usize::MAX));
             let clear: Vec<u8> = payload[..came].iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
@@ -339,9 +341,18 @@ impl Simple {
     }
 }
 
-/// Whether it is the last of its message, opcode, key, and the lengths of the header and of the payload; `None` if the header is
-/// not complete.
-fn header(reader: &Reader, frame: &[u8]) -> Result<Option<(bool, u8, [u8; 4], usize, u64)>, Kind> {
+struct Header {
+    fin: bool,
+    opcode: u8,
+    key: [u8; 4],
+    /// Where it ends.
+    end: usize,
+    /// Of the payload.
+    length: u64,
+}
+
+/// `None` if the header is not complete.
+fn header(reader: &Reader, frame: &[u8]) -> Result<Option<Header>, Kind> {
     let Some(first) = frame.first() else { return Ok(None) };
     let (fin, opcode) = (first & 0x80 != 0, first & 0x0F);
     let is_known = matches!(opcode, 0..=2 | 8..=10);
@@ -369,7 +380,7 @@ fn header(reader: &Reader, frame: &[u8]) -> Result<Option<(bool, u8, [u8; 4], us
         return Err(Kind::Protocol);
     }
     let key = if is_masked { frame[end - 4..end].try_into().unwrap() } else { [0; 4] };
-    Ok(Some((fin, opcode, key, end, length)))
+    Ok(Some(Header { fin, opcode, key, end, length }))
 }
 
 fn close(payload: &[u8]) -> Result<Close, Kind> {

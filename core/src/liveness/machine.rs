@@ -255,6 +255,14 @@ impl Liveness {
         }
     }
 
+    /// How long part of a frame has been here, and no other frame has ended since.
+    pub(crate) const fn frame_age(&self, now: Timestamp) -> Duration {
+        match self.frame_begun {
+            Some(begun) => now.since(begun),
+            None => Duration::ZERO,
+        }
+    }
+
     /// The bytes received so far end with a frame.
     #[inline]
     pub fn frame_finished(&mut self) {

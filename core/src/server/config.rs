@@ -60,6 +60,14 @@ where
     }
 }
 
+impl<W: Wire> ServerConfig<W> {
+    /// How many ports connections are accepted at: the first, and those that [`ServerConfigBuilder::port`] added.
+    #[must_use]
+    pub const fn ports(&self) -> usize {
+        self.ports.len()
+    }
+}
+
 impl<W: Wire> Clone for ServerConfig<W> {
     fn clone(&self) -> Self {
         Self {

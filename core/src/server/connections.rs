@@ -168,7 +168,8 @@ impl<W: Wire> Server<W> {
                 }
             };
             if let Err(cause) = meaning {
-                self.part(now, id, cause, None);
+                // What is behind it is not looked at: it was said before the other side could hear our last word.
+                return self.part(now, id, cause, None);
             }
         }
     }

@@ -84,6 +84,20 @@ impl Wire for Any {
         }
     }
 
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Beat(beat) => beat.patience(),
+            Self::WebSocket(websocket) => websocket.patience(),
+        }
+    }
+
+    fn show_life(&mut self, tx: &mut Tx) {
+        match self {
+            Self::Beat(beat) => beat.show_life(tx),
+            Self::WebSocket(websocket) => websocket.show_life(tx),
+        }
+    }
+
     fn established(&mut self) {
         match self {
             Self::Beat(beat) => beat.established(),

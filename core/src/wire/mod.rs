@@ -84,6 +84,16 @@ pub trait Wire {
         false
     }
 
+    /// How long the sender of a long frame can do without a sign of life from us. Default: not at all.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Appends a sign of life, if [`Frame::Ack`] is none. Default: it is one.
+    fn show_life(&mut self, tx: &mut Tx) {
+        let _ = tx;
+    }
+
     /// The handshake is done: the limit for established connections holds from the next byte on.
     fn established(&mut self);
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keepbeat_core::client::{Action, Client, ClientConfigBuilder, Epoch, Event, Input};
 use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfigBuilder, ServerEvent, ServerInput};
 use keepbeat_core::time::{Deadline, Timestamp};
+use keepbeat_core::wire::Wire;
 use keepbeat_core::wire::beat::Beat;
 use keepbeat_core::{DownReport, Failure};
 
@@ -51,10 +52,10 @@ impl Pipe {
     }
 }
 
-pub(crate) struct Link {
+pub(crate) struct Link<W: Wire = Beat> {
     pub(crate) now: Timestamp,
-    pub(crate) client: Client<Beat>,
-    pub(crate) server: Server<Beat>,
+    pub(crate) client: Client<W>,
+    pub(crate) server: Server<W>,
     pub(crate) up: Pipe,
     pub(crate) down: Pipe,
     client_side: Option<Epoch>,
@@ -75,18 +76,28 @@ pub(crate) struct Link {
     pub(crate) server_events: Vec<(u64, ServerEvent)>,
 }
 
-impl Link {
-    pub(crate) fn new(client: ClientConfigBuilder<Beat>, server: ServerConfigBuilder<Beat>) -> Self {
+impl<W: Wire> Link<W> {
+    pub(crate) fn new(client: ClientConfigBuilder<W>, server: ServerConfigBuilder<W>) -> Self {
         Self::of(Client::new(Arc::new(client.build().unwrap()), 1), server)
     }
 
     /// The same, with a client that knows to which server it goes.
-    pub(crate) fn to(name: &str, client: ClientConfigBuilder<Beat>, server: ServerConfigBuilder<Beat>) -> Self {
-        let client = Client::new(Arc::new(client.build().unwrap()), 1);
+    pub(crate) fn to(name: &str, client: ClientConfigBuilder<W>, server: ServerConfigBuilder<W>) -> Self {
+        Self::seeded(name, client, server, 1)
+    }
+
+    /// The same, with another seed for the client.
+    pub(crate) fn seeded(
+        name: &str,
+        client: ClientConfigBuilder<W>,
+        server: ServerConfigBuilder<W>,
+        seed: u64,
+    ) -> Self {
+        let client = Client::new(Arc::new(client.build().unwrap()), seed);
         Self::of(client.to_server(name.parse().unwrap()), server)
     }
 
-    fn of(client: Client<Beat>, server: ServerConfigBuilder<Beat>) -> Self {
+    fn of(client: Client<W>, server: ServerConfigBuilder<W>) -> Self {
         Self {
             now: Timestamp::ZERO,
             client,
@@ -107,7 +118,7 @@ impl Link {
     }
 
     /// Opened and up.
-    pub(crate) fn up(client: ClientConfigBuilder<Beat>, server: ServerConfigBuilder<Beat>) -> Self {
+    pub(crate) fn up(client: ClientConfigBuilder<W>, server: ServerConfigBuilder<W>) -> Self {
         let mut link = Self::new(client, server);
         link.client.open(link.now);
         link.turn();
@@ -138,7 +149,7 @@ impl Link {
     }
 
     /// Another server takes the place of this one.
-    pub(crate) fn replace_server(&mut self, server: Server<Beat>) {
+    pub(crate) fn replace_server(&mut self, server: Server<W>) {
         (self.server, self.server_side) = (server, None);
     }
 

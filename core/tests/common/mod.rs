@@ -15,6 +15,7 @@ pub(crate) mod pki;
 mod raw;
 #[cfg(feature = "tls-ring")]
 pub(crate) mod tls;
+pub(crate) mod websocket;
 
 pub(crate) use acceptor::Acceptor;
 pub(crate) use dialer::{Answer, Dialer};

@@ -7,8 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use keepbeat_mio::clock::Clock;
-use keepbeat_mio::core::wire::beat::{Beat, BeatConfig};
-use keepbeat_mio::core::wire::{Credentials, Frame, Hello, PROTOCOL_VERSION, Wire};
+use keepbeat_mio::core::entropy::Prng;
+use keepbeat_mio::core::wire::websocket::{SUBPROTOCOL, WebSocketConfig};
+use keepbeat_mio::core::wire::{Any, AnyConfig, Credentials, Frame, Hello, Opening, PROTOCOL_VERSION, Role, Tx, Wire};
 use keepbeat_mio::{DeviceId, Timestamp};
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -18,7 +19,6 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use crate::args::Args;
-use crate::native;
 
 /// So many clients share an address of their own, so that none runs out of ports.
 const LINKS_PER_ADDRESS: u32 = 20_000;
@@ -49,6 +49,8 @@ const MASKED: u8 = 0x80;
 pub(crate) enum Protocol {
     /// keepbeat's own. The clients beat, the server echoes.
     Native,
+    /// The same in the messages of a WebSocket.
+    NativeOverWebSocket,
     /// WebSocket. The server pings, the clients answer.
     WebSocket,
 }
@@ -123,9 +125,44 @@ enum State {
     Lost,
 }
 
+/// A client of keepbeat's protocol, over whatever it goes.
+struct Ours {
+    wire: Any,
+    /// What there is to say.
+    tx: Tx,
+}
+
+impl Ours {
+    fn new(protocol: Protocol, server: SocketAddr) -> io::Result<Self> {
+        let config = match protocol {
+            Protocol::NativeOverWebSocket => {
+                WebSocketConfig::builder().subprotocol(SUBPROTOCOL).build().map_err(io::Error::other)?.into()
+            }
+            _ => AnyConfig::default(),
+        };
+        let (server, mut entropy) = (server.to_string().parse().map_err(io::Error::other)?, Prng::new(1));
+        let opening = Opening { role: Role::Client, server: Some(&server), secure: false, entropy: &mut entropy };
+        Ok(Self { wire: Any::new(&config, opening), tx: Tx::default() })
+    }
+
+    fn say(&mut self, frame: &Frame) {
+        self.wire.encode(frame, &mut self.tx);
+    }
+
+    /// What was said since this was last asked.
+    fn words(&mut self) -> Vec<u8> {
+        let mut words = Vec::new();
+        while !self.tx.is_empty() {
+            words.extend_from_slice(self.tx.chunk());
+            self.tx.consume(self.tx.chunk().len());
+        }
+        words
+    }
+}
+
 /// How far what came in was understood.
 enum Speech {
-    Native(Beat),
+    Native(Box<Ours>),
     WebSocket {
         kept: Vec<u8>,
         /// When the newest ping came.
@@ -266,7 +303,12 @@ impl Fleet {
         let mut stream = TcpStream::from_std(socket.into());
         self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
         let (speech, greeting) = match self.protocol {
-            Protocol::Native => (Speech::Native(Beat::new(&BeatConfig::default())), hello(number, self.log.interval)?),
+            Protocol::Native | Protocol::NativeOverWebSocket => {
+                let mut ours = Ours::new(self.protocol, self.server)?;
+                ours.say(&hello(number, self.log.interval)?);
+                let greeting = ours.words();
+                (Speech::Native(Box::new(ours)), greeting)
+            }
             Protocol::WebSocket => (Speech::WebSocket { kept: Vec::new(), pinged: self.log.now }, UPGRADE.to_vec()),
         };
         self.links.push(Link { stream, speech, state: State::Connecting { greeting }, seq: 0, answered: true });
@@ -276,12 +318,11 @@ impl Fleet {
 
 impl Link {
     fn beat(&mut self, log: &mut Log) {
-        if self.state != State::Up || !matches!(self.speech, Speech::Native(_)) {
-            return;
-        }
+        let (State::Up, Speech::Native(ours)) = (&self.state, &mut self.speech) else { return };
         log.told.unanswered += u64::from(!std::mem::replace(&mut self.answered, false));
         self.seq += 1;
-        let beat = native::encoded(&Frame::Beat { seq: self.seq });
+        ours.say(&Frame::Beat { seq: self.seq });
+        let beat = ours.words();
         self.say(&beat, log);
     }
 
@@ -324,15 +365,15 @@ impl Link {
         let Log { told, now, interval } = log;
         let mut answer = Vec::new();
         match &mut self.speech {
-            Speech::Native(wire) => {
+            Speech::Native(ours) => {
                 let mut input = bytes;
-                while let Some(frame) = wire.decode(&mut input).ok()? {
+                while let Some(frame) = ours.wire.decode(&mut input, &mut ours.tx).ok()? {
                     match frame {
                         Frame::Welcome(_) => {
-                            wire.established();
+                            ours.wire.established();
                             self.state = State::Up;
                             told.up += 1;
-                            answer.extend(native::encoded(&Frame::Ack { seq: 0 }));
+                            ours.say(&Frame::Ack { seq: 0 });
                         }
                         Frame::Echo { seq } if seq == self.seq => {
                             self.answered = true;
@@ -340,12 +381,13 @@ impl Link {
                         }
                         Frame::Beat { seq } => {
                             told.probes += 1;
-                            answer.extend(native::encoded(&Frame::Echo { seq }));
+                            ours.say(&Frame::Echo { seq });
                         }
                         Frame::Ack { .. } => {}
                         _ => return None,
                     }
                 }
+                answer = ours.words();
             }
             Speech::WebSocket { kept, pinged } => {
                 kept.extend_from_slice(bytes);
@@ -395,9 +437,9 @@ impl Link {
     }
 }
 
-fn hello(number: usize, interval: Duration) -> io::Result<Vec<u8>> {
+fn hello(number: usize, interval: Duration) -> io::Result<Frame> {
     let millis = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
-    Ok(native::encoded(&Frame::Hello(Box::new(Hello {
+    Ok(Frame::Hello(Box::new(Hello {
         version: PROTOCOL_VERSION,
         device: DeviceId::new(&format!("device-{number}")).map_err(io::Error::other)?,
         instance: 0,
@@ -408,7 +450,7 @@ fn hello(number: usize, interval: Duration) -> io::Result<Vec<u8>> {
         token: None,
         received: 0,
         credentials: Credentials::default(),
-    }))))
+    })))
 }
 
 /// How many pings did not come in so long a pause, which may be half an interval too long.

@@ -88,14 +88,14 @@ impl Drop for Link {
 pub(crate) struct Listener {
     pub(super) common: Arc<Common>,
     pub(super) id: ListenerId,
-    pub(super) address: SocketAddr,
+    pub(super) addresses: Vec<SocketAddr>,
     pub(super) events: AsyncMutex<mpsc::UnboundedReceiver<ServerEvent>>,
     pub(super) over: watch::Receiver<()>,
 }
 
 impl Listener {
-    pub(crate) const fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     pub(crate) async fn next_event(&self) -> Option<ServerEvent> {

@@ -36,7 +36,7 @@ pub(super) fn header(input: &[u8]) -> Result<Option<(Header, &[u8])>, WireError>
 
 /// Reads a whole BEAT, ECHO or ACK whose number takes one to three bytes; `None` for everything else, right or wrong.
 #[inline]
-pub(super) fn usual(input: &[u8]) -> Option<(Frame, &[u8])> {
+pub(in crate::wire) fn usual(input: &[u8]) -> Option<(Frame, &[u8])> {
     let (kind, seq, rest) = match input {
         [kind, 1, a @ ..=0x7F, rest @ ..] => (kind, u32::from(*a), rest),
         [kind, 2, a @ 0x80..=0xFF, b @ 1..=0x7F, rest @ ..] => (kind, u32::from(a & 0x7F) | u32::from(*b) << 7, rest),

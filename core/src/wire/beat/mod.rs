@@ -18,6 +18,7 @@ use self::config::{LONGEST_BODY, SEQ_ROOM};
 use self::decode::Header;
 use super::{Frame, Message, Opening, Tx, Wire, WireError};
 
+pub(in crate::wire) use self::decode::usual;
 pub(in crate::wire) use self::encode::Front;
 
 pub use self::config::{
@@ -146,7 +147,7 @@ impl Beat {
             if input.is_empty() {
                 return Ok(None);
             }
-            if let Some((frame, rest)) = decode::usual(input) {
+            if let Some((frame, rest)) = usual(input) {
                 *input = rest;
                 return Ok(Some(frame));
             }
@@ -159,14 +160,10 @@ impl Beat {
         self.established = true;
     }
 
-    pub(in crate::wire) const fn is_established(&self) -> bool {
-        self.established
-    }
-
     /// Decodes the frame at the front of `frames`, which are whole. A message is shared, not copied.
     pub(in crate::wire) fn decode_whole(&mut self, frames: &mut Bytes) -> Result<Frame, WireError> {
         if self.established
-            && let Some((frame, rest)) = decode::usual(frames)
+            && let Some((frame, rest)) = usual(frames)
         {
             frames.advance(frames.len() - rest.len());
             return Ok(frame);

@@ -77,12 +77,29 @@ impl fmt::Debug for Control {
 pub(super) fn read_short(role: Role, input: &[u8]) -> Option<(Opcode, Control, &[u8])> {
     const PING: u8 = FIN | Opcode::Ping.code();
     const PONG: u8 = FIN | Opcode::Pong.code();
-    let [first, second, rest @ ..] = input else { return None };
+    let (first, rest) = input.split_first()?;
     let opcode = match *first {
         PING => Opcode::Ping,
         PONG => Opcode::Pong,
         _ => return None,
     };
+    let (payload, behind) = read_short_payload(role, rest)?;
+    Some((opcode, payload, behind))
+}
+
+/// Reads a whole binary message, in one frame, that is as short; `None` for everything else.
+#[inline]
+pub(super) fn read_short_binary(role: Role, input: &[u8]) -> Option<(Control, &[u8])> {
+    const BINARY: u8 = FIN | Opcode::Binary.code();
+    match input {
+        [BINARY, rest @ ..] => read_short_payload(role, rest),
+        _ => None,
+    }
+}
+
+#[inline]
+fn read_short_payload(role: Role, input: &[u8]) -> Option<(Control, &[u8])> {
+    let (second, rest) = input.split_first()?;
     let (length, key, rest) = match role {
         Role::Client => (*second, [0; 4], rest),
         Role::Server => {
@@ -101,7 +118,7 @@ pub(super) fn read_short(role: Role, input: &[u8]) -> Option<(Opcode, Control, &
         None => padded(payload),
     };
     let bytes = (word ^ repeated(key)).to_le_bytes();
-    Some((opcode, Control(Payload::Short { length: length as u8, bytes }), behind))
+    Some((Control(Payload::Short { length: length as u8, bytes }), behind))
 }
 
 /// Writes a frame with a short payload, and says how long it is; `None` if the payload is long.

@@ -16,10 +16,8 @@ pub(super) struct Foreign {
     answered: u32,
     /// The number of the newest message that came.
     received: u64,
-    /// The newest message that began to leave, the newest that left, the newest that a ping asks for, and the newest that has
-    /// arrived.
+    /// The newest message that began to leave, the newest that a ping asks for, and the newest that has arrived.
     begun: u64,
-    left: u64,
     asked: u64,
     arrived: u64,
     /// Whoever asks has not been told of the newest that has arrived.
@@ -72,11 +70,11 @@ impl Foreign {
         self.owes_reply
     }
 
-    pub(super) fn say(&mut self, frame: &Frame, midway: bool, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
+    pub(super) fn say(&mut self, frame: &Frame, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
         match (frame, beats) {
             (Frame::Beat { seq }, Beats::Ping) => {
                 self.beat = *seq;
-                self.asked = self.left;
+                self.asked = self.left(outgoing);
                 outgoing.ping(&mark(self.beat, self.asked), tx);
             }
             (Frame::Beat { seq }, Beats::Message { request, .. }) => {
@@ -91,20 +89,17 @@ impl Foreign {
                 self.begun = *seq;
                 self.has_left(beats, outgoing, tx);
             }
-            // A pong that nobody asked for (RFC 6455, section 5.5.3) shows whoever sends a long message that it arrives.
-            (Frame::Ack { .. }, _) if midway => outgoing.pong(&Control::EMPTY, tx),
             _ => {}
         }
     }
 
+    /// The newest message of which nothing is left to write.
+    const fn left(&self, outgoing: &Outgoing) -> u64 {
+        self.begun - outgoing.has_rest() as u64
+    }
+
     /// Part of a message has left, or the last of it.
     pub(super) fn has_left(&mut self, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
-        if outgoing.has_rest() {
-            // What came before it has left.
-            self.left = self.begun.saturating_sub(1).max(self.left);
-            return;
-        }
-        self.left = self.begun;
         if *beats == Beats::Ping {
             self.ask(outgoing, tx);
         }
@@ -112,8 +107,8 @@ impl Foreign {
 
     /// Asks what has arrived, unless that is asked already.
     fn ask(&mut self, outgoing: &mut Outgoing, tx: &mut Tx) {
-        if self.arrived == self.asked && self.asked < self.left {
-            self.asked = self.left;
+        if self.arrived == self.asked && self.asked < self.left(outgoing) {
+            self.asked = self.left(outgoing);
             outgoing.ping(&mark(self.beat, self.asked), tx);
         }
     }

@@ -11,8 +11,15 @@ use super::native::Native;
 use super::opening::{Asking, Listening};
 use super::upgrade::{Agreed, Offer};
 use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, meaning};
-use crate::wire::beat::Beat;
 use crate::wire::{Credentials, Frame, Goodbye, Opening, Tx, Wire, WireError};
+
+/// Foreign peers that send a long message may hear nothing from us for so long: some find a pong odd that they did not ask for,
+/// but all that give up on whoever is silent wait longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// While fewer bytes than this wait to leave, every ping has a pong of its own. A peer that pings and does not read gets a
+/// pong for the newest only (RFC 6455, section 5.5.3).
+const PONGS_WAITING: u64 = 4096;
 
 /// The framing of one WebSocket connection, for either side.
 ///
@@ -25,7 +32,7 @@ pub struct WebSocket {
     outgoing: Outgoing,
     role: Role,
     stage: Stage,
-    /// Pings of the peer that came since the last pong are answered by the newest.
+    /// The newest ping of the peer, which is to be answered. If too many answers wait to leave, it stands for those before it.
     ping: Option<Control>,
     /// We broke the connection off: for this.
     failed: Option<CloseCode>,
@@ -40,7 +47,7 @@ enum Stage {
     Listening(Box<Listening>),
     /// A foreigner's request waits for our answer.
     Offered(Box<Offer>),
-    Native(Box<Native>),
+    Native(Native),
     Foreign(Foreign),
     /// There was no WebSocket.
     Refused,
@@ -134,7 +141,7 @@ impl WebSocket {
     fn become_native(&mut self, offer: Option<Box<Offer>>) {
         let frames = &self.config.settings().frames;
         self.incoming.limit(Limits::of_message(Native::room_for(frames.hello_limit())));
-        self.stage = Stage::Native(Box::new(Native::new(Beat::new(frames), offer)));
+        self.stage = Stage::Native(Native::new(offer));
     }
 
     /// Takes what came of the WebSocket itself, until there is a frame.
@@ -142,9 +149,17 @@ impl WebSocket {
     fn next(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         loop {
             if let Stage::Native(native) = &mut self.stage
-                && let Some(frame) = native.next_frame()
+                && native.has_rest()
+                && let Some(frame) = native.next_of_rest(&self.config.settings().frames)
             {
                 return self.mind(frame, tx).map(Some);
+            }
+            if let Stage::Native(native) = &mut self.stage
+                && let Some((message, behind)) = self.incoming.peek_short_binary(input)
+                && let Some(frame) = native.usual(message.as_slice())
+            {
+                *input = behind;
+                return Ok(Some(frame));
             }
             if let Stage::Foreign(foreign) = &mut self.stage
                 && let Some(ack) = foreign.take_acknowledgement()
@@ -164,7 +179,11 @@ impl WebSocket {
                     }
                 }
                 (Item::Ping(ping), stage) => {
-                    self.ping = Some(ping);
+                    if let Some(earlier) = self.ping.replace(ping)
+                        && tx.len() < PONGS_WAITING
+                    {
+                        self.outgoing.pong(&earlier, tx);
+                    }
                     let seq = if let Stage::Native(native) = stage { native.last_beat() } else { 0 };
                     return Ok(Some(Frame::Beat { seq }));
                 }
@@ -175,7 +194,9 @@ impl WebSocket {
                         let problem = "a message is text, where keepbeat.1 has binary ones";
                         return Err(WireError::Malformed { frame: "frame of WebSocket", problem });
                     }
-                    native.take(message.into_payload());
+                    let limits = &self.config.settings().frames;
+                    let frame = native.first_of(message.into_payload(), limits);
+                    return self.mind(frame, tx).map(Some);
                 }
                 (Item::Message(message), Stage::Foreign(foreign)) => {
                     return Ok(Some(foreign.hear(message, &self.config.settings().beats)));
@@ -224,12 +245,14 @@ impl WebSocket {
                 (self.stage, self.closed) = (Stage::Refused, true);
             }
             Stage::Native(native) => {
-                native.say(frame, &mut self.outgoing, tx);
+                native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx);
                 self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx);
             }
             Stage::Foreign(_) => self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx),
             Stage::Asking(_) | Stage::Refused => self.closed = true,
         }
+        // Nobody answers our close with a second one.
+        self.closed |= self.incoming.is_over();
     }
 
     #[inline(never)]
@@ -243,10 +266,9 @@ impl WebSocket {
                 self.answer(&offer, subprotocol.as_deref(), tx);
                 self.stage = Stage::Foreign(Foreign::default());
             }
-            (_, Stage::Native(native)) => native.say(frame, &mut self.outgoing, tx),
+            (_, Stage::Native(native)) => native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx),
             (_, Stage::Foreign(foreign)) => {
-                let midway = self.incoming.is_unfinished();
-                foreign.say(frame, midway, &self.config.settings().beats, &mut self.outgoing, tx);
+                foreign.say(frame, &self.config.settings().beats, &mut self.outgoing, tx);
             }
             _ => {}
         }
@@ -312,6 +334,16 @@ impl Wire for WebSocket {
         self.incoming.is_unfinished()
     }
 
+    fn patience(&self) -> Duration {
+        if let Stage::Foreign(_) = self.stage { PATIENCE } else { Duration::ZERO }
+    }
+
+    fn show_life(&mut self, tx: &mut Tx) {
+        if let Stage::Foreign(_) = self.stage {
+            self.outgoing.pong(&Control::EMPTY, tx);
+        }
+    }
+
     #[inline]
     fn encode(&mut self, frame: &Frame, tx: &mut Tx) {
         if let Frame::Echo { .. } = frame
@@ -332,7 +364,7 @@ impl Wire for WebSocket {
 
     fn established(&mut self) {
         if let Stage::Native(native) = &mut self.stage {
-            native.established();
+            native.establish();
             let limit = self.config.settings().frames.message_limit();
             self.incoming.limit(Limits::of_message(Native::room_for(limit)));
         }

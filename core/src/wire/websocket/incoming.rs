@@ -68,7 +68,11 @@ struct Work {
 #[derive(Clone, Copy)]
 enum End {
     Closed,
-    Failed(Violation),
+    /// Perhaps by its close, behind which nothing comes.
+    Failed {
+        violation: Violation,
+        in_close: bool,
+    },
 }
 
 /// The payload of a frame whose header was read.
@@ -133,10 +137,25 @@ impl Incoming {
         self.next_any(input)
     }
 
+    /// If the next thing is a whole binary message of up to 14 bytes: it, and what is behind it. Nothing is taken.
+    #[inline]
+    pub(super) fn peek_short_binary<'a>(&self, input: &'a [u8]) -> Option<(Control, &'a [u8])> {
+        if self.work.is_some() || self.partial.have > 0 {
+            return None;
+        }
+        control::read_short_binary(self.role, input)
+    }
+
     /// Whether part of a message or frame has arrived and the rest is outstanding.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.partial.have > 0 || self.work.as_ref().is_some_and(|work| work.end.is_none())
+    }
+
+    /// Whether the peer has said its last word: a close, or what was to be one.
+    pub(super) fn is_over(&self) -> bool {
+        let end = self.work.as_ref().and_then(|work| work.end);
+        matches!(end, Some(End::Closed | End::Failed { in_close: true, .. }))
     }
 
     /// How many bytes of the heap are held for the payload of an unfinished message: at most four times what has come of it,
@@ -155,7 +174,7 @@ impl Incoming {
     #[inline(never)]
     fn next_any(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
         match self.work.as_ref().and_then(|work| work.end) {
-            Some(End::Failed(violation)) => return Err(violation),
+            Some(End::Failed { violation, .. }) => return Err(violation),
             Some(End::Closed) => {
                 *input = &[];
                 return Ok(None);
@@ -163,26 +182,33 @@ impl Incoming {
             None => {}
         }
         let next = self.advance(input);
-        let end = match &next {
-            Err(violation) => End::Failed(*violation),
-            Ok(Some(Item::Close(_))) => End::Closed,
-            Ok(_) => return next,
+        let (end, next) = match next {
+            Err((violation, in_close)) => (End::Failed { violation, in_close }, Err(violation)),
+            Ok(Some(Item::Close(close))) => (End::Closed, Ok(Some(Item::Close(close)))),
+            Ok(next) => return Ok(next),
         };
         self.partial = Partial::NONE;
         self.work = Some(Box::new(Work { end: Some(end), ..Work::default() }));
         next
     }
 
-    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+    /// A violation comes with whether it is in a close.
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Item>, (Violation, bool)> {
         while !input.is_empty() {
-            let item = if self.work.as_ref().is_some_and(|work| work.payload.is_some()) {
-                self.gather(input)?
+            let payload = self.work.as_ref().and_then(|work| work.payload.as_ref());
+            let (opcode, item) = if let Some(Payload { opcode, .. }) = payload {
+                (*opcode, self.gather(input))
             } else {
-                let Some(header) = self.partial.read(input)? else { return Ok(None) };
-                self.begin(header, input)?
+                match self.partial.read(input) {
+                    Ok(Some(header)) => (header.opcode, self.begin(header, input)),
+                    Ok(None) => return Ok(None),
+                    Err(violation) => return Err((violation, self.partial.begins_close(input))),
+                }
             };
-            if item.is_some() {
-                return Ok(item);
+            match item {
+                Ok(None) => {}
+                Ok(item) => return Ok(item),
+                Err(violation) => return Err((violation, opcode == Opcode::Close)),
             }
         }
         Ok(None)
@@ -322,6 +348,12 @@ struct Partial {
 
 impl Partial {
     const NONE: Self = Self { have: 0, bytes: [0; LONGEST] };
+
+    /// Whether a header that is wrong is that of a close, whatever else is wrong about it.
+    fn begins_close(&self, input: &[u8]) -> bool {
+        let first = if self.have > 0 { self.bytes.first() } else { input.first() };
+        first.is_some_and(|first| first & 0x0f == Opcode::Close.code())
+    }
 
     /// Takes a header from the front of `input`; `None` if it is not complete, and all of `input` was kept.
     fn read(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {

@@ -59,6 +59,7 @@ impl fmt::Debug for MaskKeys {
 
 /// The blocks from `counter` on, one in each column.
 #[inline]
+#[expect(clippy::needless_range_loop, reason = "the compiler makes vectors of this form only")]
 fn blocks(seed: &[u32; 8], counter: u64, nonce: [u32; 2], rounds: impl Fn(&mut [u32; 16])) -> [[u32; LANES]; 16] {
     let mut columns = [[0; LANES]; 16];
     for lane in 0..LANES {

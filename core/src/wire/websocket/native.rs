@@ -6,23 +6,23 @@ use bytes::Bytes;
 
 use super::Outgoing;
 use super::upgrade::Offer;
-use crate::wire::beat::{Beat, Front};
+use crate::wire::beat::{Beat, BeatConfig, Front, usual};
 use crate::wire::{Frame, Tx, Wire as _, WireError};
 
-/// The native protocol inside a WebSocket.
+/// The native protocol inside a WebSocket. Frames are never cut, so all that is kept of one is its number.
 pub(super) struct Native {
-    beat: Beat,
-    /// The frames of a message that were not looked at yet.
-    rest: Bytes,
-    /// A server's: what the client asked for, until the application has seen it.
-    pub(super) offer: Option<Box<Offer>>,
-    last_beat: u32,
+    established: bool,
     owes_echo: bool,
+    last_beat: u32,
+    /// The frames of a message that were not looked at yet. Mostly a message is one frame.
+    rest: Option<Box<Bytes>>,
+    /// A server's: what the client asked for, until it is let in.
+    pub(super) offer: Option<Box<Offer>>,
 }
 
 impl Native {
-    pub(super) const fn new(beat: Beat, offer: Option<Box<Offer>>) -> Self {
-        Self { beat, rest: Bytes::new(), offer, last_beat: 0, owes_echo: false }
+    pub(super) const fn new(offer: Option<Box<Offer>>) -> Self {
+        Self { established: false, owes_echo: false, last_beat: 0, rest: None, offer }
     }
 
     /// The longest message in which a frame with a body of this limit comes.
@@ -30,26 +30,56 @@ impl Native {
         limit.saturating_add(Front::LONGEST)
     }
 
-    pub(super) const fn established(&mut self) {
-        self.beat.establish();
+    pub(super) fn establish(&mut self) {
+        self.established = true;
+        self.offer = None;
     }
 
     pub(super) const fn is_established(&self) -> bool {
-        self.beat.is_established()
+        self.established
     }
 
-    pub(super) fn take(&mut self, frames: Bytes) {
-        self.rest = frames;
+    pub(super) const fn has_rest(&self) -> bool {
+        self.rest.is_some()
     }
 
     /// The next frame of the message that came last.
+    pub(super) fn next_of_rest(&mut self, limits: &BeatConfig) -> Option<Result<Frame, WireError>> {
+        let frames = *self.rest.take()?;
+        Some(self.first_of(frames, limits))
+    }
+
+    /// The first frame of a message. The others are kept.
     #[inline]
-    pub(super) fn next_frame(&mut self) -> Option<Result<Frame, WireError>> {
-        if self.rest.is_empty() {
+    pub(super) fn first_of(&mut self, mut frames: Bytes, limits: &BeatConfig) -> Result<Frame, WireError> {
+        if frames.is_empty() {
+            return Err(WireError::Malformed { frame: "message of frames", problem: "it is empty" });
+        }
+        let mut beat = Beat::new(limits);
+        if self.established {
+            beat.establish();
+        }
+        let frame = beat.decode_whole(&mut frames);
+        if !frames.is_empty() {
+            self.rest = Some(Box::new(frames));
+        }
+        if let Ok(Frame::Beat { seq }) = frame {
+            (self.last_beat, self.owes_echo) = (seq, true);
+        }
+        frame
+    }
+
+    /// The frame that a short message is, if it is a usual one: then it takes no memory of the heap.
+    #[inline]
+    pub(super) fn usual(&mut self, message: &[u8]) -> Option<Frame> {
+        if !self.established {
             return None;
         }
-        let frame = self.beat.decode_whole(&mut self.rest);
-        if let Ok(Frame::Beat { seq }) = frame {
+        let (frame, rest) = usual(message)?;
+        if !rest.is_empty() {
+            return None;
+        }
+        if let Frame::Beat { seq } = frame {
             (self.last_beat, self.owes_echo) = (seq, true);
         }
         Some(frame)
@@ -65,16 +95,16 @@ impl Native {
     }
 
     #[inline]
-    pub(super) fn say(&mut self, frame: &Frame, outgoing: &mut Outgoing, tx: &mut Tx) {
+    pub(super) fn say(&mut self, frame: &Frame, limits: &BeatConfig, outgoing: &mut Outgoing, tx: &mut Tx) {
         if let Frame::Echo { .. } = frame {
             self.owes_echo = false;
         }
         match Front::of(frame) {
             Some((front, message)) => outgoing.binary(front.as_slice(), message, tx),
             None => {
-                // A frame of the handshake: rare, and small.
+                // A frame of the handshake, or a farewell: rare, and small.
                 let mut whole = Tx::default();
-                self.beat.encode(frame, &mut whole);
+                Beat::new(limits).encode(frame, &mut whole);
                 outgoing.binary(whole.chunk(), &Bytes::new(), tx);
             }
         }

@@ -26,12 +26,18 @@ pub(crate) enum Server {
     KeepbeatMio,
     /// A task for each connection, with an interval of its own, on tokio.
     TokioByHand,
+    /// keepbeat-mio, over WebSocket.
+    KeepbeatMioWebSocket,
     /// keepbeat-tokio.
     KeepbeatTokio,
     /// A task for each connection, with a timer of its own, on smol.
     SmolByHand,
+    /// keepbeat-tokio, over WebSocket.
+    KeepbeatTokioWebSocket,
     /// keepbeat-smol.
     KeepbeatSmol,
+    /// keepbeat-smol, over WebSocket.
+    KeepbeatSmolWebSocket,
     /// WebSockets with their defaults; a task for each connection pings at an interval of its own.
     TokioTungstenite,
 }
@@ -47,21 +53,30 @@ impl Server {
         match self {
             Self::BareMio => "bare mio loop (the floor)",
             Self::KeepbeatMio => "keepbeat-mio",
+            Self::KeepbeatMioWebSocket => "keepbeat-mio, WebSocket",
             Self::TokioByHand => "tokio, a task and interval per link",
             Self::KeepbeatTokio => "keepbeat-tokio",
+            Self::KeepbeatTokioWebSocket => "keepbeat-tokio, WebSocket",
             Self::SmolByHand => "smol, a task and timer per link",
             Self::KeepbeatSmol => "keepbeat-smol",
+            Self::KeepbeatSmolWebSocket => "keepbeat-smol, WebSocket",
             Self::TokioTungstenite => "tokio-tungstenite, a ping task per link",
         }
     }
 
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::KeepbeatMio | Self::KeepbeatTokio | Self::KeepbeatSmol)
+        match self {
+            Self::KeepbeatMio | Self::KeepbeatTokio | Self::KeepbeatSmol => true,
+            _ => matches!(self.protocol(), Protocol::NativeOverWebSocket),
+        }
     }
 
     pub(crate) const fn protocol(self) -> Protocol {
         match self {
             Self::TokioTungstenite => Protocol::WebSocket,
+            Self::KeepbeatMioWebSocket | Self::KeepbeatTokioWebSocket | Self::KeepbeatSmolWebSocket => {
+                Protocol::NativeOverWebSocket
+            }
             _ => Protocol::Native,
         }
     }
@@ -80,11 +95,11 @@ pub(crate) fn run(server: Server, interval: Duration, links: u32) -> Result<(), 
     });
     match server {
         Server::BareMio => bare::run(interval),
-        Server::KeepbeatMio => ours::mio(interval, links),
+        Server::KeepbeatMio | Server::KeepbeatMioWebSocket => ours::mio(server, interval, links),
         Server::TokioByHand => by_hand_tokio::run(interval),
-        Server::KeepbeatTokio => ours::tokio(interval, links),
+        Server::KeepbeatTokio | Server::KeepbeatTokioWebSocket => ours::tokio(server, interval, links),
         Server::SmolByHand => by_hand_smol::run(interval),
-        Server::KeepbeatSmol => ours::smol(interval, links),
+        Server::KeepbeatSmol | Server::KeepbeatSmolWebSocket => ours::smol(server, interval, links),
         Server::TokioTungstenite => web_socket::run(interval),
     }
 }

@@ -3,12 +3,16 @@
 use std::error::Error;
 use std::time::Duration;
 
-use keepbeat_mio::core::server::ServerConfigError;
+use keepbeat_mio::core::wire::AnyConfig;
+use keepbeat_mio::core::wire::websocket::WebSocketConfig;
 use keepbeat_mio::{EventLoop, ServerConfig};
 
-pub(super) fn mio(interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
+use super::Server;
+use crate::load::Protocol;
+
+pub(super) fn mio(server: Server, interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
     let mut event_loop = EventLoop::new()?;
-    let listener = event_loop.driver().listen(super::anywhere(), config(interval, links)?)?;
+    let listener = event_loop.driver().listen(super::anywhere(), config(server, interval, links)?)?;
     let address = event_loop.driver().listener(listener).and_then(|listener| listener.local_addr());
     println!("{}", address.ok_or("the listener is gone")?);
     loop {
@@ -17,9 +21,9 @@ pub(super) fn mio(interval: Duration, links: u32) -> Result<(), Box<dyn Error>> 
     }
 }
 
-pub(super) fn tokio(interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
+pub(super) fn tokio(server: Server, interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let listener = keepbeat_tokio::Listener::bind(super::anywhere(), config(interval, links)?).await?;
+        let listener = keepbeat_tokio::Listener::bind(super::anywhere(), config(server, interval, links)?).await?;
         println!("{}", listener.local_addr());
         while listener.next_event().await.is_some() {}
         Ok(())
@@ -27,10 +31,10 @@ pub(super) fn tokio(interval: Duration, links: u32) -> Result<(), Box<dyn Error>
 }
 
 /// On one thread, like the others.
-pub(super) fn smol(interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
+pub(super) fn smol(server: Server, interval: Duration, links: u32) -> Result<(), Box<dyn Error>> {
     smol::block_on(async {
         let (listener, driver) =
-            keepbeat_smol::Listener::builder(config(interval, links)?).build(super::anywhere()).await?;
+            keepbeat_smol::Listener::builder(config(server, interval, links)?).build(super::anywhere()).await?;
         println!("{}", listener.local_addr());
         smol::future::or(driver, async { while listener.next_event().await.is_some() {} }).await;
         Ok(())
@@ -38,8 +42,12 @@ pub(super) fn smol(interval: Duration, links: u32) -> Result<(), Box<dyn Error>>
 }
 
 /// The limits let all links in, even if they are more than the default allows.
-fn config(interval: Duration, links: u32) -> Result<ServerConfig, ServerConfigError> {
+fn config(server: Server, interval: Duration, links: u32) -> Result<ServerConfig, Box<dyn Error>> {
     let links = links as usize;
+    let wire = match server.protocol() {
+        Protocol::NativeOverWebSocket => WebSocketConfig::builder().build()?.into(),
+        _ => AnyConfig::default(),
+    };
     let limits = ServerConfig::builder().max_connections(links).max_connections_per_address(links).max_sessions(links);
-    limits.intervals(interval, interval).build()
+    Ok(limits.wire(wire).intervals(interval, interval).build()?)
 }

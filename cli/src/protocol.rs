@@ -1,0 +1,175 @@
+//! The protocol of an endpoint, with the options that are about it.
+
+use std::str::FromStr;
+
+use keepbeat_core::session::Message;
+use keepbeat_core::wire::AnyConfig;
+use keepbeat_core::wire::beat::BeatConfig;
+use keepbeat_core::wire::websocket::deflate::DeflateConfig;
+use keepbeat_core::wire::websocket::upgrade::RequestError;
+use keepbeat_core::wire::websocket::{Beats, SUBPROTOCOL, WebSocketConfig, WebSocketConfigError};
+
+use crate::args::{ClientWireArgs, ServerWireArgs};
+use crate::endpoint::{Endpoint, Protocol};
+
+/// What `serve --page` serves: path, type and content.
+const PAGES: [(&str, &str, &str); 2] = [
+    ("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
+    ("/keepbeat.js", "text/javascript; charset=utf-8", include_str!("../page/keepbeat.js")),
+];
+
+/// What `--beat` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Beat {
+    Ping,
+    Text(String),
+    None,
+}
+
+impl FromStr for Beat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("text:")) {
+            ("ping", _) => Ok(Self::Ping),
+            ("none", _) => Ok(Self::None),
+            (_, Some("")) => Err("the text is empty; give for example text:beat".to_owned()),
+            (_, Some(beat)) => Ok(Self::Text(beat.to_owned())),
+            _ => Err("it is neither ping nor none nor text:TEXT".to_owned()),
+        }
+    }
+}
+
+/// What a client speaks at this endpoint.
+pub(crate) fn client(endpoint: &Endpoint, args: &ClientWireArgs) -> Result<AnyConfig, String> {
+    let ClientWireArgs { subprotocol, header, origin, beat, beat_reply, deflate, max_message } = args;
+    if endpoint.protocol() == Protocol::Beat {
+        let given = [
+            ("--subprotocol", !subprotocol.is_empty()),
+            ("--header", !header.is_empty()),
+            ("--origin", origin.is_some()),
+            ("--beat", beat.is_some()),
+            ("--beat-reply", beat_reply.is_some()),
+            ("--deflate", *deflate),
+        ];
+        return native(&[endpoint], &given, *max_message);
+    }
+    let mut builder = WebSocketConfig::builder().target(endpoint.target()).message_limit(*max_message);
+    if *deflate {
+        builder = builder.deflate(DeflateConfig::DEFAULT);
+    }
+    for name in subprotocol {
+        builder = builder.subprotocol(name);
+    }
+    for line in header {
+        let Some((name, value)) = line.split_once(':') else {
+            return Err(format!("--header: {line:?} has no colon; give for example 'X-Unit: pump 7'"));
+        };
+        builder = builder.header(name.trim(), value.trim());
+    }
+    if let Some(origin) = origin {
+        builder = builder.origin(origin);
+    }
+    builder = builder.beats(match (beat, beat_reply) {
+        (Some(Beat::Text(request)), reply) => {
+            Beats::Message { request: Message::text(request), reply: Message::text(reply.as_ref().unwrap_or(request)) }
+        }
+        (_, Some(_)) => return Err("--beat-reply answers a beat that is a text: give --beat text:TEXT, too".to_owned()),
+        (Some(Beat::None), None) => Beats::None,
+        (Some(Beat::Ping) | None, None) => Beats::Ping,
+    });
+    builder.build().map(AnyConfig::from).map_err(|error| explain(&error))
+}
+
+/// Whether another keepbeat is asked for, which has a name for us and keeps a session.
+pub(crate) fn asks_for_a_keepbeat(endpoint: &Endpoint, args: &ClientWireArgs) -> bool {
+    endpoint.protocol() == Protocol::Beat || args.subprotocol.iter().any(|name| name == SUBPROTOCOL)
+}
+
+/// What a server speaks at each of these endpoints.
+pub(crate) fn server(endpoints: &[Endpoint], args: &ServerWireArgs) -> Result<Vec<AnyConfig>, String> {
+    let ServerWireArgs { deflate, max_message, path, allow_origin, page } = args;
+    if endpoints.iter().all(|endpoint| endpoint.protocol() == Protocol::Beat) {
+        let given = [
+            ("--deflate", *deflate),
+            ("--path", !path.is_empty()),
+            ("--allow-origin", !allow_origin.is_empty()),
+            ("--page", *page),
+        ];
+        let endpoints: Vec<_> = endpoints.iter().collect();
+        native(&endpoints, &given, *max_message)?;
+    }
+    endpoints.iter().map(|endpoint| serve_one(endpoint, args)).collect()
+}
+
+fn serve_one(endpoint: &Endpoint, args: &ServerWireArgs) -> Result<AnyConfig, String> {
+    let ServerWireArgs { deflate, max_message, path, allow_origin, page } = args;
+    if endpoint.protocol() == Protocol::Beat {
+        return native(&[endpoint], &[], *max_message);
+    }
+    let mut builder = WebSocketConfig::builder().message_limit(*max_message);
+    if *deflate {
+        builder = builder.deflate(DeflateConfig::DEFAULT);
+    }
+    let own = Some(endpoint.target()).filter(|target| *target != "/");
+    for path in path.iter().map(String::as_str).chain(own) {
+        builder = builder.path(path);
+    }
+    for origin in allow_origin {
+        builder = builder.allow_origin(origin);
+    }
+    if *page {
+        for (path, content_type, content) in PAGES {
+            builder = builder.page(path, content_type, content);
+        }
+    }
+    builder.build().map(AnyConfig::from).map_err(|error| explain(&error))
+}
+
+/// The native protocol, which knows no option but the limit of messages.
+fn native(endpoints: &[&Endpoint], given: &[(&str, bool)], max_message: usize) -> Result<AnyConfig, String> {
+    if let (Some((option, _)), Some(endpoint)) = (given.iter().find(|(_, given)| *given), endpoints.first()) {
+        return Err(format!(
+            "{option} is about WebSocket, and {endpoint} is none: write ws:// or wss://, or leave {option} away"
+        ));
+    }
+    let config = BeatConfig::builder().message_limit(max_message).build();
+    config.map(AnyConfig::from).map_err(|error| format!("--max-message: {error}"))
+}
+
+/// Names the option that is at fault.
+fn explain(error: &WebSocketConfigError) -> String {
+    use WebSocketConfigError as E;
+    let option = match error {
+        E::Request(RequestError::Subprotocol) => "--subprotocol",
+        E::Request(RequestError::HeaderName | RequestError::HeaderReserved) => "--header",
+        E::Request(RequestError::HeaderValue) => "--header or --origin",
+        E::Request(RequestError::TooLong) => "--header and --subprotocol",
+        E::Request(_) => "the URL",
+        E::Path { .. } => "--path, or the path of the URL",
+        E::Limits { .. } => "--max-message",
+        _ => "WebSocket",
+    };
+    format!("{option}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beat_is_a_ping_a_text_or_nothing() {
+        assert_eq!("ping".parse(), Ok(Beat::Ping));
+        assert_eq!("none".parse(), Ok(Beat::None));
+        assert_eq!("text:{\"op\":1}".parse(), Ok(Beat::Text("{\"op\":1}".to_owned())));
+        for text in ["", "text", "text:", "Ping", "binary:1"] {
+            assert!(text.parse::<Beat>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_there_as_it_was_written() {
+        assert!(PAGES[0].2.contains("<html") && PAGES[0].2.contains("./keepbeat.js"));
+        assert!(PAGES[1].2.contains("export class Link"));
+    }
+}
