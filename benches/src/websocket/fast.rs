@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role as TheirRole, WebSocket};
 use futures_util::FutureExt;
-use keepbeat_core::wire::websocket::Role;
+use keepbeat_core::wire::Role;
 
 use super::{Connection, Reader, Stream, Unit, Writer, control_number};
 use crate::frames::Found;

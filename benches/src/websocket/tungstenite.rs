@@ -1,6 +1,6 @@
 //! tungstenite, on which tokio-tungstenite is built.
 
-use keepbeat_core::wire::websocket::Role;
+use keepbeat_core::wire::Role;
 use tokio_tungstenite::tungstenite::protocol::Role as TheirRole;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, WebSocket};
 

@@ -15,7 +15,7 @@ enum Most {
     Times(f64, &'static str),
 }
 
-const LIMITS: [Limit; 8] = [
+const LIMITS: [Limit; 20] = [
     count("frames/beats/16KiB/ours", 60.0),
     count("frames/beats/random/ours", 60.0),
     count("liveness/BEAT parsed and judged by a server", 150.0),
@@ -24,6 +24,18 @@ const LIMITS: [Limit; 8] = [
     times("frames/1KiB/whole/ours", 1.1, "frames/1KiB/whole/by hand"),
     times("frames/64KiB/16KiB/ours", 1.2, "frames/64KiB/16KiB/copy only"),
     times("frames/64KiB/whole/ours", 1.2, "frames/64KiB/whole/copy only"),
+    count("websocket/client reads/control/ours", 90.0),
+    count("websocket/server reads/control/ours", 90.0),
+    count("websocket/client writes/control/ours", 90.0),
+    count("websocket/server writes/control/ours", 90.0),
+    count("websocket/client reads/1KiB/ours", 1250.0),
+    count("websocket/server reads/1KiB/ours", 1250.0),
+    count("websocket/client reads/1KiB-text/ours", 1250.0),
+    count("websocket/server reads/1KiB-text/ours", 1250.0),
+    count("websocket/client writes/1KiB/ours", 1250.0),
+    count("websocket/server writes/1KiB/ours", 1250.0),
+    times("websocket/client reads/64KiB/ours", 1.3, "websocket/client reads/64KiB/copy only"),
+    times("websocket/server reads/64KiB/ours", 1.3, "websocket/server reads/64KiB/copy only"),
 ];
 
 const fn count(case: &'static str, most: f64) -> Limit {

@@ -5,7 +5,7 @@ use keepbeat_benches::websocket::{
     Copied, FastReading, FastWriting, Load, OursReading, OursWriting, Reader, Stream, TungsteniteReading,
     TungsteniteWriting, Writer,
 };
-use keepbeat_core::wire::websocket::Role;
+use keepbeat_core::wire::Role;
 
 use super::{Case, counted_operation};
 

@@ -69,8 +69,11 @@ impl UpgradeRequest {
     /// Says from which web page the request comes (RFC 6454). Programs that are no browsers may leave it out.
     ///
     /// # Errors
-    /// It cannot be the value of a header, or the request becomes too long.
+    /// It cannot be the value of a header, has a tab in it, or the request becomes too long.
     pub fn origin(mut self, origin: &str) -> Result<Self, RequestError> {
+        if origin.trim_ascii().contains('\t') {
+            return Err(RequestError::HeaderValue);
+        }
         self.origin = Some(value(origin)?);
         self.within_limits()
     }
