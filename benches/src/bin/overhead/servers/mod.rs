@@ -24,16 +24,16 @@ pub(crate) enum Server {
     BareMio,
     /// keepbeat-mio.
     KeepbeatMio,
-    /// A task for each connection, with an interval of its own, on tokio.
-    TokioByHand,
     /// keepbeat-mio, over WebSocket.
     KeepbeatMioWebSocket,
+    /// A task for each connection, with an interval of its own, on tokio.
+    TokioByHand,
     /// keepbeat-tokio.
     KeepbeatTokio,
-    /// A task for each connection, with a timer of its own, on smol.
-    SmolByHand,
     /// keepbeat-tokio, over WebSocket.
     KeepbeatTokioWebSocket,
+    /// A task for each connection, with a timer of its own, on smol.
+    SmolByHand,
     /// keepbeat-smol.
     KeepbeatSmol,
     /// keepbeat-smol, over WebSocket.
