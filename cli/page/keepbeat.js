@@ -1489,7 +1489,7 @@ const MOST_FORGIVEN = 3;
  * @property {number} [messageLimit] in bytes, either way, 1048576
  * @property {{ messages?: number, bytes?: number, overflow?: "reject" | "drop-oldest" | "block" }} [outbox] what may wait:
  *   1000, 8 MiB, reject
- * @property {number[]} [fatalCodes] close codes after which to give up, 1000, 1008 and 1010
+ * @property {number[]} [fatalCodes] close codes after which to give up, 1008, 4401 and 4403
  * @property {typeof WebSocket} [WebSocket] a class like the browser's
  */
 
@@ -1501,7 +1501,7 @@ export function configure(options) {
     interval: 25_000, replyTimeout: null, probes: 3, jitter: 0.1,
     base: null, cap: 30_000, floor: null, firstSpread: null, stable: 30_000, maxAttempts: Infinity,
     connectTimeout: 10_000, handshakeTimeout: 10_000, credentialsTimeout: 10_000,
-    messageLimit: 1 << 20, outbox: null, fatalCodes: [1000, 1008, 1010], WebSocket: globalThis.WebSocket,
+    messageLimit: 1 << 20, outbox: null, fatalCodes: [1008, 4401, 4403], WebSocket: globalThis.WebSocket,
     // For tests.
     page, random: Math.random, now: clock(), wall: options.now ?? Date.now, defer,
     setTimeout: (...call) => globalThis.setTimeout(...call), clearTimeout: (id) => globalThis.clearTimeout(id),
