@@ -209,6 +209,9 @@ fn into_line(words: String) -> Vec<u8> {
 fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Gate>), String> {
     let gate = match (&args.auth, &args.token) {
         (Some(path), _) => Some(Gate::Devices(Devices::read(path).map_err(|problem| format!("--auth: {problem}"))?)),
+        (None, Some(token)) if token.is_empty() => {
+            return Err("--token (or KEEPBEAT_SERVE_TOKEN) is empty, which would let everybody in; give it a secret or leave it out".to_owned());
+        }
         (None, Some(token)) => Some(Gate::Token(token.clone())),
         (None, None) => None,
     };

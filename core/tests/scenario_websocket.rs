@@ -9,7 +9,8 @@ use keepbeat_core::DownCause;
 use keepbeat_core::client::{Client, Event, LinkState};
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::server::{ServerConfigError, ServerEvent};
-use keepbeat_core::session::{Message, SendError, Ticket};
+use keepbeat_core::session::{Message, Outbox, Overflow, QueueLimits, SendError, Ticket};
+use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
 use keepbeat_core::wire::websocket::{Beats, Control, Item, WebSocketConfigError};
 use keepbeat_core::wire::{Any, Reason, WireError};
@@ -146,6 +147,71 @@ fn without_beats_nothing_is_pinged_and_a_day_is_waited() {
     assert_eq!(acknowledged(&rig), [Ticket(1)], "what has left counts as acknowledged");
     rig.advance(12 * 3_600_000);
     assert_eq!((rig.peer.pings().len(), rig.saw("suspect"), rig.saw("down")), (0, 0, 0));
+    // A peer that talks now and then lives for ever; one that does not is dead after a day.
+    for _ in 0..240 {
+        rig.advance(10 * 60_000);
+        rig.say(&Item::Message("still here".into()));
+        assert_eq!((rig.saw("suspect"), rig.saw("down")), (0, 0));
+    }
+    rig.advance(24 * 3_600_000);
+    assert_eq!((rig.peer.pings().len(), rig.saw("down")), (0, 0));
+    rig.advance(10 * 60_000);
+    assert!(rig.saw("down") > 0);
+}
+
+#[test]
+fn a_server_without_beats_waits_a_day_too() {
+    let mut rig = Served::up(server(websocket().beats(Beats::None)));
+    for _ in 0..240 {
+        rig.advance(10 * 60_000);
+        rig.say(&Item::Message("still here".into()));
+        assert_eq!((rig.saw("suspect"), rig.saw("offline")), (0, 0));
+    }
+    rig.advance(25 * 3_600_000);
+    assert_eq!(rig.saw("offline"), 1);
+}
+
+#[test]
+fn a_pong_that_nobody_asked_for_asks_for_nothing() {
+    let mut rig = Dialed::up(client(websocket().beats(Beats::None)));
+    rig.client.send(rig.now, message("one")).unwrap();
+    rig.turn();
+    rig.say(&Item::Pong(Control::new(&[0; 12]).unwrap()));
+    assert_eq!(rig.peer.pings().len(), 0);
+}
+
+#[test]
+fn what_drains_without_acknowledgements_is_done_when_the_last_has_left() {
+    let mut rig = Dialed::up(client(websocket().beats(Beats::None)));
+    rig.client.send(rig.now, message("last")).unwrap();
+    rig.client.drain(rig.now, SECOND * 60);
+    rig.turn();
+    rig.advance(1000);
+    assert_eq!(rig.saw("closed"), 1);
+}
+
+#[test]
+fn a_close_in_the_midst_of_a_greeting_ends_as_closed() {
+    let mut rig = Dialed::up(client(websocket()).greeting());
+    rig.advance(9500);
+    rig.client.close(rig.now);
+    assert!(rig.client.greet(rig.now, "too late".into()).is_err());
+    rig.advance(2000);
+    assert_eq!((rig.saw("closed"), rig.saw("down")), (1, 0));
+}
+
+#[test]
+fn greetings_are_not_made_room_for_at_the_cost_of_messages() {
+    let limits = QueueLimits::new(4, 1000).unwrap().overflow(Overflow::DropOldest);
+    let mut outbox = Outbox::new(limits);
+    for _ in 0..3 {
+        outbox.push(Timestamp::ZERO, message("waits")).unwrap();
+    }
+    for _ in 0..4 {
+        outbox.greet(Timestamp::ZERO, message("greets")).unwrap();
+    }
+    assert_eq!(outbox.overflow(5), None, "all that may go would not be enough");
+    assert!(outbox.push(Timestamp::ZERO, message("too many")).is_err());
 }
 
 // Messages.
@@ -333,6 +399,8 @@ fn impossible_configurations_name_what_is_wrong() {
         (websocket().page("page", "text/html", ""), E::Path { path: "page".into() }),
         (websocket().page("/", "text\nhtml", ""), E::ContentType { path: "/".into() }),
         (websocket().close_code(999, Reason::Closed), E::CloseCode { code: 999 }),
+        (websocket().close_code(1006, Reason::Closed), E::CloseCode { code: 1006 }),
+        (websocket().close_code(4000, Reason::Closed).close_code(4000, Reason::Busy), E::CloseCode { code: 4000 }),
         (websocket().beats(beats("")), E::EmptyBeat),
         (websocket().message_limit(0), E::Limits { message_limit: 0, hello_limit: 4096 }),
         (websocket().hello_limit(1), E::Limits { message_limit: 1 << 20, hello_limit: 1 }),

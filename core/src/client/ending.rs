@@ -92,6 +92,7 @@ impl<W: Wire> Client<W> {
             self.disconnect = Some(self.epoch);
         }
         self.state = State::Down;
+        self.session.outbox.forget_greetings();
         self.greeting = None;
         self.transmit = false;
         self.rtt_is_new = false;

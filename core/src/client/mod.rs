@@ -175,7 +175,7 @@ impl<W: Wire> Client<W> {
         if self.intent == Intent::Closed {
             return;
         }
-        self.intent = Intent::Closed;
+        (self.intent, self.greeting) = (Intent::Closed, None);
         self.reconnect.close();
         match &mut self.state {
             State::Connected { connection, ending: ending @ None } if connection.is_established() => {
@@ -460,6 +460,10 @@ impl<W: Wire> Client<W> {
             self.transmit |= connection.take_transmit();
             if let Some(through) = settled {
                 self.acknowledged(through);
+            }
+            if matches!(self.intent, Intent::Draining { .. }) && self.session.outbox.is_empty() {
+                // What was last has just left, or was dropped.
+                return self.close(now);
             }
         }
         self.due = self.next_deadline();

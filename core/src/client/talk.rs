@@ -216,7 +216,8 @@ impl<W: Wire> Client<W> {
             Duration::from_millis(welcome.interval_ms.into()).clamp(shortest, LivenessConfig::LONGEST_INTERVAL);
         let reply_timeout = Duration::from_millis(welcome.reply_timeout_ms.into())
             .clamp(self.config.liveness.reply_timeout().min(interval), interval);
+        let judgement = self.connection_mut().map_or(Judgement::RoundTrip, |connection| connection.judgement());
         let seed = self.prng.next_u64();
-        Liveness::with_terms(self.config.liveness.clone(), Judgement::RoundTrip, interval, reply_timeout, now, seed)
+        Liveness::with_terms(self.config.liveness.clone(), judgement, interval, reply_timeout, now, seed)
     }
 }

@@ -15,7 +15,7 @@ use core::mem;
 use core::num::NonZeroU64;
 use core::time::Duration;
 
-use crate::liveness::{DeathCause, Evidence, Liveness, LivenessAction};
+use crate::liveness::{DeathCause, Evidence, Judgement, Liveness, LivenessAction};
 use crate::session::{Dropped, Message, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::{Layers, Stage};
@@ -363,6 +363,11 @@ impl<W: Wire> Connection<W> {
     /// What the peer still sends is thrown away until it hangs up, or until `timeout`.
     pub(crate) fn close(&mut self, now: Timestamp, timeout: Duration) {
         self.phase = Phase::Closing { until: now.after(timeout) };
+    }
+
+    /// By what the peer is to be judged that need not beat by itself.
+    pub(crate) fn judgement(&self) -> Judgement {
+        if self.wire.beats() { Judgement::RoundTrip } else { Judgement::OneWay }
     }
 
     /// Whether both sides have said their last word, and ours has left.

@@ -237,13 +237,14 @@ impl<W: Wire> Server<W> {
         Liveness::with_terms(config.liveness.clone(), Judgement::OneWay, interval, reply_timeout, now, seed)
     }
 
-    /// A foreigner need not beat: we do.
+    /// A foreigner need not beat: we do, unless its wire cannot; then it asks for an interval.
     fn beat_at(&mut self, now: Timestamp, hello: &Hello) -> Liveness {
         let liveness = &self.config.liveness;
         let interval = liveness.interval().max(Duration::from_millis(hello.interval_ms.into()));
         let seed = self.prng.next_u64();
         let reply_timeout = liveness.reply_timeout();
-        Liveness::with_terms(liveness.clone(), Judgement::RoundTrip, interval, reply_timeout, now, seed)
+        let judgement = if hello.interval_ms == 0 { Judgement::RoundTrip } else { Judgement::OneWay };
+        Liveness::with_terms(liveness.clone(), judgement, interval, reply_timeout, now, seed)
     }
 
     /// Sends the earlier connection of a device away.

@@ -188,7 +188,7 @@ impl Outbox {
     }
 
     /// The greetings of the last connection that have not left are forgotten.
-    fn forget_greetings(&mut self) {
+    pub(crate) fn forget_greetings(&mut self) {
         let Some(waiting) = &mut self.waiting else { return };
         let place = waiting.first_to_drop();
         for greeting in waiting.queue.drain(waiting.numbered..place) {
@@ -226,9 +226,11 @@ impl Outbox {
         if self.limits.overflow != Overflow::DropOldest || self.has_room(bytes) {
             return None;
         }
-        let numbered_bytes: usize = self.lengths_of_numbered().sum();
-        let enough =
-            self.numbered() < self.limits.messages && numbered_bytes.saturating_add(bytes) <= self.limits.bytes;
+        // What has left stays, and so do greetings.
+        let staying = self.waiting.as_ref()?.first_to_drop();
+        let stays = self.waiting.iter().flat_map(|waiting| waiting.queue.iter().take(staying));
+        let staying_bytes: usize = stays.map(|entry| entry.message.len()).sum();
+        let enough = staying < self.limits.messages && staying_bytes.saturating_add(bytes) <= self.limits.bytes;
         if enough { self.drop_first_unnumbered(DropReason::Overflow) } else { None }
     }
 

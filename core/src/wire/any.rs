@@ -112,6 +112,13 @@ impl Wire for Any {
         }
     }
 
+    fn beats(&self) -> bool {
+        match self {
+            Self::Beat(_) => true,
+            Self::WebSocket(websocket) => websocket.beats(),
+        }
+    }
+
     fn is_closed(&self) -> bool {
         match self {
             Self::Beat(_) => false,

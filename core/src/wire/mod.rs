@@ -103,6 +103,11 @@ pub trait Wire {
         true
     }
 
+    /// Whether beats ask anything of the peer ([`Frame::Beat`]). If not, it is judged by what it says by itself. Default: they do.
+    fn beats(&self) -> bool {
+        true
+    }
+
     /// Whether both sides have said their last word: when what waits has left, the server hangs up. Default: no protocol
     /// between the two says so, and whoever has said goodbye waits for the other to hang up.
     fn is_closed(&self) -> bool {

@@ -160,8 +160,9 @@ impl Beat {
         self.established = true;
     }
 
-    /// Decodes the frame at the front of `frames`, which are whole. A message is shared, not copied.
-    pub(in crate::wire) fn decode_whole(&mut self, frames: &mut Bytes) -> Result<Frame, WireError> {
+    /// Decodes the frame at the front of `frames`, which are whole. A message is shared if it is most of `whole`, the bytes that
+    /// they share memory with; a smaller one would keep all that in memory, and is copied.
+    pub(in crate::wire) fn decode_whole(&mut self, frames: &mut Bytes, whole: usize) -> Result<Frame, WireError> {
         if self.established
             && let Some((frame, rest)) = usual(frames)
         {
@@ -184,7 +185,8 @@ impl Beat {
             return decode::control(kind, &body);
         }
         let (seq, payload) = self.data(kind, &body)?;
-        Ok(Frame::Data { seq, message: Message::checked(kind == kind::TEXT, body.slice_ref(payload)) })
+        let payload = if payload.len() > whole / 2 { body.slice_ref(payload) } else { Bytes::copy_from_slice(payload) };
+        Ok(Frame::Data { seq, message: Message::checked(kind == kind::TEXT, payload) })
     }
 
     /// How much heap memory is reserved for a frame of which part has arrived, in bytes; 0 between frames.

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::CloseCode;
 #[cfg(feature = "deflate")]
 use super::deflate::DeflateConfig;
 use super::upgrade::{RequestError, UpgradeRequest};
@@ -251,8 +252,11 @@ impl WebSocketConfigBuilder {
         {
             return Err(E::ContentType { path: page.path.clone() });
         }
-        if let Some((code, _)) = self.close_codes.iter().find(|(code, _)| !matches!(code, 1000..=4999)) {
-            return Err(E::CloseCode { code: *code });
+        for (at, (code, _)) in self.close_codes.iter().enumerate() {
+            let repeated = self.close_codes.iter().take(at).any(|(earlier, _)| earlier == code);
+            if CloseCode::new(*code).is_none() || repeated {
+                return Err(E::CloseCode { code: *code });
+            }
         }
         if let Beats::Message { request, reply } = &self.beats
             && (request.is_empty() || reply.is_empty())
@@ -293,7 +297,7 @@ pub enum WebSocketConfigError {
         /// The page's path.
         path: String,
     },
-    /// No close frame carries this code.
+    /// No close frame carries this code, or it was given twice.
     CloseCode {
         /// The code.
         code: u16,
@@ -319,7 +323,12 @@ impl fmt::Display for WebSocketConfigError {
             Self::ContentType { path } => {
                 write!(f, "the content type of the page {path} is not visible ASCII; give for example text/html")
             }
-            Self::CloseCode { code } => write!(f, "no connection closes with code {code}; give 1000 to 4999"),
+            Self::CloseCode { code } => {
+                write!(
+                    f,
+                    "close code {code} is given twice, or no close frame carries it; give 1000 to 1003, 1007 to 1014, 3000 to 4999"
+                )
+            }
             Self::EmptyBeat => f.write_str("a beat that is a message is empty; give it at least one byte"),
             Self::Limits { message_limit, hello_limit } => write!(
                 f,

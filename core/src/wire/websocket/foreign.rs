@@ -44,7 +44,7 @@ impl Foreign {
     }
 
     /// A pong came: perhaps the answer to one of ours.
-    pub(super) fn be_ponged(&mut self, pong: &Control, outgoing: &mut Outgoing, tx: &mut Tx) -> Frame {
+    pub(super) fn be_ponged(&mut self, pong: &Control, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) -> Frame {
         let Some((beat, message)) = read_mark(pong.as_slice()) else { return Frame::Unknown };
         if beat > self.beat || message > self.asked {
             return Frame::Unknown;
@@ -52,7 +52,7 @@ impl Foreign {
         if message > self.arrived {
             (self.arrived, self.news) = (message, true);
         }
-        self.ask(outgoing, tx);
+        self.has_left(beats, outgoing, tx);
         if beat > self.answered {
             self.answered = beat;
             return Frame::Echo { seq: beat };

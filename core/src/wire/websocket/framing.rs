@@ -202,7 +202,7 @@ impl WebSocket {
                     return Ok(Some(foreign.hear(message, &self.config.settings().beats)));
                 }
                 (Item::Pong(pong), Stage::Foreign(foreign)) => {
-                    return Ok(Some(foreign.be_ponged(&pong, &mut self.outgoing, tx)));
+                    return Ok(Some(foreign.be_ponged(&pong, &self.config.settings().beats, &mut self.outgoing, tx)));
                 }
                 (Item::Pong(_), _) => return Ok(Some(Frame::Unknown)),
                 (Item::Message(_), _) => {}
@@ -372,6 +372,10 @@ impl Wire for WebSocket {
 
     fn acknowledges(&self) -> bool {
         !matches!(self.stage, Stage::Foreign(_)) || matches!(self.config.settings().beats, Beats::Ping)
+    }
+
+    fn beats(&self) -> bool {
+        !matches!(self.stage, Stage::Foreign(_)) || self.config.settings().beats != Beats::None
     }
 
     fn is_closed(&self) -> bool {

@@ -266,7 +266,7 @@ fn is_host(value: &[u8]) -> bool {
 /// 9112, section 3.2.2).
 fn split_target(target: &str, host: String) -> Result<(String, String), OfferError> {
     const BROKEN: OfferError = OfferError::Broken("the target is not a path or a URL");
-    if target.contains('#') {
+    if !target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#') {
         return Err(BROKEN);
     }
     if target.starts_with('/') {
