@@ -117,3 +117,38 @@ impl Native {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// Whether the message that is in these frames, behind others or before them, holds memory of its own.
+    fn is_copied(frames: Bytes) -> bool {
+        let mut native = Native::new(None);
+        native.establish();
+        let limits = BeatConfig::default();
+        let mut frame = native.first_of(frames, &limits).unwrap();
+        while !matches!(frame, Frame::Data { .. }) {
+            frame = native.next_of_rest(&limits).unwrap().unwrap();
+        }
+        let Frame::Data { message, .. } = frame else { return false };
+        // Bytes that are shared cannot be changed.
+        message.into_payload().try_into_mut().is_ok()
+    }
+
+    #[test]
+    fn a_small_message_does_not_keep_a_large_one_in_memory() {
+        let data = [0x20, 2, 1, 7];
+        let unknown = [&[0x7F, 0xE8, 0x07][..], &vec![0; 1000]].concat();
+        let keep = Bytes::from([&data[..], &unknown].concat());
+        assert!(is_copied(keep.clone()), "in front");
+        drop(keep);
+        let keep = Bytes::from([&unknown[..], &data].concat());
+        assert!(is_copied(keep.clone()), "behind");
+        drop(keep);
+        let large = Bytes::from([&[0x20, 0xE9, 0x07, 1][..], &vec![7; 1000]].concat());
+        assert!(!is_copied(large.clone()), "most of it is the message");
+        drop(large);
+    }
+}
