@@ -168,9 +168,11 @@ impl Outdated for ServerEvent {
 pub enum Admission {
     /// The device may come in.
     Accept,
-    /// The credentials are wrong; other ones may be right. The text is shown to the device.
+    /// The credentials are wrong; other ones may be right. The text is shown to the device, unless it is a foreigner that
+    /// asked for a WebSocket.
     Unauthorized(String),
-    /// The device may not come in, whatever its credentials. The text is shown to the device.
+    /// The device may not come in, whatever its credentials. The text is shown to the device, unless it is a foreigner that
+    /// asked for a WebSocket.
     Forbidden(String),
     /// Not now: come back after this time, within the spread behind it.
     Busy {
