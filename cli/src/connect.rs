@@ -73,12 +73,21 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
                 .map_or_else(|| "no attempt was made".to_owned(), |cause| in_full(cause, &args.endpoint, via));
             fail(1, &format!("connect: gave up on {}: {cause} ({last})", args.endpoint))
         }
-        Ended::Once { cause, was_up } if was_up && is_goodbye(&cause) => ExitCode::SUCCESS,
-        Ended::Once { cause, was_up: true } => {
+        Ended::Once { flawed: true, .. } => ExitCode::from(USAGE),
+        Ended::Once { cause, was_up, unacknowledged: 0, .. } if was_up && is_goodbye(&cause) => ExitCode::SUCCESS,
+        Ended::Once { cause, was_up: true, unacknowledged, .. } if is_goodbye(&cause) => fail(
+            1,
+            &format!(
+                "connect: the connection with {} ended ({cause}) before the server had all: {unacknowledged} messages were not \
+                 acknowledged",
+                args.endpoint
+            ),
+        ),
+        Ended::Once { cause, was_up: true, .. } => {
             let cause = in_options(&cause.to_string());
             fail(1, &format!("connect: the connection with {} ended: {cause}", args.endpoint))
         }
-        Ended::Once { cause, was_up: false } => {
+        Ended::Once { cause, was_up: false, .. } => {
             let cause = in_full(&cause, &args.endpoint, proxy(&args).is_some());
             fail(1, &format!("connect: no connection with {}: {cause}", args.endpoint))
         }
@@ -92,7 +101,7 @@ enum Ended {
     /// It was closed. It is flawed if a line was not delivered for its length, or stdin could not be read.
     Closed { flawed: bool },
     /// Its first connection ended, or was none, and there is to be no other.
-    Once { cause: DownCause, was_up: bool },
+    Once { cause: DownCause, was_up: bool, flawed: bool, unacknowledged: usize },
     /// It gave up.
     GaveUp { cause: String, last: Option<DownCause> },
     /// Our output can no longer be written. If its reader went away, that is for the reader to decide.
@@ -143,7 +152,9 @@ async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
                 }
                 if let Event::Down { report, was_up, .. } = event && args.once {
                     link.close();
-                    return Ended::Once { cause: report.cause, was_up };
+                    // Echoes are not ours to answer for.
+                    let unacknowledged = if args.echo { 0 } else { link.unacknowledged().await };
+                    return Ended::Once { cause: report.cause, was_up, flawed, unacknowledged };
                 }
             }
             () = echo.room(), if !echo.has_room() => {}
