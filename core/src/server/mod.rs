@@ -30,7 +30,7 @@ use crate::connection::{Connection, DownCause, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::liveness::Evidence;
 use crate::session::{Message, SendError, Ticket};
-use crate::time::{Deadline, Timestamp, wire_millis};
+use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
 use crate::timers::{Filed, Timers};
 use crate::tunnel::{LayerError, Layers};
 use crate::wire::Any;
@@ -277,9 +277,16 @@ impl<W: Wire> Server<W> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let (at, key) = self.timers.first()?;
+        // What was filed and is not due any more hides what is due behind it, until it is filed anew.
         let cause = match key {
-            Key::Connection(index) => self.connections.at(*index)?.connection.poll_timeout()?.cause,
-            Key::Device(device) => self.devices.get(*device)?.deadline(&self.config)?.cause,
+            Key::Connection(index) => {
+                let due = self.connections.at(*index).and_then(|accepted| accepted.connection.poll_timeout());
+                due.map_or(DeadlineCause::Beat, |due| due.cause)
+            }
+            Key::Device(device) => {
+                let due = self.devices.get(*device).and_then(|device| device.deadline(&self.config));
+                due.map_or(DeadlineCause::SessionExpiry, |due| due.cause)
+            }
         };
         Some(Deadline::new(at, cause))
     }
