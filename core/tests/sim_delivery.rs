@@ -13,11 +13,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// So long after the last fault everything has been delivered and acknowledged, on the paths of [`Setup::random`].
 const RECOVERY: Duration = Duration::from_secs(20);
 
-fn assert_perfect(delivery: &Delivery, sent: u64) {
-    let perfect = Delivery { accepted: sent, delivered: sent, ..Delivery::default() };
-    assert_eq!(*delivery, perfect);
-}
-
 #[test]
 fn nothing_is_lost_or_duplicated_or_disordered_by_any_schedule_of_faults() {
     for_each_seed_of("KEEPBEAT_SCHEDULES", 10_000, |seed| {
@@ -34,8 +29,8 @@ fn nothing_is_lost_or_duplicated_or_disordered_by_any_schedule_of_faults() {
         sim.run_for(last.since(sim.now()));
         assert!(sim.run_until(RECOVERY, Sim::is_settled), "not settled: {:?}", sim.counts());
         for link in 0..links {
-            assert_perfect(&sim.up(link), up);
-            assert_perfect(&sim.down(link), down);
+            assert_eq!(sim.up(link), Delivery::perfect(up));
+            assert_eq!(sim.down(link), Delivery::perfect(down));
         }
         assert_eq!(sim.counts().late, 0, "{:?}", sim.verdicts());
         assert!(!sim.verdicts().iter().any(|verdict| verdict.is_false()), "{:?}", sim.verdicts());
@@ -68,8 +63,8 @@ fn a_cut_at_any_byte_of_the_handshake_costs_nothing() {
         let direction = if kind % 2 == 0 { Direction::Up } else { Direction::Down };
         let sim = cut_at(&[(direction, byte)], kind < 2, case);
         assert!(sim.counts().downs >= 1, "nothing was cut");
-        assert_perfect(&sim.up(0), 12);
-        assert_perfect(&sim.down(0), 12);
+        assert_eq!(sim.up(0), Delivery::perfect(12));
+        assert_eq!(sim.down(0), Delivery::perfect(12));
     });
 }
 
@@ -84,8 +79,8 @@ fn repeated_cuts_in_the_handshake_cost_nothing() {
             })
             .collect();
         let sim = cut_at(&cuts, prng.between(0, 1) == 0, seed);
-        assert_perfect(&sim.up(0), 12);
-        assert_perfect(&sim.down(0), 12);
+        assert_eq!(sim.up(0), Delivery::perfect(12));
+        assert_eq!(sim.down(0), Delivery::perfect(12));
     });
 }
 

@@ -50,7 +50,7 @@ fn with_tls(setup: Setup) -> Setup {
 }
 
 fn assert_perfect(delivery: &Delivery, sent: u64) {
-    let perfect = Delivery { accepted: sent, delivered: sent, ..Delivery::default() };
+    let perfect = Delivery::perfect(sent);
     assert_eq!(*delivery, perfect);
 }
 

@@ -2,6 +2,7 @@
 //! application says after each open.
 
 use keepbeat_core::wire::Reason;
+use keepbeat_core::wire::websocket::NO_CODE;
 
 use crate::harness::{ClientUnderTest, Clients};
 use crate::network::{Order, Way};
@@ -286,9 +287,6 @@ fn take_both<H: Clients>(stage: &mut ClientStage<H>, line: Line, through: u64) {
     stage.peer.until(line, &format!("DATA {through}"));
     stage.peer.say(line, &ack(through));
 }
-
-/// What a close without a code is reported as.
-const NO_CODE: u16 = 1005;
 
 fn refuse<H: Clients>(stage: &mut ClientStage<H>, line: Line, status: &str) {
     stage.peer.until(line, "GET /");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keepbeat_core::server::{Admission, ServerEvent};
 use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
-use keepbeat_core::wire::websocket::{Control, Item};
+use keepbeat_core::wire::websocket::{Control, Item, NO_CODE};
 
 use crate::harness::{ServerUnderTest, Servers};
 use crate::network::Order;
@@ -365,9 +365,6 @@ pub fn refused<H: Servers>(stage: &mut ServerStage<H>) {
 
 /// A frame is the last one of its message.
 const FIN: u8 = 0x80;
-
-/// What a close without a code is reported as.
-const NO_CODE: u16 = 1005;
 
 fn online<H: Servers>(stage: &mut ServerStage<H>) -> (Line, String) {
     let address = stage.serve(server());

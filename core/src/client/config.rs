@@ -286,7 +286,7 @@ pub enum ClientConfigError {
         /// How long a connection may be idle.
         limit: Duration,
     },
-    /// The protocol cannot carry the credentials: a header is visible ASCII.
+    /// The protocol cannot carry the credentials: a header is visible ASCII, and there is one already.
     Credentials,
 }
 
@@ -301,7 +301,8 @@ impl fmt::Display for ClientConfigError {
                  protocol's configuration what the idle limit is"
             ),
             Self::Credentials => f.write_str(
-                "the credentials cannot go into an Authorization header: give visible ASCII, such as \"Bearer ...\"",
+                "the credentials cannot go into an Authorization header: give visible ASCII, such as \"Bearer ...\", \
+                 and no Authorization of your own beside them",
             ),
         }
     }

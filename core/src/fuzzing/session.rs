@@ -59,8 +59,8 @@ pub fn session(data: &[u8]) {
     let mut duplicated = 0;
     for (link, restarted) in restarted.into_iter().enumerate().take(links) {
         if harm == Harm::Network {
-            assert_eq!(sim.up(link), Delivery { accepted: up, delivered: up, ..Delivery::default() });
-            assert_eq!(sim.down(link), Delivery { accepted: down, delivered: down, ..Delivery::default() });
+            assert_eq!(sim.up(link), Delivery::perfect(up));
+            assert_eq!(sim.down(link), Delivery::perfect(down));
         }
         let (up, down) = (sim.up(link), sim.down(link));
         assert_eq!((up.lost, down.lost), (0, 0), "{up:?} {down:?}");

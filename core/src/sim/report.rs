@@ -158,6 +158,14 @@ pub struct Delivery {
     pub disordered: u64,
 }
 
+impl Delivery {
+    /// So many messages, each delivered once and in order.
+    #[must_use]
+    pub fn perfect(messages: u64) -> Self {
+        Self { accepted: messages, delivered: messages, ..Self::default() }
+    }
+}
+
 /// Why a report says that the peer is dead, if it does.
 pub(super) const fn death(cause: &DownCause) -> Option<DeathCause> {
     match cause {

@@ -54,15 +54,6 @@ enum Stage {
 }
 
 impl WebSocket {
-    /// What a server was asked for, once.
-    fn take_offer(&mut self) -> Option<Box<Offer>> {
-        match &mut self.stage {
-            Stage::Offered(offer) => Some(offer.clone()),
-            Stage::Native(native) => native.offer.take(),
-            _ => None,
-        }
-    }
-
     /// A client reads the answer to its request.
     fn be_answered(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         let Stage::Asking(asking) = &mut self.stage else { return Ok(None) };
@@ -232,6 +223,8 @@ impl WebSocket {
 
     fn fail(&mut self, violation: Violation) -> WireError {
         self.failed = Some(violation.code());
+        // What was to be the answer to our close is none, and no other comes.
+        self.closed |= self.outgoing.is_closed() && self.incoming.is_over();
         meaning::error(violation)
     }
 
@@ -260,11 +253,12 @@ impl WebSocket {
         match (frame, &mut self.stage) {
             (Frame::Goodbye(goodbye) | Frame::Refuse(goodbye), _) => self.part(goodbye, frame, tx),
             (Frame::Hello(hello), Stage::Asking(asking)) => tx.put(&asking.ask(hello, self.config.settings())),
-            (Frame::Welcome(_), Stage::Offered(offer)) => {
-                let offer = offer.clone();
-                let subprotocol = self.config.settings().select(&offer);
-                self.answer(&offer, subprotocol.as_deref(), tx);
-                self.stage = Stage::Foreign(Foreign::default());
+            (Frame::Welcome(_), Stage::Offered(_)) => {
+                let stage = core::mem::replace(&mut self.stage, Stage::Foreign(Foreign::default()));
+                if let Stage::Offered(offer) = stage {
+                    let subprotocol = self.config.settings().select(&offer);
+                    self.answer(&offer, subprotocol.as_deref(), tx);
+                }
             }
             (_, Stage::Native(native)) => native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx),
             (_, Stage::Foreign(foreign)) => {
@@ -383,7 +377,11 @@ impl Wire for WebSocket {
     }
 
     fn offer(&mut self) -> Option<Box<Offer>> {
-        self.take_offer()
+        match &mut self.stage {
+            Stage::Offered(offer) => Some(offer.clone()),
+            Stage::Native(native) => native.offer.take(),
+            _ => None,
+        }
     }
 
     fn message_limit(config: &WebSocketConfig) -> usize {

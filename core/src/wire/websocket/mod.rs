@@ -41,7 +41,7 @@ pub mod upgrade;
 
 pub use super::Role;
 pub use crate::session::{Message, NotUtf8};
-pub use close::{ABNORMAL, Close, CloseCode, NO_CODE, REASON_LIMIT, TLS_FAILED};
+pub use close::{Close, CloseCode, NO_CODE, REASON_LIMIT};
 pub use config::{Beats, SUBPROTOCOL, USUAL_IDLE_LIMIT, WebSocketConfig, WebSocketConfigBuilder, WebSocketConfigError};
 pub use control::{CONTROL_LIMIT, Control};
 pub use framing::WebSocket;

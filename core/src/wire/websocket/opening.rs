@@ -147,6 +147,10 @@ impl Settings {
         if credentials.as_bytes().is_empty() || self.offers_native() {
             return Ok(self.request.clone());
         }
+        if self.request.has_header("Authorization") {
+            // Of two, servers take the first, the last, or none.
+            return Err(RequestError::HeaderReserved);
+        }
         let value = core::str::from_utf8(credentials.as_bytes()).map_err(|_| RequestError::HeaderValue)?;
         self.request.clone().header("Authorization", value)
     }

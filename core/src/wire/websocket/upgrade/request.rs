@@ -107,6 +107,11 @@ impl UpgradeRequest {
         self.within_limits()
     }
 
+    /// Whether a header with this name was added.
+    pub(in crate::wire::websocket) fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(ours, _)| ours.eq_ignore_ascii_case(name))
+    }
+
     /// Offers to compress messages (RFC 7692).
     ///
     /// # Errors
