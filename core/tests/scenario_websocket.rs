@@ -13,7 +13,7 @@ use keepbeat_core::session::{Message, Outbox, Overflow, QueueLimits, SendError, 
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
 use keepbeat_core::wire::websocket::{Beats, Control, Item, WebSocketConfigError};
-use keepbeat_core::wire::{Any, Reason, WireError};
+use keepbeat_core::wire::{Any, Goodbye, Reason, WireError};
 
 // Liveness by pings.
 
@@ -389,6 +389,9 @@ fn impossible_configurations_name_what_is_wrong() {
     let of_server = server(websocket()).liveness(slow).build().err();
     assert_eq!(of_server, Some(ServerConfigError::IdleLimit { interval, limit }));
     assert!(client(websocket()).credentials(vec![0xff]).build().is_err(), "no header carries it");
+    let own = websocket().header("authorization", "Basic YTpi");
+    assert!(client(own.clone()).build().is_ok());
+    assert!(client(own).credentials("Bearer one").build().is_err(), "one of two would be ignored");
     assert!(client(websocket().subprotocol("keepbeat.1")).credentials(vec![0xff]).build().is_ok(), "its hello does");
     assert!(config(websocket()).is_ok());
 
@@ -554,4 +557,18 @@ fn acknowledged(rig: &Dialed) -> Vec<Ticket> {
         _ => None,
     });
     through.collect()
+}
+
+#[test]
+fn an_answer_to_our_close_that_is_broken_is_an_answer() {
+    let mut rig = Served::new(server(websocket()));
+    rig.ask(&UpgradeRequest::new("/").unwrap());
+    let device = online(&rig.events);
+    rig.peer.answers = false;
+    rig.server.disconnect(rig.now, &device, Goodbye::new(Reason::GoingAway, ""));
+    rig.turn();
+    assert_eq!(rig.hung_up, None);
+    // 1005, which no close frame carries, under a mask of zeros.
+    rig.write(&[0x88, 0x82, 0, 0, 0, 0, 3, 237]);
+    assert_eq!(rig.hung_up, Some(0), "no other comes");
 }
