@@ -85,8 +85,8 @@ fn timers(mut script: Script<'_>) {
 }
 
 /// So many things happen to a link, at most, in so much time.
-const MOST_STEPS: usize = 12;
-const LONGEST_STEP: u64 = 256;
+const MOST_STEPS: usize = 8;
+const LONGEST_STEP: u64 = 128;
 
 /// A client and a server in the simulator, woken at deadlines and woken every millisecond.
 fn link(bytes: &[u8]) {
