@@ -13,7 +13,7 @@ use keepbeat_core::liveness::DeathCause;
 use keepbeat_core::server::ServerEvent;
 use keepbeat_core::session::QueueLimits;
 use keepbeat_core::time::DeadlineCause as Why;
-use keepbeat_core::wire::{Frame, Welcome};
+use keepbeat_core::wire::{Frame, Goodbye, Reason, Welcome};
 
 const MB: usize = 1_000_000;
 
@@ -205,6 +205,86 @@ fn a_device_is_not_judged_while_the_servers_application_does_not_take_its_messag
     );
 }
 
+/// However many messages are in one input, no more are decoded than the inbox has room for.
+#[test]
+fn what_one_read_brings_waits_until_the_inbox_has_room_for_it() {
+    let frames: Vec<u8> = (1..=1000).flat_map(|seq| encoded(&Frame::Data { seq, message: message_of(seq) })).collect();
+    let (whole, piece) = frames.split_at(frames.len() - 3);
+    let room = QueueLimits::new(2, 1000).unwrap();
+
+    let mut rig = Dialer::up(client().inbox(room.clone()));
+    rig.takes = false;
+    rig.say_bytes(whole);
+    rig.say_bytes(piece);
+    rig.say(&Frame::Echo { seq: 9 });
+    for taken in 1..=1000 {
+        rig.heard();
+        let event = rig.client.poll_event(rig.now);
+        assert!(matches!(&event, Some(Event::Message(message)) if *message == message_of(taken)), "{event:?}");
+        rig.turn();
+        assert_eq!(rig.client.wants_read(), taken >= 999, "after {taken}");
+        let acknowledged = rig.heard().iter().any(|(_, frame)| *frame == Frame::Ack { seq: (taken + 2).min(1000) });
+        assert_eq!(acknowledged, taken < 999, "one more was read");
+    }
+    assert!(matches!(rig.client.state(), LinkState::Up { .. }));
+
+    let mut rig = Acceptor::new(server().inbox(room));
+    let (id, _) = rig.welcomed(&hello("d"));
+    rig.takes = false;
+    rig.say_bytes(id, whole);
+    rig.say_bytes(id, piece);
+    for taken in 1..=1000 {
+        rig.heard(id);
+        let event = rig.server.poll_event(rig.now);
+        assert!(
+            matches!(&event, Some(ServerEvent::Message { message, .. }) if *message == message_of(taken)),
+            "{event:?}"
+        );
+        rig.turn();
+        assert_eq!(rig.server.wants_read(id), taken >= 999, "after {taken}");
+        let acknowledged = rig.heard(id).contains(&Frame::Ack { seq: (taken + 2).min(1000) });
+        assert_eq!(acknowledged, taken < 999, "one more was read");
+    }
+    assert!(rig.server.is_connected(&device("d")));
+}
+
+fn message_of(number: u64) -> keepbeat_core::session::Message {
+    number.to_string().into_bytes().into()
+}
+
+#[test]
+fn a_farewell_behind_what_the_inbox_has_no_room_for_is_heard_in_its_turn() {
+    let frames = |last: &Frame| [encoded(&data(1, "one")), encoded(&data(2, "two")), encoded(last)].concat();
+    let goodbye = Frame::Goodbye(Box::new(Goodbye::new(Reason::GoingAway, "")));
+    let room = QueueLimits::new(1, 1000).unwrap();
+    let mut rig = Dialer::up(client().inbox(room.clone()));
+    rig.takes = false;
+    rig.say_bytes(&frames(&goodbye));
+    assert!(matches!(rig.client.state(), LinkState::Up { .. }));
+    rig.takes = true;
+    rig.turn();
+    assert_eq!(names(&rig.events), ["message", "message", "down"]);
+
+    let mut rig = Acceptor::new(server().inbox(room.clone()));
+    let (id, _) = rig.welcomed(&hello("d"));
+    rig.takes = false;
+    rig.say_bytes(id, &frames(&goodbye));
+    assert!(rig.server.is_connected(&device("d")));
+    rig.takes = true;
+    rig.turn();
+    assert_eq!((rig.saw("message"), rig.saw("offline")), (2, 1));
+
+    // We part first: nothing of it is delivered any more.
+    let mut rig = Acceptor::new(server().inbox(room));
+    let (id, _) = rig.welcomed(&hello("d"));
+    rig.takes = false;
+    rig.say_bytes(id, &frames(&data(3, "three")));
+    rig.server.disconnect(rig.now, &device("d"), Goodbye::new(Reason::GoingAway, ""));
+    rig.takes = true;
+    rig.turn();
+    assert_eq!((rig.saw("message"), rig.saw("offline")), (1, 1));
+}
+
 #[test]
 fn a_frame_that_never_ends_is_cut_off_however_steadily_it_comes() {
     let frame = encoded(&Frame::Data { seq: 1, message: vec![7; 500_000].into() });
@@ -230,7 +310,7 @@ fn a_frame_that_never_ends_is_cut_off_however_steadily_it_comes() {
     assert_eq!(rig.saw("offline"), 0);
     rig.advance_to(60_000);
     assert_eq!((rig.saw("offline"), rig.saw("suspect")), (1, 0));
-    assert_eq!(rig.farewell(id).unwrap().reason, keepbeat_core::wire::Reason::TimedOut);
+    assert_eq!(rig.farewell(id).unwrap().reason, Reason::TimedOut);
 }
 
 #[test]

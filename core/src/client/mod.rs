@@ -288,6 +288,7 @@ impl<W: Wire> Client<W> {
                 if let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut) {
                     liveness.resume_reading(now);
                 }
+                self.read_on(now);
                 self.settle(now);
             }
         }

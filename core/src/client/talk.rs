@@ -53,8 +53,8 @@ impl<W: Wire> Client<W> {
     pub(super) fn receive(&mut self, now: Timestamp, bytes: &[u8]) {
         let State::Connected { connection, ending: None } = &mut self.state else { return };
         connection.received(now);
-        if connection.has_layers() {
-            self.receive_through_layers(now, bytes);
+        if connection.has_layers() || connection.has_unread() {
+            self.receive_indirectly(now, bytes);
             return self.settle(now);
         }
         let mut heard = Heard::nothing_of(bytes);
@@ -63,7 +63,9 @@ impl<W: Wire> Client<W> {
             self.reconnect.proof_of_life();
         }
         if !matches!(decoded, Ok(None)) {
-            self.hear(now, decoded, heard);
+            if let Some(left) = self.hear(now, decoded, heard) {
+                self.leave_unread(bytes, left, None);
+            }
             return self.settle(now);
         }
         connection.decoded(now, &heard);
@@ -77,27 +79,70 @@ impl<W: Wire> Client<W> {
     }
 
     #[inline(never)]
-    fn receive_through_layers(&mut self, now: Timestamp, bytes: &[u8]) {
+    fn receive_indirectly(&mut self, now: Timestamp, bytes: &[u8]) {
         let Some(connection) = self.connection_mut() else { return };
-        let (plain, end) = connection.through_layers(bytes);
-        let mut heard = Heard::nothing_of(&plain);
-        let decoded = connection.decode(now, &mut heard);
-        self.hear(now, decoded, heard);
-        if let (Some(cause), State::Connected { ending: None, .. }) = (end, &self.state) {
+        let (plain, end) =
+            if connection.has_layers() { connection.through_layers(bytes) } else { (bytes.to_vec(), None) };
+        if connection.has_unread() {
+            return connection.leave_unread(&plain, end);
+        }
+        match self.hear_all(now, &plain) {
+            None => self.end(now, end),
+            Some(left) => self.leave_unread(&plain, left, end),
+        }
+    }
+
+    /// The inbox has room for what was left unread.
+    pub(super) fn read_on(&mut self, now: Timestamp) {
+        let Some(mut unread) = self.connection_mut().and_then(Connection::take_unread) else { return };
+        match self.hear_all(now, unread.rest()) {
+            None => self.end(now, unread.end.take()),
+            Some(left) => {
+                if let Some(connection) = self.connection_mut() {
+                    connection.put_back_unread(unread, left);
+                }
+            }
+        }
+    }
+
+    fn leave_unread(&mut self, bytes: &[u8], left: usize, end: Option<DownCause>) {
+        if let Some(connection) = self.connection_mut() {
+            connection.leave_unread(bytes.get(bytes.len() - left..).unwrap_or_default(), end);
+        }
+    }
+
+    /// The layers said that nothing follows.
+    fn end(&mut self, now: Timestamp, cause: Option<DownCause>) {
+        if let (Some(cause), State::Connected { ending: None, .. }) = (cause, &self.state) {
             self.part(now, cause);
         }
     }
 
-    /// Acts on what was decoded last, and on all that follows it.
+    fn hear_all(&mut self, now: Timestamp, bytes: &[u8]) -> Option<usize> {
+        let mut heard = Heard::nothing_of(bytes);
+        let decoded = self.connection_mut()?.decode(now, &mut heard);
+        self.hear(now, decoded, heard)
+    }
+
+    /// Acts on what was decoded last, and on all that follows it. If the inbox is full before all was decoded: how many bytes
+    /// are left.
     #[inline(never)]
-    fn hear(&mut self, now: Timestamp, mut decoded: Result<Option<Frame>, DownCause>, mut heard: Heard<'_>) {
+    fn hear(
+        &mut self,
+        now: Timestamp,
+        mut decoded: Result<Option<Frame>, DownCause>,
+        mut heard: Heard<'_>,
+    ) -> Option<usize> {
         loop {
             if heard.take_beats() {
                 self.reconnect.proof_of_life();
             }
-            let State::Connected { connection, .. } = &mut self.state else { return };
+            let State::Connected { connection, .. } = &mut self.state else { return None };
             let meaning = match decoded {
-                Ok(None) => return connection.decoded(now, &heard),
+                Ok(None) => {
+                    connection.decoded(now, &heard);
+                    return None;
+                }
                 Ok(Some(frame)) if connection.is_established() => {
                     let meaning = connection.act_on(frame, &mut self.session);
                     if meaning.is_ok() {
@@ -110,11 +155,16 @@ impl<W: Wire> Client<W> {
             };
             match meaning {
                 Ok(Meaning::Nothing) => {}
-                Ok(Meaning::Message(message)) => self.deliver(now, message),
+                Ok(Meaning::Message(message)) => {
+                    self.deliver(now, message);
+                    if self.session.inbox.is_full() {
+                        return Some(heard.left());
+                    }
+                }
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
                 Err(cause) => self.part(now, cause),
             }
-            let State::Connected { connection, ending: None } = &mut self.state else { return };
+            let State::Connected { connection, ending: None } = &mut self.state else { return None };
             decoded = connection.decode(now, &mut heard);
         }
     }

@@ -12,7 +12,7 @@ pub(crate) use events::{EventQueue, Outdated};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
-use core::num::NonZeroU64;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use crate::liveness::{DeathCause, Evidence, Judgement, Liveness, LivenessAction};
@@ -38,7 +38,7 @@ pub(crate) struct Connection<W> {
     layers: Option<Box<Layers>>,
     phase: Phase,
     /// How many bytes must leave until the beat that waits among them has left.
-    beat_behind: Option<NonZeroU64>,
+    beat_behind: Option<NonZeroU32>,
     /// The answer that is due goes to this beat.
     echo_seq: u32,
     echo_due: bool,
@@ -48,8 +48,24 @@ pub(crate) struct Connection<W> {
     last_feedback: Timestamp,
     /// When the peer's beats, at the agreed rate, would have reached the number that came.
     beats_paid_until: Timestamp,
-    /// The largest message that the peer accepts.
-    peer_limit: u64,
+    /// The largest message that the peer accepts. Ours are never as large as the largest number.
+    peer_limit: u32,
+    unread: Option<Box<Unread>>,
+}
+
+/// What came of the peer behind the message that filled the inbox.
+pub(crate) struct Unread {
+    bytes: Vec<u8>,
+    /// So many of them were decoded.
+    decoded: usize,
+    /// The end that came behind them.
+    pub(crate) end: Option<DownCause>,
+}
+
+impl Unread {
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.decoded..).unwrap_or_default()
+    }
 }
 
 enum Phase {
@@ -70,6 +86,11 @@ pub(crate) struct Heard<'a> {
 impl<'a> Heard<'a> {
     pub(crate) const fn nothing_of(input: &'a [u8]) -> Self {
         Self { rest: input, frames: false, beats: false }
+    }
+
+    /// How many bytes were not decoded.
+    pub(crate) const fn left(&self) -> usize {
+        self.rest.len()
     }
 
     /// Whether beats or answers were acted on since this was last asked.
@@ -116,7 +137,8 @@ impl<W: Wire> Connection<W> {
             life_due: false,
             last_feedback: now,
             beats_paid_until: now,
-            peer_limit: u64::MAX,
+            peer_limit: u32::MAX,
+            unread: None,
         }
     }
 
@@ -124,12 +146,12 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn establish(&mut self, now: Timestamp, liveness: Liveness, peer_limit: u64) {
         self.wire.established();
         self.phase = Phase::Established(liveness);
-        self.peer_limit = peer_limit;
+        self.peer_limit = u32::try_from(peer_limit).unwrap_or(u32::MAX);
         self.note_writes(now);
     }
 
     /// The largest message that the peer accepts, in bytes.
-    pub(crate) const fn peer_limit(&self) -> u64 {
+    pub(crate) const fn peer_limit(&self) -> u32 {
         self.peer_limit
     }
 
@@ -168,6 +190,35 @@ impl<W: Wire> Connection<W> {
         self.layers.is_some()
     }
 
+    /// Whether what comes waits behind what was not decoded.
+    #[inline]
+    pub(crate) const fn has_unread(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// The inbox is full: what is left of the input, and what follows it, waits for [`Connection::take_unread`].
+    pub(crate) fn leave_unread(&mut self, bytes: &[u8], end: Option<DownCause>) {
+        if let Some(liveness) = self.liveness_mut() {
+            // The message that filled it.
+            liveness.frame_finished();
+        }
+        let unread = self.unread.get_or_insert_with(|| Box::new(Unread { bytes: Vec::new(), decoded: 0, end: None }));
+        unread.bytes.extend_from_slice(bytes);
+        unread.end = unread.end.take().or(end);
+    }
+
+    /// There is room again.
+    pub(crate) const fn take_unread(&mut self) -> Option<Box<Unread>> {
+        self.unread.take()
+    }
+
+    /// The inbox is full again, and `left` bytes were not decoded.
+    pub(crate) fn put_back_unread(&mut self, mut unread: Box<Unread>, left: usize) {
+        unread.decoded = unread.bytes.len().saturating_sub(left);
+        self.unread = Some(unread);
+        self.leave_unread(&[], None);
+    }
+
     /// What arrived behind the layers. When it is decoded comes the end, if there was one.
     pub(crate) fn through_layers(&mut self, bytes: &[u8]) -> (Vec<u8>, Option<DownCause>) {
         let mut plain = Vec::new();
@@ -192,7 +243,12 @@ impl<W: Wire> Connection<W> {
             let failed = layers.receive(bytes, &mut plain).is_err();
             rest = if failed { &[] } else { &plain };
         }
-        while let Ok(Some(_)) = self.wire.decode(&mut rest, &mut self.tx) {}
+        self.skim(rest);
+    }
+
+    /// Looks for the peer's last word.
+    fn skim(&mut self, mut bytes: &[u8]) {
+        while let Ok(Some(_)) = self.wire.decode(&mut bytes, &mut self.tx) {}
     }
 
     /// Decodes the next frame that is more than a beat or the answer to one, and acts on those before it.
@@ -296,7 +352,7 @@ impl<W: Wire> Connection<W> {
             if self.wire.encode_rest(&mut self.tx) {
                 continue;
             }
-            if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit) {
+            if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit.into()) {
                 dropped(too_large);
                 continue;
             }
@@ -362,6 +418,9 @@ impl<W: Wire> Connection<W> {
 
     /// What the peer still sends is thrown away until it hangs up, or until `timeout`.
     pub(crate) fn close(&mut self, now: Timestamp, timeout: Duration) {
+        if let Some(unread) = self.unread.take() {
+            self.skim(unread.rest());
+        }
         self.phase = Phase::Closing { until: now.after(timeout) };
     }
 
@@ -401,7 +460,7 @@ impl<W: Wire> Connection<W> {
             liveness.write_progressed(now, self.tx.is_empty());
         }
         if let Some(behind) = self.beat_behind {
-            self.beat_behind = NonZeroU64::new(behind.get().saturating_sub(taken as u64));
+            self.beat_behind = NonZeroU32::new(behind.get().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)));
             if self.beat_behind.is_none() {
                 liveness.beat_written(now);
             }
@@ -478,7 +537,7 @@ impl<W: Wire> Connection<W> {
             return Some(match self.liveness_mut()?.poll_action()? {
                 LivenessAction::SendBeat { seq } => {
                     self.wire.encode(&Frame::Beat { seq }, &mut self.tx);
-                    self.beat_behind = NonZeroU64::new(self.tx.len());
+                    self.beat_behind = NonZeroU32::new(self.tx.len() as u32);
                     if self.beat_behind.is_none()
                         && let Some(liveness) = self.liveness_mut()
                     {

@@ -98,17 +98,52 @@ impl<W: Wire> Server<W> {
         let Some(accepted) = self.connections.get_mut(id) else { return };
         accepted.connection.received(now);
         if !accepted.connection.has_layers() {
-            return self.hear(now, id, bytes);
+            return self.take_in(now, id, bytes, None);
         }
         let (plain, end) = accepted.connection.through_layers(bytes);
-        self.hear(now, id, &plain);
-        match (end, self.connections.get(id).map(|accepted| &accepted.stage)) {
+        self.take_in(now, id, &plain, end);
+    }
+
+    #[inline]
+    fn take_in(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8], end: Option<DownCause>) {
+        let Some(accepted) = self.connections.get_mut(id) else { return };
+        if accepted.connection.has_unread() {
+            return accepted.connection.leave_unread(bytes, end);
+        }
+        match self.hear(now, id, bytes) {
+            None => self.end(now, id, end),
+            Some(left) => {
+                if let Some(accepted) = self.connections.get_mut(id) {
+                    accepted.connection.leave_unread(bytes.get(bytes.len() - left..).unwrap_or_default(), end);
+                }
+            }
+        }
+    }
+
+    /// The inbox has room for what was left unread.
+    pub(super) fn read_on(&mut self, now: Timestamp, id: ConnectionId) {
+        let accepted = self.connections.get_mut(id);
+        let Some(mut unread) = accepted.and_then(|accepted| accepted.connection.take_unread()) else { return };
+        match self.hear(now, id, unread.rest()) {
+            None => self.end(now, id, unread.end.take()),
+            Some(left) => {
+                if let Some(accepted) = self.connections.get_mut(id) {
+                    accepted.connection.put_back_unread(unread, left);
+                }
+            }
+        }
+    }
+
+    /// The layers said that nothing follows.
+    fn end(&mut self, now: Timestamp, id: ConnectionId, cause: Option<DownCause>) {
+        match (cause, self.connections.get(id).map(|accepted| &accepted.stage)) {
             (None, _) | (_, None | Some(Stage::Parting)) => {}
             (Some(cause), Some(_)) => self.part(now, id, cause, None),
         }
     }
 
-    fn hear(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+    /// Acts on what came. If the inbox is full before all was decoded: how many bytes are left.
+    fn hear(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) -> Option<usize> {
         let (mut heard, mut greeted) = (Heard::nothing_of(bytes), false);
         while let Some(accepted) = self.connections.get_mut(id) {
             let decoded = accepted.connection.decode(now, &mut heard);
@@ -119,13 +154,13 @@ impl<W: Wire> Server<W> {
                 device.was_heard(now, &mut accepted.connection);
             }
             let meaning = match (&accepted.stage, decoded) {
-                (Stage::Parting, _) => return,
+                (Stage::Parting, _) => return None,
                 (_, Ok(None)) => {
                     accepted.connection.decoded(now, &heard);
                     if greeted {
                         self.be_greeted(now, id);
                     }
-                    return;
+                    return None;
                 }
                 (_, Err(cause)) => Err(cause),
                 (Stage::Device(key), Ok(Some(frame))) => match self.devices.get_mut(*key) {
@@ -135,6 +170,9 @@ impl<W: Wire> Server<W> {
                         match meaning {
                             Ok(Meaning::Message(message)) => {
                                 self.events.push(ServerEvent::Message { device: entry.id.clone(), message });
+                                if entry.session.inbox.is_full() {
+                                    return Some(heard.left());
+                                }
                                 Ok(())
                             }
                             Ok(Meaning::Acknowledged(through)) => {
@@ -146,7 +184,7 @@ impl<W: Wire> Server<W> {
                             Err(cause) => Err(cause),
                         }
                     }
-                    None => return,
+                    None => return None,
                 },
                 (Stage::Greeting, Ok(Some(Frame::Hello(hello)))) => {
                     accepted.stage = Stage::Authenticating(hello);
@@ -169,9 +207,11 @@ impl<W: Wire> Server<W> {
             };
             if let Err(cause) = meaning {
                 // What is behind it is not looked at: it was said before the other side could hear our last word.
-                return self.part(now, id, cause, None);
+                self.part(now, id, cause, None);
+                return None;
             }
         }
+        None
     }
 
     pub(super) fn acknowledged(&mut self, device: DeviceId, through: Ticket) {

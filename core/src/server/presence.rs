@@ -394,6 +394,7 @@ impl<W: Wire> Server<W> {
             if let Some(liveness) = self.liveness_of(connection) {
                 liveness.resume_reading(now);
             }
+            self.read_on(now, connection);
             self.actions.push_back(super::ServerAction::Read(connection));
             self.settle(now, connection);
         }

@@ -45,31 +45,34 @@ impl Native {
 
     /// The next frame of the message that came last.
     pub(super) fn next_of_rest(&mut self, limits: &BeatConfig) -> Option<Result<Frame, WireError>> {
+        let mut frames = self.rest.take()?;
         // However much memory is behind them: that was a message of several frames.
-        let frames = *self.rest.take()?;
-        Some(self.first(frames, usize::MAX, limits))
+        let frame = self.take(&mut frames, usize::MAX, limits);
+        self.rest = (!frames.is_empty()).then_some(frames);
+        Some(frame)
     }
 
     /// The first frame of a message. The others are kept.
     #[inline]
-    pub(super) fn first_of(&mut self, frames: Bytes, limits: &BeatConfig) -> Result<Frame, WireError> {
+    pub(super) fn first_of(&mut self, mut frames: Bytes, limits: &BeatConfig) -> Result<Frame, WireError> {
         if frames.is_empty() {
             return Err(WireError::Malformed { frame: "message of frames", problem: "it is empty" });
         }
         let whole = frames.len();
-        self.first(frames, whole, limits)
+        let frame = self.take(&mut frames, whole, limits);
+        if !frames.is_empty() {
+            self.rest = Some(Box::new(frames));
+        }
+        frame
     }
 
     #[inline]
-    fn first(&mut self, mut frames: Bytes, whole: usize, limits: &BeatConfig) -> Result<Frame, WireError> {
+    fn take(&mut self, frames: &mut Bytes, whole: usize, limits: &BeatConfig) -> Result<Frame, WireError> {
         let mut beat = Beat::new(limits);
         if self.established {
             beat.establish();
         }
-        let frame = beat.decode_whole(&mut frames, whole);
-        if !frames.is_empty() {
-            self.rest = Some(Box::new(frames));
-        }
+        let frame = beat.decode_whole(frames, whole);
         if let Ok(Frame::Beat { seq }) = frame {
             (self.last_beat, self.owes_echo) = (seq, true);
         }
