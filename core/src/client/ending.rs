@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::{Client, Event, Intent, State};
+use super::{Client, Event, Intent, State, Unauthorized};
 use crate::connection::{DownCause, DownReport};
 use crate::reconnect::{GiveUpCause, ReconnectAction, Retry};
 use crate::time::Timestamp;
@@ -13,6 +13,13 @@ impl<W: Wire> Client<W> {
     pub(super) fn part(&mut self, now: Timestamp, cause: DownCause) {
         self.greeting = None;
         let State::Connected { connection, ending } = &mut self.state else { return self.lose(now, cause) };
+        if matches!(&cause, DownCause::Goodbye(goodbye) if goodbye.reason == Reason::TooLarge)
+            && !connection.keeps_session()
+        {
+            // Without that, it would be sent again on every connection, and end it.
+            let dropped = self.session.outbox.drop_largest_sent();
+            dropped.into_iter().for_each(|dropped| self.events.push(Event::Dropped(dropped)));
+        }
         let farewell = cause.farewell().map(|goodbye| Frame::Goodbye(Box::new(goodbye)));
         if !connection.say_last(farewell.as_ref(), &cause) {
             return self.lose(now, cause);
@@ -51,7 +58,7 @@ impl<W: Wire> Client<W> {
         if was_up {
             self.down_since = now;
         }
-        let retry = self.retry(&report.cause);
+        let retry = self.retry(now, &report.cause);
         self.reconnect.lost(now, retry);
         let (mut retry_at, mut gave_up) = (None, None);
         while let Some(action) = self.reconnect.poll_action() {
@@ -73,13 +80,17 @@ impl<W: Wire> Client<W> {
     }
 
     /// Refused credentials get one chance with fresh ones, if a provider can give them.
-    pub(super) fn retry(&mut self, cause: &DownCause) -> Retry {
-        let unauthorized = matches!(
-            cause,
-            DownCause::Refused(goodbye) | DownCause::Goodbye(goodbye) if goodbye.reason == Reason::Unauthorized
-        );
-        if unauthorized && self.config.asks_for_credentials() && !self.refreshed {
-            self.refreshed = true;
+    pub(super) fn retry(&mut self, now: Timestamp, cause: &DownCause) -> Retry {
+        if self.reconnect.is_stable(now) {
+            self.refreshed = None;
+        }
+        let unauthorized = match cause {
+            DownCause::Refused(goodbye) if goodbye.reason == Reason::Unauthorized => Unauthorized::Outside,
+            DownCause::Goodbye(goodbye) if goodbye.reason == Reason::Unauthorized => Unauthorized::Inside,
+            _ => return cause.retry(),
+        };
+        if self.config.asks_for_credentials() && self.refreshed.is_none() {
+            self.refreshed = Some(unauthorized);
             return Retry::RetryNow;
         }
         cause.retry()

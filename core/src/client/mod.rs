@@ -54,8 +54,8 @@ pub struct Client<W: Wire = Any> {
     disconnect: Option<Epoch>,
     events: EventQueue<Event, EVENT_LIMIT>,
     rtt_is_new: bool,
-    /// The server refused the credentials since they were last accepted; fresh ones were asked for.
-    refreshed: bool,
+    /// The server refused the credentials since they were last accepted, and fresh ones were asked for.
+    refreshed: Option<Unauthorized>,
     /// The application greets the peer, and has until then.
     greeting: Option<Timestamp>,
     /// When the link went down, or was opened.
@@ -81,6 +81,15 @@ enum State<W> {
         connection: Box<Connection<W>>,
         ending: Option<Box<DownReport>>,
     },
+}
+
+/// How a server said that it does not accept the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unauthorized {
+    /// It did not let us in. When it does, it has accepted them.
+    Outside,
+    /// It let us in before it looked at them. Only a connection that lasts shows that it has accepted them.
+    Inside,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +123,7 @@ impl<W: Wire> Client<W> {
             disconnect: None,
             events: EventQueue::new(),
             rtt_is_new: false,
-            refreshed: false,
+            refreshed: None,
             greeting: None,
             down_since: Timestamp::ZERO,
             hinted_at: None,
@@ -386,7 +395,7 @@ impl<W: Wire> Client<W> {
         if core::mem::take(&mut self.untold) {
             match self.state {
                 State::Credentials { .. } => {
-                    return Some(Action::FetchCredentials { epoch: self.epoch, refresh: self.refreshed });
+                    return Some(Action::FetchCredentials { epoch: self.epoch, refresh: self.refreshed.is_some() });
                 }
                 State::Connecting { .. } => return Some(Action::Connect { epoch: self.epoch }),
                 State::Down | State::Connected { .. } => {}

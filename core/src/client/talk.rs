@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::{Client, Event, FASTEST, State};
+use super::{Client, Event, FASTEST, State, Unauthorized};
 use crate::connection::{Connection, DownCause, Heard, Meaning};
 use crate::liveness::{Judgement, Liveness, LivenessConfig};
 use crate::reconnect::ReconnectState;
@@ -202,7 +202,7 @@ impl<W: Wire> Client<W> {
         }
         let in_doubt = self.take_up(welcome)?;
         self.token = Some(welcome.token);
-        self.refreshed = false;
+        self.refreshed.take_if(|refusal| *refusal == Unauthorized::Outside);
         let liveness = self.judge(now, welcome);
         let attempt = match self.reconnect.state() {
             ReconnectState::Connecting { attempt } => attempt,

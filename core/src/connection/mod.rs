@@ -39,6 +39,8 @@ pub(crate) struct Connection<W> {
     phase: Phase,
     /// How many bytes must leave until the beat that waits among them has left.
     beat_behind: Option<NonZeroU32>,
+    /// The wire keeps the beat back until the message that is leaving has left.
+    beat_waits: bool,
     /// The answer that is due goes to this beat.
     echo_seq: u32,
     echo_due: bool,
@@ -77,7 +79,7 @@ enum Phase {
 /// One input, as far as it was decoded.
 pub(crate) struct Heard<'a> {
     rest: &'a [u8],
-    /// A frame ended in it.
+    /// A frame ended in it that was not in the midst of another one.
     frames: bool,
     /// [`Connection::decode`] has acted on a beat or on the answer to one.
     beats: bool,
@@ -131,6 +133,7 @@ impl<W: Wire> Connection<W> {
             layers,
             phase: Phase::Handshake { until: now.after(handshake_timeout) },
             beat_behind: None,
+            beat_waits: false,
             echo_seq: 0,
             echo_due: false,
             ack_due: false,
@@ -265,11 +268,12 @@ impl<W: Wire> Connection<W> {
                     (self.echo_seq, self.echo_due) = (*seq, true);
                 }
                 _ => {
-                    heard.frames = true;
+                    heard.frames |= !self.wire.mid_frame();
                     return decoded.map_err(DownCause::Protocol);
                 }
             }
-            (heard.frames, heard.beats) = (true, true);
+            heard.beats = true;
+            heard.frames |= !self.wire.mid_frame();
             // There is nothing in it to drop, and to find that out takes as long as to decode it.
             mem::forget(decoded);
         }
@@ -350,6 +354,9 @@ impl<W: Wire> Connection<W> {
         }
         while self.tx.len() < HIGH_WATER {
             if self.wire.encode_rest(&mut self.tx) {
+                if self.beat_waits {
+                    self.note_beat();
+                }
                 continue;
             }
             if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit.into()) {
@@ -362,6 +369,14 @@ impl<W: Wire> Connection<W> {
         }
         self.note_writes(now);
         settled
+    }
+
+    /// The wire was given a beat, or has written what the beat waits for.
+    fn note_beat(&mut self) {
+        self.beat_waits = self.wire.holds_beat();
+        if !self.beat_waits {
+            self.beat_behind = NonZeroU32::new(self.tx.len() as u32);
+        }
     }
 
     #[inline]
@@ -424,6 +439,11 @@ impl<W: Wire> Connection<W> {
         self.phase = Phase::Closing { until: now.after(timeout) };
     }
 
+    /// Whether what was sent and not acknowledged is the same on the next connection, by number.
+    pub(crate) fn keeps_session(&self) -> bool {
+        self.wire.keeps_session()
+    }
+
     /// By what the peer is to be judged that need not beat by itself.
     pub(crate) fn judgement(&self) -> Judgement {
         if self.wire.beats() { Judgement::RoundTrip } else { Judgement::OneWay }
@@ -458,6 +478,9 @@ impl<W: Wire> Connection<W> {
         let Phase::Established(liveness) = &mut self.phase else { return };
         if count > 0 {
             liveness.write_progressed(now, self.tx.is_empty());
+            if self.beat_waits {
+                liveness.beat_held(now);
+            }
         }
         if let Some(behind) = self.beat_behind {
             self.beat_behind = NonZeroU32::new(behind.get().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)));
@@ -537,8 +560,9 @@ impl<W: Wire> Connection<W> {
             return Some(match self.liveness_mut()?.poll_action()? {
                 LivenessAction::SendBeat { seq } => {
                     self.wire.encode(&Frame::Beat { seq }, &mut self.tx);
-                    self.beat_behind = NonZeroU32::new(self.tx.len() as u32);
-                    if self.beat_behind.is_none()
+                    self.note_beat();
+                    if !self.beat_waits
+                        && self.beat_behind.is_none()
                         && let Some(liveness) = self.liveness_mut()
                     {
                         // The wire has no beats, and nothing that waits.

@@ -234,6 +234,13 @@ impl Liveness {
         self.awaiting.get_or_insert(now);
     }
 
+    /// The beat that was asked for waits behind one long message, of which a part has left: it has not waited until now.
+    pub fn beat_held(&mut self, now: Timestamp) {
+        if self.unwritten && self.awaiting.is_none() {
+            self.asked = Some(now);
+        }
+    }
+
     /// Bytes wait to be written. Repeating it changes nothing.
     #[inline]
     pub fn write_pending(&mut self, now: Timestamp) {

@@ -143,9 +143,9 @@ impl Reconnect {
     pub fn lost(&mut self, now: Timestamp, retry: Retry) {
         let stable = match self.phase {
             Phase::Connecting => false,
-            Phase::Connected { since, alive } => {
+            Phase::Connected { alive, .. } => {
                 self.lifeless = if alive { 0 } else { self.lifeless.saturating_add(1) };
-                alive && now.since(since) >= self.config.stable
+                self.is_stable(now)
             }
             Phase::Idle | Phase::Waiting(_) | Phase::GaveUp(_) | Phase::Closed => return,
         };
@@ -257,6 +257,15 @@ impl Reconnect {
             Phase::Connected { .. } => ReconnectState::Connected,
             Phase::GaveUp(cause) => ReconnectState::GaveUp(cause),
             Phase::Closed => ReconnectState::Closed,
+        }
+    }
+
+    /// Whether the connection has been up for the stable time and has proved to be alive.
+    #[must_use]
+    pub fn is_stable(&self, now: Timestamp) -> bool {
+        match self.phase {
+            Phase::Connected { since, alive } => alive && now.since(since) >= self.config.stable,
+            _ => false,
         }
     }
 

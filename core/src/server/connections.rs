@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use super::{Admission, ConnectionId, Device, Key, Server, ServerAction, ServerEvent, Stage};
 use crate::connection::{self, DownCause, DownReport, Heard, Meaning};
@@ -250,7 +251,7 @@ impl<W: Wire> Server<W> {
             });
             let cause = DownCause::EndedByUs(goodbye.reason);
             accepted.connection.say_last(Some(&Frame::Refuse(Box::new(goodbye))), &cause);
-            self.let_part(now, id);
+            self.let_part(now, id, self.config.close_timeout);
         }
     }
 
@@ -265,15 +266,18 @@ impl<W: Wire> Server<W> {
         if !accepted.connection.say_last(farewell.as_ref(), &cause) {
             return self.lose(now, id, cause);
         }
+        // What it asked for instead of a link may be long.
+        let served = matches!((&accepted.stage, &cause), (Stage::Greeting, DownCause::Goodbye(_)));
+        let timeout = if served { self.config.handshake_timeout } else { self.config.close_timeout };
         if self.detach(now, id, cause) {
-            self.let_part(now, id);
+            self.let_part(now, id, timeout);
         }
     }
 
     /// What was said last leaves yet.
-    pub(super) fn let_part(&mut self, now: Timestamp, id: ConnectionId) {
+    pub(super) fn let_part(&mut self, now: Timestamp, id: ConnectionId, timeout: Duration) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
-        accepted.connection.close(now, self.config.close_timeout);
+        accepted.connection.close(now, timeout);
         self.enter_stage(id, Stage::Parting);
     }
 

@@ -253,7 +253,7 @@ impl<W: Wire> Server<W> {
         let report = DownReport { cause: DownCause::Replaced, evidence: accepted.connection.evidence(now) };
         let farewell = Frame::Goodbye(Box::new(Goodbye::new(Reason::Replaced, "")));
         accepted.connection.say_last(Some(&farewell), &report.cause);
-        self.let_part(now, earlier);
+        self.let_part(now, earlier, self.config.close_timeout);
         self.settle(now, earlier);
         Some(Box::new(report))
     }

@@ -257,6 +257,19 @@ impl Outbox {
         self.drop_first_unnumbered(DropReason::PeerLimit)
     }
 
+    /// The peer, which keeps no session, said that a message is too large: the largest of those that have left on this
+    /// connection is dropped. If any is too large, that one is.
+    pub(crate) fn drop_largest_sent(&mut self) -> Option<Dropped> {
+        let waiting = self.waiting.as_mut()?;
+        let sent = waiting.queue.iter().take(waiting.sent).enumerate();
+        let (place, _) = sent.max_by_key(|(place, entry)| (entry.message.len(), core::cmp::Reverse(*place)))?;
+        let entry = waiting.queue.remove(place)?;
+        waiting.bytes -= entry.message.len();
+        (waiting.numbered, waiting.sent) = (waiting.numbered - 1, waiting.sent - 1);
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
+        Some(Dropped { ticket: entry.ticket?, message: entry.message, reason: DropReason::PeerLimit })
+    }
+
     /// The next message to leave on this connection, with its number.
     pub fn next_to_send(&mut self) -> Option<(u64, Message)> {
         self.next_of(false)

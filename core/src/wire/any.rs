@@ -84,6 +84,20 @@ impl Wire for Any {
         }
     }
 
+    fn holds_beat(&self) -> bool {
+        match self {
+            Self::Beat(_) => false,
+            Self::WebSocket(websocket) => websocket.holds_beat(),
+        }
+    }
+
+    fn keeps_session(&self) -> bool {
+        match self {
+            Self::Beat(_) => true,
+            Self::WebSocket(websocket) => websocket.keeps_session(),
+        }
+    }
+
     fn patience(&self) -> Duration {
         match self {
             Self::Beat(beat) => beat.patience(),

@@ -84,6 +84,12 @@ pub trait Wire {
         false
     }
 
+    /// Whether the beat that was encoded last is kept back until the message in front of it is written by
+    /// [`Wire::encode_rest`]. Default: beats are not.
+    fn holds_beat(&self) -> bool {
+        false
+    }
+
     /// How long the sender of a long frame can do without a sign of life from us. Default: not at all.
     fn patience(&self) -> Duration {
         Duration::ZERO
@@ -105,6 +111,11 @@ pub trait Wire {
 
     /// Whether beats ask anything of the peer ([`Frame::Beat`]). If not, it is judged by what it says by itself. Default: they do.
     fn beats(&self) -> bool {
+        true
+    }
+
+    /// Whether the peer keeps a session, to go on with on the next connection. Default: it does.
+    fn keeps_session(&self) -> bool {
         true
     }
 

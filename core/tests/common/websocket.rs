@@ -211,6 +211,8 @@ pub(crate) struct Dialed {
     pub(crate) now: Timestamp,
     pub(crate) peer: Peer,
     pub(crate) open: Option<Epoch>,
+    /// How many more bytes the operating system takes.
+    pub(crate) room: usize,
     /// When it hung up.
     pub(crate) hung_up: Option<u64>,
     pub(crate) events: Vec<(u64, Event)>,
@@ -221,9 +223,22 @@ pub(crate) struct Dialed {
 impl Dialed {
     /// Opened at 0; its request waits.
     pub(crate) fn new(config: ClientConfigBuilder<Any>) -> Self {
-        let client = Client::new(Arc::new(config.build().unwrap()), 1).to_server(SERVER.parse().unwrap());
+        Self::seeded(config, 1)
+    }
+
+    pub(crate) fn seeded(config: ClientConfigBuilder<Any>, seed: u64) -> Self {
+        let client = Client::new(Arc::new(config.build().unwrap()), seed).to_server(SERVER.parse().unwrap());
         let (now, peer) = (Timestamp::ZERO, Peer::server());
-        let mut rig = Self { client, now, peer, open: None, hung_up: None, events: Vec::new(), fetched: Vec::new() };
+        let mut rig = Self {
+            client,
+            now,
+            peer,
+            open: None,
+            room: usize::MAX,
+            hung_up: None,
+            events: Vec::new(),
+            fetched: Vec::new(),
+        };
         rig.client.open(rig.now);
         rig.turn();
         rig
@@ -300,9 +315,12 @@ impl Dialed {
             }
             if let Some(epoch) = self.open
                 && !self.client.transmit().is_empty()
+                && self.room > 0
             {
                 busy = true;
-                let bytes = self.client.transmit().to_vec();
+                let waiting = self.client.transmit();
+                let bytes = waiting[..waiting.len().min(self.room)].to_vec();
+                self.room = self.room.saturating_sub(bytes.len());
                 self.client.handle_input(self.now, Input::Written { epoch, count: bytes.len() });
                 self.peer.hear(self.now, &bytes);
             }
@@ -342,6 +360,8 @@ pub(crate) struct Served {
     pub(crate) now: Timestamp,
     pub(crate) peer: Peer,
     pub(crate) id: Option<ConnectionId>,
+    /// How many more bytes the operating system takes.
+    pub(crate) room: usize,
     /// When it hung up.
     pub(crate) hung_up: Option<u64>,
     pub(crate) events: Vec<(u64, ServerEvent)>,
@@ -351,7 +371,7 @@ impl Served {
     pub(crate) fn new(config: ServerConfigBuilder<Any>) -> Self {
         let server = Server::new(Arc::new(config.build().unwrap()), entropy(), 3);
         let peer = Peer::of(Role::Client, Stage::Over, Outgoing::server());
-        Self { server, now: Timestamp::ZERO, peer, id: None, hung_up: None, events: Vec::new() }
+        Self { server, now: Timestamp::ZERO, peer, id: None, room: usize::MAX, hung_up: None, events: Vec::new() }
     }
 
     /// A client at port 0 asks for this.
@@ -425,9 +445,12 @@ impl Served {
             }
             if let Some(id) = self.id
                 && !self.server.transmit(id).is_empty()
+                && self.room > 0
             {
                 busy = true;
-                let bytes = self.server.transmit(id).to_vec();
+                let waiting = self.server.transmit(id);
+                let bytes = waiting[..waiting.len().min(self.room)].to_vec();
+                self.room = self.room.saturating_sub(bytes.len());
                 self.server.handle_input(self.now, id, ServerInput::Written(bytes.len()));
                 self.peer.hear(self.now, &bytes);
             }

@@ -23,12 +23,14 @@ pub(super) struct Assembly {
     checked: usize,
     /// The message is compressed.
     inflater: Option<Box<Inflater>>,
+    /// So many bytes of the frames of a compressed one have come.
+    came: u64,
 }
 
 impl Assembly {
     /// A message that is compressed if there is an inflater. [`Assembly::finish`] gives it back.
     pub(super) const fn new(text: bool, inflater: Option<Box<Inflater>>) -> Self {
-        Self { text, body: Vec::new(), checked: 0, inflater }
+        Self { text, body: Vec::new(), checked: 0, inflater, came: 0 }
     }
 
     /// How many bytes the application would get so far.
@@ -36,9 +38,9 @@ impl Assembly {
         self.body.len()
     }
 
-    /// Whether the lengths of its frames say nothing about its own.
-    pub(super) const fn is_compressed(&self) -> bool {
-        self.inflater.is_some()
+    /// How many bytes its frames had so far, if it is compressed: they say little about its own.
+    pub(super) const fn compressed(&self) -> Option<u64> {
+        if self.inflater.is_some() { Some(self.came) } else { None }
     }
 
     /// How many bytes of the heap are held for the body.
@@ -62,6 +64,7 @@ impl Assembly {
             mask.append(bytes, &mut self.body);
             return self.check(false);
         };
+        self.came += bytes.len() as u64;
         let mut verdict = Ok(());
         mask.pass(bytes, |block| {
             if verdict.is_ok() {

