@@ -212,3 +212,17 @@ fn a_text_that_is_wrong_in_front_of_what_cannot_be_inflated_is_wrong_however_it_
         assert_eq!(read(&mut reader(&agreement, 100), stream.chunks(piece)), (vec![], Err(Violation::Utf8)));
     }
 }
+
+#[test]
+fn a_stream_that_inflates_to_nothing_ends() {
+    let agreement = agreed(PLAIN, PLAIN);
+    let mut reader = reader(&agreement, 10_000);
+    // An empty stored block of deflate, again and again.
+    let fragment = |first| [&[first, 126, 1, 244][..], &[0, 0, 0, 0xff, 0xff].repeat(100)].concat();
+    assert_eq!(reader.next(&mut &fragment(0x42)[..]), Ok(None));
+    let more = (0..1000).position(|_| reader.next(&mut &fragment(0x00)[..]).is_err());
+    // 10,000 bytes, a quarter and 1 KiB more, by 500.
+    assert_eq!(more, Some(26));
+    let last = reader.next(&mut &fragment(0x00)[..]);
+    assert_eq!(last, Err(Violation::TooLarge { length: 14_000, limit: 13_524 }));
+}
