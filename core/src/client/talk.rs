@@ -63,9 +63,7 @@ impl<W: Wire> Client<W> {
             self.reconnect.proof_of_life();
         }
         if !matches!(decoded, Ok(None)) {
-            if let Some(left) = self.hear(now, decoded, heard) {
-                self.leave_unread(bytes, left, None);
-            }
+            self.hear(now, decoded, heard);
             return self.settle(now);
         }
         connection.decoded(now, &heard);
@@ -81,34 +79,26 @@ impl<W: Wire> Client<W> {
     #[inline(never)]
     fn receive_indirectly(&mut self, now: Timestamp, bytes: &[u8]) {
         let Some(connection) = self.connection_mut() else { return };
-        let (plain, end) =
-            if connection.has_layers() { connection.through_layers(bytes) } else { (bytes.to_vec(), None) };
-        if connection.has_unread() {
-            return connection.leave_unread(&plain, end);
+        if !connection.has_layers() {
+            return connection.add_unread(bytes, None);
         }
-        match self.hear_all(now, &plain) {
-            None => self.end(now, end),
-            Some(left) => self.leave_unread(&plain, left, end),
+        let (plain, end) = connection.through_layers(bytes);
+        if connection.has_unread() {
+            return connection.add_unread(&plain, end);
+        }
+        self.hear_all(now, &plain);
+        match self.connection_mut() {
+            Some(connection) if connection.has_unread() => connection.add_unread(&[], end),
+            _ => self.end(now, end),
         }
     }
 
     /// The inbox has room for what was left unread.
     pub(super) fn read_on(&mut self, now: Timestamp) {
-        let Some(mut unread) = self.connection_mut().and_then(Connection::take_unread) else { return };
-        match self.hear_all(now, unread.rest()) {
-            None => self.end(now, unread.end.take()),
-            Some(left) => {
-                if let Some(connection) = self.connection_mut() {
-                    connection.put_back_unread(unread, left);
-                }
-            }
-        }
-    }
-
-    fn leave_unread(&mut self, bytes: &[u8], left: usize, end: Option<DownCause>) {
-        if let Some(connection) = self.connection_mut() {
-            connection.leave_unread(bytes.get(bytes.len() - left..).unwrap_or_default(), end);
-        }
+        let Some(bytes) = self.connection_mut().and_then(Connection::open_unread) else { return };
+        self.hear_all(now, &bytes);
+        let end = self.connection_mut().and_then(Connection::close_unread);
+        self.end(now, end);
     }
 
     /// The layers said that nothing follows.
@@ -118,31 +108,23 @@ impl<W: Wire> Client<W> {
         }
     }
 
-    fn hear_all(&mut self, now: Timestamp, bytes: &[u8]) -> Option<usize> {
+    fn hear_all(&mut self, now: Timestamp, bytes: &[u8]) {
+        let Some(connection) = self.connection_mut() else { return };
         let mut heard = Heard::nothing_of(bytes);
-        let decoded = self.connection_mut()?.decode(now, &mut heard);
-        self.hear(now, decoded, heard)
+        let decoded = connection.decode(now, &mut heard);
+        self.hear(now, decoded, heard);
     }
 
-    /// Acts on what was decoded last, and on all that follows it. If the inbox is full before all was decoded: how many bytes
-    /// are left.
+    /// Acts on what was decoded last, and on all that follows it, as far as the inbox has room.
     #[inline(never)]
-    fn hear(
-        &mut self,
-        now: Timestamp,
-        mut decoded: Result<Option<Frame>, DownCause>,
-        mut heard: Heard<'_>,
-    ) -> Option<usize> {
+    fn hear(&mut self, now: Timestamp, mut decoded: Result<Option<Frame>, DownCause>, mut heard: Heard<'_>) {
         loop {
             if heard.take_beats() {
                 self.reconnect.proof_of_life();
             }
-            let State::Connected { connection, .. } = &mut self.state else { return None };
+            let State::Connected { connection, .. } = &mut self.state else { return };
             let meaning = match decoded {
-                Ok(None) => {
-                    connection.decoded(now, &heard);
-                    return None;
-                }
+                Ok(None) => return connection.decoded(now, &heard),
                 Ok(Some(frame)) if connection.is_established() => {
                     let meaning = connection.act_on(frame, &mut self.session);
                     if meaning.is_ok() {
@@ -156,26 +138,28 @@ impl<W: Wire> Client<W> {
             match meaning {
                 Ok(Meaning::Nothing) => {}
                 Ok(Meaning::Message(message)) => {
-                    self.deliver(now, message);
-                    if self.session.inbox.is_full() {
-                        return Some(heard.left());
+                    if self.deliver(now, message)
+                        && let Some(connection) = self.connection_mut()
+                    {
+                        return connection.leave_unread(&heard);
                     }
                 }
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
                 Err(cause) => self.part(now, cause),
             }
-            let State::Connected { connection, ending: None } = &mut self.state else { return None };
+            let State::Connected { connection, ending: None } = &mut self.state else { return };
             decoded = connection.decode(now, &mut heard);
         }
     }
 
-    pub(super) fn deliver(&mut self, now: Timestamp, message: Message) {
+    /// Whether the inbox is full then.
+    fn deliver(&mut self, now: Timestamp, message: Message) -> bool {
         self.events.push(Event::Message(message));
-        if self.session.inbox.is_full()
-            && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut)
-        {
+        let is_full = self.session.inbox.is_full();
+        if is_full && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut) {
             liveness.pause_reading(now);
         }
+        is_full
     }
 
     pub(super) fn acknowledged(&mut self, through: Ticket) {

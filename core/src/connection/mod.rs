@@ -15,6 +15,8 @@ use core::mem;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
+use bytes::{Buf as _, Bytes};
+
 use crate::liveness::{DeathCause, Evidence, Judgement, Liveness, LivenessAction};
 use crate::session::{Dropped, Message, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
@@ -56,18 +58,13 @@ pub(crate) struct Connection<W> {
 }
 
 /// What came of the peer behind the message that filled the inbox.
-pub(crate) struct Unread {
-    bytes: Vec<u8>,
-    /// So many of them were decoded.
-    decoded: usize,
+#[derive(Default)]
+struct Unread {
+    bytes: Bytes,
     /// The end that came behind them.
-    pub(crate) end: Option<DownCause>,
-}
-
-impl Unread {
-    pub(crate) fn rest(&self) -> &[u8] {
-        self.bytes.get(self.decoded..).unwrap_or_default()
-    }
+    end: Option<DownCause>,
+    /// The inbox has room, and they are being decoded.
+    open: bool,
 }
 
 enum Phase {
@@ -79,7 +76,7 @@ enum Phase {
 /// One input, as far as it was decoded.
 pub(crate) struct Heard<'a> {
     rest: &'a [u8],
-    /// A frame ended in it that was not in the midst of another one.
+    /// A frame ended in it.
     frames: bool,
     /// [`Connection::decode`] has acted on a beat or on the answer to one.
     beats: bool,
@@ -88,11 +85,6 @@ pub(crate) struct Heard<'a> {
 impl<'a> Heard<'a> {
     pub(crate) const fn nothing_of(input: &'a [u8]) -> Self {
         Self { rest: input, frames: false, beats: false }
-    }
-
-    /// How many bytes were not decoded.
-    pub(crate) const fn left(&self) -> usize {
-        self.rest.len()
     }
 
     /// Whether beats or answers were acted on since this was last asked.
@@ -199,27 +191,39 @@ impl<W: Wire> Connection<W> {
         self.unread.is_some()
     }
 
-    /// The inbox is full: what is left of the input, and what follows it, waits for [`Connection::take_unread`].
-    pub(crate) fn leave_unread(&mut self, bytes: &[u8], end: Option<DownCause>) {
+    /// The last message filled the inbox: what is behind it waits for [`Connection::open_unread`].
+    #[inline(never)]
+    pub(crate) fn leave_unread(&mut self, heard: &Heard<'_>) {
         if let Some(liveness) = self.liveness_mut() {
-            // The message that filled it.
             liveness.frame_finished();
         }
-        let unread = self.unread.get_or_insert_with(|| Box::new(Unread { bytes: Vec::new(), decoded: 0, end: None }));
-        unread.bytes.extend_from_slice(bytes);
+        let unread = self.unread.get_or_insert_default();
+        if mem::take(&mut unread.open) {
+            unread.bytes.advance(unread.bytes.len().saturating_sub(heard.rest.len()));
+        } else {
+            unread.bytes = Bytes::copy_from_slice(heard.rest);
+        }
+    }
+
+    /// What came meanwhile waits behind it.
+    pub(crate) fn add_unread(&mut self, bytes: &[u8], end: Option<DownCause>) {
+        let Some(unread) = &mut self.unread else { return };
+        if !bytes.is_empty() {
+            unread.bytes = [&unread.bytes, bytes].concat().into();
+        }
         unread.end = unread.end.take().or(end);
     }
 
-    /// There is room again.
-    pub(crate) const fn take_unread(&mut self) -> Option<Box<Unread>> {
-        self.unread.take()
+    /// There is room again: what is to be decoded next. If not all of it fits, [`Connection::leave_unread`] is called again.
+    pub(crate) fn open_unread(&mut self) -> Option<Bytes> {
+        let unread = self.unread.as_mut()?;
+        unread.open = true;
+        Some(unread.bytes.clone())
     }
 
-    /// The inbox is full again, and `left` bytes were not decoded.
-    pub(crate) fn put_back_unread(&mut self, mut unread: Box<Unread>, left: usize) {
-        unread.decoded = unread.bytes.len().saturating_sub(left);
-        self.unread = Some(unread);
-        self.leave_unread(&[], None);
+    /// All that [`Connection::open_unread`] gave was decoded, or the inbox is full again: then there is no end yet.
+    pub(crate) fn close_unread(&mut self) -> Option<DownCause> {
+        self.unread.take_if(|unread| unread.open)?.end
     }
 
     /// What arrived behind the layers. When it is decoded comes the end, if there was one.
@@ -268,12 +272,11 @@ impl<W: Wire> Connection<W> {
                     (self.echo_seq, self.echo_due) = (*seq, true);
                 }
                 _ => {
-                    heard.frames |= !self.wire.mid_frame();
+                    heard.frames = true;
                     return decoded.map_err(DownCause::Protocol);
                 }
             }
-            heard.beats = true;
-            heard.frames |= !self.wire.mid_frame();
+            (heard.frames, heard.beats) = (true, true);
             // There is nothing in it to drop, and to find that out takes as long as to decode it.
             mem::forget(decoded);
         }
@@ -284,10 +287,13 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn decoded(&mut self, now: Timestamp, heard: &Heard<'_>) {
         let unfinished = self.wire.mid_frame() || self.layers.as_ref().is_some_and(|layers| layers.mid_record());
         let Phase::Established(liveness) = &mut self.phase else { return };
-        if !unfinished {
-            return liveness.frame_finished();
-        }
-        liveness.frame_unfinished(now, heard.frames);
+        if unfinished { self.decoded_a_part(now, heard.frames) } else { liveness.frame_finished() }
+    }
+
+    #[inline(never)]
+    fn decoded_a_part(&mut self, now: Timestamp, frames: bool) {
+        let Phase::Established(liveness) = &mut self.phase else { return };
+        liveness.frame_unfinished(now, !self.wire.is_same_frame(frames));
         // The sender of a long frame hears nothing else from us until it has arrived.
         let overdue = now.since(self.last_feedback) >= liveness.reply_timeout() / 4;
         if overdue && liveness.frame_age(now) >= self.wire.patience() {
@@ -434,7 +440,7 @@ impl<W: Wire> Connection<W> {
     /// What the peer still sends is thrown away until it hangs up, or until `timeout`.
     pub(crate) fn close(&mut self, now: Timestamp, timeout: Duration) {
         if let Some(unread) = self.unread.take() {
-            self.skim(unread.rest());
+            self.skim(&unread.bytes);
         }
         self.phase = Phase::Closing { until: now.after(timeout) };
     }
@@ -529,7 +535,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// The certificate that the peer proved to own, in DER.
-    pub(crate) fn peer_certificate(&self) -> Option<bytes::Bytes> {
+    pub(crate) fn peer_certificate(&self) -> Option<Bytes> {
         #[cfg(feature = "tls")]
         return self.tls_info().and_then(|info| info.peer_certificate);
         #[cfg(not(feature = "tls"))]

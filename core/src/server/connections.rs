@@ -98,41 +98,36 @@ impl<W: Wire> Server<W> {
     pub(super) fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
         accepted.connection.received(now);
-        if !accepted.connection.has_layers() {
-            return self.take_in(now, id, bytes, None);
+        if accepted.connection.has_layers() || accepted.connection.has_unread() {
+            return self.receive_indirectly(now, id, bytes);
         }
-        let (plain, end) = accepted.connection.through_layers(bytes);
-        self.take_in(now, id, &plain, end);
+        self.hear(now, id, bytes);
     }
 
-    #[inline]
-    fn take_in(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8], end: Option<DownCause>) {
+    #[inline(never)]
+    fn receive_indirectly(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
-        if accepted.connection.has_unread() {
-            return accepted.connection.leave_unread(bytes, end);
+        if !accepted.connection.has_layers() {
+            return accepted.connection.add_unread(bytes, None);
         }
-        match self.hear(now, id, bytes) {
-            None => self.end(now, id, end),
-            Some(left) => {
-                if let Some(accepted) = self.connections.get_mut(id) {
-                    accepted.connection.leave_unread(bytes.get(bytes.len() - left..).unwrap_or_default(), end);
-                }
-            }
+        let (plain, end) = accepted.connection.through_layers(bytes);
+        if accepted.connection.has_unread() {
+            return accepted.connection.add_unread(&plain, end);
+        }
+        self.hear(now, id, &plain);
+        match self.connections.get_mut(id) {
+            Some(accepted) if accepted.connection.has_unread() => accepted.connection.add_unread(&[], end),
+            _ => self.end(now, id, end),
         }
     }
 
     /// The inbox has room for what was left unread.
     pub(super) fn read_on(&mut self, now: Timestamp, id: ConnectionId) {
         let accepted = self.connections.get_mut(id);
-        let Some(mut unread) = accepted.and_then(|accepted| accepted.connection.take_unread()) else { return };
-        match self.hear(now, id, unread.rest()) {
-            None => self.end(now, id, unread.end.take()),
-            Some(left) => {
-                if let Some(accepted) = self.connections.get_mut(id) {
-                    accepted.connection.put_back_unread(unread, left);
-                }
-            }
-        }
+        let Some(bytes) = accepted.and_then(|accepted| accepted.connection.open_unread()) else { return };
+        self.hear(now, id, &bytes);
+        let end = self.connections.get_mut(id).and_then(|accepted| accepted.connection.close_unread());
+        self.end(now, id, end);
     }
 
     /// The layers said that nothing follows.
@@ -143,8 +138,9 @@ impl<W: Wire> Server<W> {
         }
     }
 
-    /// Acts on what came. If the inbox is full before all was decoded: how many bytes are left.
-    fn hear(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) -> Option<usize> {
+    /// Acts on what came, as far as the inbox has room.
+    #[inline]
+    fn hear(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let (mut heard, mut greeted) = (Heard::nothing_of(bytes), false);
         while let Some(accepted) = self.connections.get_mut(id) {
             let decoded = accepted.connection.decode(now, &mut heard);
@@ -155,13 +151,13 @@ impl<W: Wire> Server<W> {
                 device.was_heard(now, &mut accepted.connection);
             }
             let meaning = match (&accepted.stage, decoded) {
-                (Stage::Parting, _) => return None,
+                (Stage::Parting, _) => return,
                 (_, Ok(None)) => {
                     accepted.connection.decoded(now, &heard);
                     if greeted {
                         self.be_greeted(now, id);
                     }
-                    return None;
+                    return;
                 }
                 (_, Err(cause)) => Err(cause),
                 (Stage::Device(key), Ok(Some(frame))) => match self.devices.get_mut(*key) {
@@ -172,7 +168,7 @@ impl<W: Wire> Server<W> {
                             Ok(Meaning::Message(message)) => {
                                 self.events.push(ServerEvent::Message { device: entry.id.clone(), message });
                                 if entry.session.inbox.is_full() {
-                                    return Some(heard.left());
+                                    return accepted.connection.leave_unread(&heard);
                                 }
                                 Ok(())
                             }
@@ -185,7 +181,7 @@ impl<W: Wire> Server<W> {
                             Err(cause) => Err(cause),
                         }
                     }
-                    None => return None,
+                    None => return,
                 },
                 (Stage::Greeting, Ok(Some(Frame::Hello(hello)))) => {
                     accepted.stage = Stage::Authenticating(hello);
@@ -208,11 +204,9 @@ impl<W: Wire> Server<W> {
             };
             if let Err(cause) = meaning {
                 // What is behind it is not looked at: it was said before the other side could hear our last word.
-                self.part(now, id, cause, None);
-                return None;
+                return self.part(now, id, cause, None);
             }
         }
-        None
     }
 
     pub(super) fn acknowledged(&mut self, device: DeviceId, through: Ticket) {

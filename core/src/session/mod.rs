@@ -74,7 +74,7 @@ impl QueueLimits {
     /// At most `messages` messages and `bytes` bytes of payload, both at least 1.
     ///
     /// An outbox accepts a message only if it fits. An inbox tells its driver to stop reading when it is full, and takes
-    /// what was already read: it holds at most one read more than this.
+    /// the message that filled it: it holds at most one message more than this. What came behind that one stays as it came.
     ///
     /// # Errors
     /// One of the two is zero: nothing could ever be queued.

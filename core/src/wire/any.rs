@@ -84,6 +84,13 @@ impl Wire for Any {
         }
     }
 
+    fn is_same_frame(&mut self, others: bool) -> bool {
+        match self {
+            Self::Beat(beat) => beat.is_same_frame(others),
+            Self::WebSocket(websocket) => websocket.is_same_frame(others),
+        }
+    }
+
     fn holds_beat(&self) -> bool {
         match self {
             Self::Beat(_) => false,

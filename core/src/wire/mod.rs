@@ -74,6 +74,12 @@ pub trait Wire {
     /// Whether part of a frame has arrived and the rest is outstanding.
     fn mid_frame(&self) -> bool;
 
+    /// Of a frame that is unfinished: whether it was when this was last asked. `others` ended since. Default: not if others
+    /// did.
+    fn is_same_frame(&mut self, others: bool) -> bool {
+        !others
+    }
+
     /// Appends `frame` to what is to be transmitted.
     fn encode(&mut self, frame: &Frame, tx: &mut Tx);
 

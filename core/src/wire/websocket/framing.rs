@@ -351,6 +351,10 @@ impl Wire for WebSocket {
         more
     }
 
+    fn is_same_frame(&mut self, others: bool) -> bool {
+        self.incoming.is_same_message().unwrap_or(!others)
+    }
+
     fn holds_beat(&self) -> bool {
         matches!(&self.stage, Stage::Foreign(foreign) if foreign.owes_request())
     }

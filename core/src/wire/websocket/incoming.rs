@@ -62,6 +62,7 @@ struct Work {
     end: Option<End>,
     message: Option<Assembly>,
     payload: Option<Payload>,
+    seen: bool,
 }
 
 /// Nothing more is read.
@@ -150,6 +151,11 @@ impl Incoming {
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.partial.have > 0 || self.work.as_ref().is_some_and(|work| work.end.is_none())
+    }
+
+    /// Of a message that is unfinished: whether it was when this was last asked, whatever pings came in between.
+    pub(super) fn is_same_message(&mut self) -> Option<bool> {
+        self.work.as_mut().map(|work| core::mem::replace(&mut work.seen, true))
     }
 
     /// Whether the peer has said its last word: a close, or what was to be one.

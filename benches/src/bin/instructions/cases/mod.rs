@@ -43,6 +43,11 @@ pub(crate) fn is_gauge(name: &str) -> bool {
     name.starts_with("gauge/")
 }
 
+/// Whether a case of this name counts what others, or a plain copy, take for the same work: to be shown, not to be judged.
+pub(crate) fn is_for_comparison(name: &str) -> bool {
+    (name.starts_with("frames/") || name.starts_with("websocket/")) && !name.ends_with("/ours")
+}
+
 /// All cases.
 pub(crate) fn all() -> Vec<Case> {
     [gauge::cases(), frames::cases(), links::cases(), machines::cases(), websocket::cases()]
