@@ -334,7 +334,7 @@ export class Core {
     if (!this.wanted) return;
     this.wanted = false;
     this.reconnect.close();
-    if (this.phase === "established") this.say({ type: Type.GOODBYE, reason: Reason.Closed });
+    if (this.isOpen) this.say({ type: Type.GOODBYE, reason: Reason.Closed });
     this.abandon();
     this.emit("closed", { unacknowledged: this.outbox.length });
   }
@@ -461,8 +461,8 @@ export class Core {
   /** What the attempt needs from our own side cannot be had. */
   failed(now, epoch, cause) {
     if (epoch !== this.epoch || this.phase === "down") return;
-    if (cause.kind !== "hook") this.lose(now, cause);
-    else if (this.hooked) this.part(now, cause, Reason.GoingAway);
+    if (cause.kind === "hook" && !this.hooked) return;
+    this.part(now, cause, Reason.GoingAway);
   }
 
   /** Does what is due. Early, late and repeated calls are safe. */
@@ -471,9 +471,8 @@ export class Core {
       const phase = this.hooked ? "hook" : this.phase;
       const text = { credentials: "the provider gave no credentials", connecting: "could not connect",
         handshake: "the server did not answer our HELLO", hook: "the hook onopen did not finish" }[phase];
-      const cause = { kind: "timeout", phase, text: `${text} in time` };
-      if (this.hooked) this.part(now, cause, Reason.GoingAway);
-      else this.lose(now, cause);
+      const reason = this.hooked ? Reason.GoingAway : Reason.TimedOut;
+      this.part(now, { kind: "timeout", phase, text: `${text} in time` }, reason);
     }
     this.liveness?.handleTimeout(now);
     if (this.reconnect.handleTimeout(now)) this.attempt(now);
@@ -693,9 +692,9 @@ export class Core {
     this.actions.push({ do: "send", epoch: this.epoch, bytes });
   }
 
-  /** Ends the connection for a cause that the server should hear. */
+  /** Ends the connection for a cause that the server should hear: to close with 1000 and say nothing ends the session. */
   part(now, cause, reason) {
-    this.say({ type: Type.GOODBYE, reason, detail: cause.text });
+    if (this.isOpen) this.say({ type: Type.GOODBYE, reason, detail: cause.text });
     this.lose(now, cause);
   }
 
@@ -1489,7 +1488,7 @@ const MOST_FORGIVEN = 3;
  * @property {number} [messageLimit] in bytes, either way, 1048576
  * @property {{ messages?: number, bytes?: number, overflow?: "reject" | "drop-oldest" | "block" }} [outbox] what may wait:
  *   1000, 8 MiB, reject
- * @property {number[]} [fatalCodes] close codes after which to give up, 1008, 4401 and 4403
+ * @property {number[]} [fatalCodes] close codes after which to give up, 1000, 1008 and 1010
  * @property {typeof WebSocket} [WebSocket] a class like the browser's
  */
 
@@ -1501,7 +1500,7 @@ export function configure(options) {
     interval: 25_000, replyTimeout: null, probes: 3, jitter: 0.1,
     base: null, cap: 30_000, floor: null, firstSpread: null, stable: 30_000, maxAttempts: Infinity,
     connectTimeout: 10_000, handshakeTimeout: 10_000, credentialsTimeout: 10_000,
-    messageLimit: 1 << 20, outbox: null, fatalCodes: [1008, 4401, 4403], WebSocket: globalThis.WebSocket,
+    messageLimit: 1 << 20, outbox: null, fatalCodes: [1000, 1008, 1010], WebSocket: globalThis.WebSocket,
     // For tests.
     page, random: Math.random, now: clock(), wall: options.now ?? Date.now, defer,
     setTimeout: (...call) => globalThis.setTimeout(...call), clearTimeout: (id) => globalThis.clearTimeout(id),

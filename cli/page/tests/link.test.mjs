@@ -70,8 +70,8 @@ test("what was sent before the link is up waits, and what is sent on a closed li
   await assert.rejects(link.send("late"), { code: "closed" });
 });
 
-test("close says goodbye, keeps what waits, and open goes on", () => {
-  const { world, link, server, last, messages, all } = up();
+test("close says goodbye and ends the session, keeps what waits, and open begins another", () => {
+  const { world, link, server, last, messages } = up();
   server.stop();
   link.send("kept");
   link.close();
@@ -81,10 +81,41 @@ test("close says goodbye, keeps what waits, and open goes on", () => {
   world.run(1000);
   assert.deepEqual(server.goodbyes.map(({ reason }) => reason), [Reason.Closed]);
   assert.equal(world.timers.length, 0, "a closed link has no alarm");
+  assert.deepEqual(server.received, ["kept"], "the server has it, and we do not know");
+  assert.equal(server.sessions.size, 0);
   link.open();
   world.run(1000);
   assert.deepEqual(messages(), ["kept"]);
-  assert.equal(all("up").at(-1).detail.resumed, true);
+  const { resumed, inDoubt } = last("up").detail;
+  assert.deepEqual({ resumed, inDoubt, received: server.received }, { resumed: false, inDoubt: 1, received: ["kept", "kept"] });
+});
+
+test("close ends the session although the server has not answered yet", () => {
+  const { world, link, server } = up();
+  world.crash();
+  world.listening = true;
+  server.stop();
+  world.runUntil(() => world.sockets.some(({ readyState }) => readyState === 1));
+  world.run(50);
+  assert.equal(link.state, "connecting");
+  link.close();
+  server.proceed();
+  world.run(1000);
+  assert.deepEqual(server.goodbyes.map(({ reason }) => reason), [Reason.Closed]);
+  assert.equal(server.sessions.size, 0);
+});
+
+test("a server that answers our HELLO too late keeps the session", () => {
+  const { world, link, server, last } = up({ handshakeTimeout: 3000 });
+  world.crash();
+  world.listening = true;
+  server.stop();
+  world.runUntil(() => last("down")?.detail.cause.phase === "handshake");
+  server.proceed();
+  world.run(10_000);
+  assert.deepEqual(server.goodbyes.map(({ reason }) => reason), [Reason.TimedOut]);
+  assert.equal(link.state, "up");
+  assert.equal(last("up").detail.resumed, true);
 });
 
 test("a lost connection is resumed, and every message arrives once", () => {
