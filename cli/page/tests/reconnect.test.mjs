@@ -68,7 +68,7 @@ test("a connection that was stable and alive forgets earlier failures, a short o
 });
 
 test("a connection that showed no life was not stable, however long it was", () => {
-  const { world, link, all, last } = alone({ interval: 120_000, replyTimeout: 2000 });
+  const { world, link, all, last } = alone({ interval: 120_000, idleLimit: Infinity, replyTimeout: 2000 });
   world.runUntil(() => all("down").length === 6);
   world.listening = true;
   world.runUntil(() => link.state === "up", 60_000, 1);
