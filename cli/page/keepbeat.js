@@ -50,7 +50,7 @@ export class Link extends EventTarget {
     this.#turn((now) => this.#core.open(now));
   }
 
-  /** Says goodbye and stays closed until `open`. What is not acknowledged is kept. */
+  /** Says goodbye, which ends the session, and stays closed until `open`. What is not acknowledged is kept for the next one. */
   close() {
     this.#turn((now) => this.#core.close(now));
   }
@@ -1446,12 +1446,10 @@ function isMessage(message) {
 
 function encodeMessage(message) {
   if (typeof message === "string") return { type: Type.TEXT, bytes: utf8(message) };
+  if (!isMessage(message)) throw new TypeError(`give a string, an ArrayBuffer or a view of one, not ${typeof message}`);
+  const { buffer = message, byteOffset = 0, byteLength } = message;
   // Copied: the application may write to its buffer before the server has acknowledged the message.
-  if (message instanceof ArrayBuffer) return { type: Type.DATA, bytes: new Uint8Array(message.slice(0)) };
-  if (ArrayBuffer.isView(message)) {
-    return { type: Type.DATA, bytes: new Uint8Array(message.buffer, message.byteOffset, message.byteLength).slice() };
-  }
-  throw new TypeError(`a message is a string, an ArrayBuffer or a view of one, not ${typeof message}`);
+  return { type: Type.DATA, bytes: new Uint8Array(buffer, byteOffset, byteLength).slice() };
 }
 
 function utf8(text) {
