@@ -1561,9 +1561,9 @@ export function configure(options) {
   }
   const { interval, idleLimit } = config;
   if (interval >= idleLimit) {
-    throw new RangeError(`with an interval of ${interval} ms, a proxy on the way that forgets connections idle for ${idleLimit} ms ` +
-      "(nginx does, unless it is told otherwise) cuts the link between two beats; shorten the interval, or say by idleLimit " +
-      "what the idle limit is");
+    throw new RangeError(`with an interval of ${interval} ms, a proxy on the way that forgets connections idle for ` +
+      `${idleLimit} ms (nginx does, unless it is told otherwise) cuts the link between two beats; shorten the interval, ` +
+      "or say by idleLimit what the idle limit is");
   }
   return {
     ...config,

@@ -30,7 +30,7 @@ const events = [];
 const expected = [];
 /** The last beats, newest last: `{ last }` once measured, `{ lost }` if they never will be. */
 let beats = [];
-let terms = null;
+let terms = "";
 let wasUp = false;
 window.keepbeatPage = { link, counts, events };
 
@@ -39,7 +39,8 @@ const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
 const listeners = {
   connecting: ({ attempt }) => log(`attempt ${attempt}`),
   up: (detail) => {
-    terms = detail;
+    const [interval, bound] = [seconds(detail.interval), seconds(detail.worstCaseDetection)];
+    terms = `a beat at least every ${interval}, a dead server noticed within ${bound}`;
     counts.reconnects += wasUp ? 1 : 0;
     wasUp = true;
     const doubt = detail.inDoubt > 0 ? `; ${detail.inDoubt} messages may arrive twice` : "";
@@ -183,9 +184,9 @@ function show() {
   at("retry").disabled = link.state !== "waiting";
   const { rtt, beats: { sent, answered } } = link;
   write("beats", `${sent} sent, ${answered} answered`);
-  write("rtt", rtt ? `${rtt.smoothed.toFixed(1)} ms ± ${rtt.variation.toFixed(1)}, last ${rtt.last.toFixed(1)}` : "not measured");
-  const within = terms && `a beat at least every ${seconds(terms.interval)}, a dead server noticed within ${seconds(terms.worstCaseDetection)}`;
-  write("terms", link.state === "up" ? within : "not agreed");
+  const [smoothed, variation, last] = rtt ? [rtt.smoothed, rtt.variation, rtt.last].map((ms) => ms.toFixed(1)) : [];
+  write("rtt", rtt ? `${smoothed} ms ± ${variation}, last ${last}` : "not measured");
+  write("terms", link.state === "up" ? terms : "not agreed");
   for (const [name, count] of Object.entries(counts)) write(name, `${count}`);
   showStrip();
 }

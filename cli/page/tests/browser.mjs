@@ -80,7 +80,8 @@ const tests = {
       await send(world, 40);
       const ups = await page.evaluate(() => keepbeatPage.counts.reconnects);
       relay.cut();
-      await until(page, `the link to be back after cut ${turn}`, (ups) => keepbeatPage.counts.reconnects > ups && keepbeatPage.link.state === "up", ups);
+      await until(page, `the link to be back after cut ${turn}`,
+        (ups) => keepbeatPage.counts.reconnects > ups && keepbeatPage.link.state === "up", ups);
     }
     await echoed(world);
     assert.equal(await page.getByText("new session").count(), sessions);
@@ -182,7 +183,8 @@ const tests = {
     // Of the true echoes none is expected any more.
     await until(other, "three echoes that are not expected", () => keepbeatPage.counts.unexpected === 4);
     await other.evaluate(() => keepbeatPage.send("fourth"));
-    await until(other, "the next one to be expected again", () => keepbeatPage.counts.echoed === 3 && keepbeatPage.counts.lost === 1);
+    await until(other, "the next one to be expected again",
+      () => keepbeatPage.counts.echoed === 3 && keepbeatPage.counts.lost === 1);
     await other.getByRole("listitem").filter({ hasText: "no echo second" }).waitFor();
     await other.close();
     await up(page);
@@ -242,7 +244,8 @@ async function main() {
     await page.evaluate(() => (window.neverReloaded = true));
     for (const [name, test] of Object.entries(tests)) {
       console.log(`61-browser: ${name}`);
-      await within(test(world), "the end of this test", PATIENCE_WITH_A_TEST).catch((error) => fail(world, name, error));
+      const ended = within(test(world), "the end of this test", PATIENCE_WITH_A_TEST);
+      await ended.catch((error) => fail(world, name, error));
     }
     assert.equal(await page.evaluate(() => window.neverReloaded), true, "the page was reloaded");
     assert.deepEqual(errors, [], "errors of the page");
@@ -295,7 +298,8 @@ async function send(world, count) {
 async function echoed(world, more = 0) {
   world.sent += more;
   const { page, sent } = world;
-  await until(page, `${sent} echoes`, (sent) => keepbeatPage.counts.echoed >= sent && keepbeatPage.link.unacknowledged === 0, sent);
+  await until(page, `${sent} echoes`,
+    (sent) => keepbeatPage.counts.echoed >= sent && keepbeatPage.link.unacknowledged === 0, sent);
   const { accepted, acknowledged, dropped, echoed, lost, unexpected } = await page.evaluate(() => keepbeatPage.counts);
   assert.deepEqual([accepted, acknowledged, dropped, echoed, lost, unexpected], [sent, sent, 0, sent, 0, 0]);
 }

@@ -519,7 +519,9 @@ test("a configuration that cannot be is refused by the name of its option, what 
     assert.match(error.message, words);
     return true;
   });
-  for (const options of [undefined, null, "ws://server.test/", 5]) bad(options, TypeError, /^the configuration is .*; give an object with at least url$/);
+  for (const options of [undefined, null, "ws://server.test/", 5]) {
+    bad(options, TypeError, /^the configuration is .*; give an object with at least url$/);
+  }
   bad({ WebSocket }, TypeError, /^url is undefined; give ws:/);
   const types = {
     url: ["http://x/", "x", "ws://", "ws://x/#part", 5, null],
@@ -541,13 +543,18 @@ test("a configuration that cannot be is refused by the name of its option, what 
   for (const [Kind, table] of [[TypeError, types], [RangeError, ranges]]) {
     for (const [name, values] of Object.entries(table)) {
       const [option, part] = name.split(".");
-      for (const value of values) bad({ ...given, [option]: part ? { [part]: value } : value }, Kind, new RegExp(`^${name} is .*; give .+`));
+      for (const value of values) {
+        bad({ ...given, [option]: part ? { [part]: value } : value }, Kind, new RegExp(`^${name} is .*; give .+`));
+      }
     }
   }
   for (const name of ["intervall", "toString", "__proto__", "jitter"]) {
-    bad(Object.defineProperty({ ...given }, name, { value: 5, enumerable: true }), TypeError, new RegExp(`^there is no option ${name}$`));
+    const options = Object.defineProperty({ ...given }, name, { value: 5, enumerable: true });
+    bad(options, TypeError, new RegExp(`^there is no option ${name}$`));
   }
-  for (const name of ["message", "toString"]) bad({ ...given, outbox: { [name]: 5 } }, TypeError, new RegExp(`^there is no option outbox.${name}$`));
+  for (const name of ["message", "toString"]) {
+    bad({ ...given, outbox: { [name]: 5 } }, TypeError, new RegExp(`^there is no option outbox.${name}$`));
+  }
   for (const credentials of [null, 5, {}]) bad({ ...given, credentials }, TypeError, /^the type of credentials is "\w+"; give/);
   bad({ ...given, cap: 1000, firstSpread: 1000 }, RangeError, /^firstSpread is 1000; give 0 to 900 \(cap - floor\)$/);
 
@@ -560,8 +567,8 @@ test("an interval at which proxies forget the connection is refused, unless it i
   const words = /with an interval of 60000 ms, a proxy .* idle for 60000 ms .* shorten the interval, or say by idleLimit/;
   assert.throws(() => new Link({ ...given, interval: 60_000 }), { name: "RangeError", message: words });
   assert.throws(() => new Link({ ...given, idleLimit: 25_000 }), { name: "RangeError" });
-  for (const options of [{ interval: 59_999 }, { interval: 60_000, idleLimit: 60_001 }, { interval: 86_400_000, idleLimit: Infinity }]) {
-    new Link({ ...given, ...options });
+  for (const [interval, idleLimit] of [[59_999, undefined], [60_000, 60_001], [86_400_000, Infinity]]) {
+    new Link({ ...given, interval, idleLimit });
   }
 });
 
