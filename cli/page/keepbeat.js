@@ -50,7 +50,7 @@ export class Link extends EventTarget {
     this.#turn((now) => this.#core.open(now));
   }
 
-  /** Says goodbye and stays closed until `open`. What is not acknowledged is kept. */
+  /** Says goodbye, which ends the session, and stays closed until `open`. What is not acknowledged is kept for the next one. */
   close() {
     this.#turn((now) => this.#core.close(now));
   }
@@ -334,7 +334,7 @@ export class Core {
     if (!this.wanted) return;
     this.wanted = false;
     this.reconnect.close();
-    if (this.phase === "established") this.say({ type: Type.GOODBYE, reason: Reason.Closed });
+    if (this.isOpen) this.say({ type: Type.GOODBYE, reason: Reason.Closed });
     this.abandon();
     this.emit("closed", { unacknowledged: this.outbox.length });
   }
@@ -345,10 +345,9 @@ export class Core {
 
   /** Accepts a message and returns its ticket. */
   send(now, payload) {
-    const limit = Math.min(this.config.messageLimit, this.config.outbox.bytes);
     const { length } = payload.bytes;
     if (!this.wanted) throw new SendError("closed", "the link is closed or has given up; open it first");
-    if (length > limit) throw new SendError("too-large", `a message of ${length} bytes exceeds the limit of ${limit}`);
+    this.measure(length, this.limit);
     for (let entry; (entry = this.outbox.overflow(length)); ) this.dropped(entry, "overflow");
     if (!this.outbox.hasRoom(length)) {
       throw new SendError("full", `${this.outbox.length} messages wait to be acknowledged; wait, or raise the limits`);
@@ -360,12 +359,13 @@ export class Core {
 
   /** Whether the message would be accepted later, but not now. */
   wouldWait({ bytes }) {
-    return this.wanted && bytes.length <= this.config.outbox.bytes && !this.outbox.hasRoom(bytes.length);
+    return this.wanted && bytes.length <= this.limit && !this.outbox.hasRoom(bytes.length);
   }
 
   /** A message of the hook, ahead of all that has not left yet. Whether this connection still takes it. */
   greet(now, epoch, payload) {
     if (epoch !== this.epoch || !this.hooked) return false;
+    this.measure(payload.bytes.length, Math.min(this.config.messageLimit, this.peerLimit));
     this.outbox.pushGreeting(payload);
     this.pump(now);
     return true;
@@ -461,8 +461,8 @@ export class Core {
   /** What the attempt needs from our own side cannot be had. */
   failed(now, epoch, cause) {
     if (epoch !== this.epoch || this.phase === "down") return;
-    if (cause.kind !== "hook") this.lose(now, cause);
-    else if (this.hooked) this.part(now, cause, Reason.GoingAway);
+    if (cause.kind === "hook" && !this.hooked) return;
+    this.part(now, cause, Reason.GoingAway);
   }
 
   /** Does what is due. Early, late and repeated calls are safe. */
@@ -471,9 +471,8 @@ export class Core {
       const phase = this.hooked ? "hook" : this.phase;
       const text = { credentials: "the provider gave no credentials", connecting: "could not connect",
         handshake: "the server did not answer our HELLO", hook: "the hook onopen did not finish" }[phase];
-      const cause = { kind: "timeout", phase, text: `${text} in time` };
-      if (this.hooked) this.part(now, cause, Reason.GoingAway);
-      else this.lose(now, cause);
+      const reason = this.hooked ? Reason.GoingAway : Reason.TimedOut;
+      this.part(now, { kind: "timeout", phase, text: `${text} in time` }, reason);
     }
     this.liveness?.handleTimeout(now);
     if (this.reconnect.handleTimeout(now)) this.attempt(now);
@@ -499,6 +498,15 @@ export class Core {
 
   get isOpen() {
     return this.phase === "handshake" || this.phase === "established";
+  }
+
+  /** The largest message that can ever be accepted. */
+  get limit() {
+    return Math.min(this.config.messageLimit, this.config.outbox.bytes);
+  }
+
+  measure(length, limit) {
+    if (length > limit) throw new SendError("too-large", `a message of ${length} bytes exceeds the limit of ${limit}`);
   }
 
   attempt(now) {
@@ -693,9 +701,9 @@ export class Core {
     this.actions.push({ do: "send", epoch: this.epoch, bytes });
   }
 
-  /** Ends the connection for a cause that the server should hear. */
+  /** Ends the connection for a cause that the server should hear: to close with 1000 and say nothing ends the session. */
   part(now, cause, reason) {
-    this.say({ type: Type.GOODBYE, reason, detail: cause.text });
+    if (this.isOpen) this.say({ type: Type.GOODBYE, reason, detail: cause.text });
     this.lose(now, cause);
   }
 
@@ -755,8 +763,8 @@ export class Core {
  * of it only on what we received. The same machine as `core/src/liveness`, for the judgement by round trips.
  */
 export class Liveness {
-  constructor({ interval, replyTimeout, writeStall, probes, jitter, random }, now) {
-    Object.assign(this, { interval, replyTimeout, writeStall, probes, jitter, random });
+  constructor({ interval, replyTimeout, writeStall, probes, random }, now) {
+    Object.assign(this, { interval, replyTimeout, writeStall, probes, random });
     this.stallLimit = Math.max(60_000, writeStall);
     /** Links that were opened together do not beat together. */
     this.nextBeat = now + interval * (0.5 + random() / 2);
@@ -932,7 +940,7 @@ export class Liveness {
 
   /** Each interval is shortened at random, never lengthened: the server may rely on the one agreed on. */
   #regularBeat(now) {
-    return now + this.interval * (1 - this.jitter * this.random());
+    return now + this.interval * (1 - JITTER * this.random());
   }
 
   /** Such that all probes fit into the suspect's last chance and none is a burst. */
@@ -1244,6 +1252,8 @@ export class WireError extends Error {
 
 /** A message that was not accepted: `code` is "full", "too-large" or "closed". Nothing changed. */
 export class SendError extends Error {
+  name = "SendError";
+
   constructor(code, message) {
     super(message);
     this.code = code;
@@ -1430,14 +1440,16 @@ function farewell(kind, { reason, retryAfter, spread, detail }) {
   return { kind, code: reason, reason: name, detail, retryAfter, spread, text };
 }
 
+function isMessage(message) {
+  return typeof message === "string" || message instanceof ArrayBuffer || ArrayBuffer.isView(message);
+}
+
 function encodeMessage(message) {
   if (typeof message === "string") return { type: Type.TEXT, bytes: utf8(message) };
+  if (!isMessage(message)) throw new TypeError(`give a string, an ArrayBuffer or a view of one, not ${typeof message}`);
+  const { buffer = message, byteOffset = 0, byteLength } = message;
   // Copied: the application may write to its buffer before the server has acknowledged the message.
-  if (message instanceof ArrayBuffer) return { type: Type.DATA, bytes: new Uint8Array(message.slice(0)) };
-  if (ArrayBuffer.isView(message)) {
-    return { type: Type.DATA, bytes: new Uint8Array(message.buffer, message.byteOffset, message.byteLength).slice() };
-  }
-  throw new TypeError(`a message is a string, an ArrayBuffer or a view of one, not ${typeof message}`);
+  return { type: Type.DATA, bytes: new Uint8Array(buffer, byteOffset, byteLength).slice() };
 }
 
 function utf8(text) {
@@ -1462,6 +1474,8 @@ function cutText(text, most) {
 
 const SHORTEST = 10;
 const LONGEST_INTERVAL = 86_400_000;
+/** By so much of itself, at most, an interval is shortened. */
+const JITTER = 0.1;
 /** A wake that is late by less than this is no stall of our own. */
 const PUNCTUAL = 10;
 /** So often in a row, a stall of our own earns a silent server another probe. */
@@ -1469,12 +1483,13 @@ const MOST_FORGIVEN = 3;
 
 /**
  * @typedef {object} Options
- * @property {string} url `ws://` or `wss://`
+ * @property {string | URL} url `ws://` or `wss://`
  * @property {string} [device] 1 to 128 bytes of UTF-8 without control characters; a random name unless given
  * @property {string | ArrayBuffer | ArrayBufferView | ((ask: { refresh: boolean }) => any)} [credentials] or who gives
  *   them, asked before every attempt; may be async
  * @property {(opening: { resumed: boolean, inDoubt: number, greet: (message: any) => boolean }) => any} [onopen]
  * @property {number} [interval] between beats, 25000
+ * @property {number} [idleLimit] after which a proxy on the way forgets an idle connection, 60000; the interval is below it
  * @property {number} [replyTimeout] 10000, or the interval if that is shorter
  * @property {number} [probes] of a suspect, 3
  * @property {number} [base] first step of the backoff, 500 or the cap if that is shorter; then it doubles
@@ -1489,70 +1504,108 @@ const MOST_FORGIVEN = 3;
  * @property {number} [messageLimit] in bytes, either way, 1048576
  * @property {{ messages?: number, bytes?: number, overflow?: "reject" | "drop-oldest" | "block" }} [outbox] what may wait:
  *   1000, 8 MiB, reject
- * @property {number[]} [fatalCodes] close codes after which to give up, 1008, 4401 and 4403
+ * @property {number[]} [fatalCodes] close codes after which to give up, 1000, 1008 and 1010
  * @property {typeof WebSocket} [WebSocket] a class like the browser's
  */
 
 /** The options with their defaults. @throws {TypeError | RangeError} that names the option */
 export function configure(options) {
   const page = typeof document === "undefined" ? null : { window, document, navigator };
-  const config = {
-    url: "", device: `browser-${hex(randomBytes(6))}`, instance: randomBytes(8), credentials: "", onopen: null,
-    interval: 25_000, replyTimeout: null, probes: 3, jitter: 0.1,
+  const config = merge("", options, {
+    url: undefined, device: `browser-${hex(randomBytes(6))}`, instance: randomBytes(8), credentials: "", onopen: null,
+    interval: 25_000, idleLimit: 60_000, replyTimeout: null, probes: 3,
     base: null, cap: 30_000, floor: null, firstSpread: null, stable: 30_000, maxAttempts: Infinity,
     connectTimeout: 10_000, handshakeTimeout: 10_000, credentialsTimeout: 10_000,
-    messageLimit: 1 << 20, outbox: null, fatalCodes: [1008, 4401, 4403], WebSocket: globalThis.WebSocket,
+    messageLimit: 1 << 20, outbox: {}, fatalCodes: [1000, 1008, 1010], WebSocket: globalThis.WebSocket,
     // For tests.
-    page, random: Math.random, now: clock(), wall: options.now ?? Date.now, defer,
+    page, random: Math.random, now: clock(), wall: options?.now ?? Date.now, defer,
     setTimeout: (...call) => globalThis.setTimeout(...call), clearTimeout: (id) => globalThis.clearTimeout(id),
-  };
-  for (const [name, value] of Object.entries(options)) {
-    if (!(name in config)) throw new TypeError(`there is no option ${name}`);
-    if (value !== undefined) config[name] = value;
-  }
-  config.outbox = { messages: 1000, bytes: 8 << 20, overflow: "reject", ...options.outbox };
-  config.replyTimeout ??= Math.min(10_000, config.interval);
-  config.base ??= Math.min(500, config.cap);
-  config.floor ??= Math.min(100, config.base);
-  config.firstSpread ??= Math.min(1000, config.cap - config.floor);
-  config.writeStall = config.replyTimeout;
-  if (typeof config.credentials !== "function") config.credentials = encodeMessage(config.credentials).bytes;
-  if (typeof config.WebSocket !== "function") {
-    throw new TypeError("there is no WebSocket here; pass a class as option WebSocket");
-  }
-  if (!/^wss?:$/.test(new URL(config.url).protocol)) {
-    throw new TypeError(`url ${config.url} is neither ws:// nor wss://`);
-  }
-  const device = utf8(config.device).length;
-  if (device < 1 || device > 128 || /\p{Cc}/u.test(config.device)) {
-    throw new RangeError("device must have 1 to 128 bytes and no control characters");
-  }
-  if (!["reject", "drop-oldest", "block"].includes(config.outbox.overflow)) {
-    throw new TypeError(`outbox.overflow is ${config.outbox.overflow}; give reject, drop-oldest or block`);
-  }
-  const { interval, replyTimeout, floor, base, cap } = config;
+  });
+  config.outbox = merge("outbox.", config.outbox, { messages: 1000, bytes: 8 << 20, overflow: "reject" });
+
+  const { url, device, credentials, onopen, WebSocket, fatalCodes, outbox } = config;
+  check("url", url, isUrl(url), "ws://... or wss://..., without a fragment");
+  check("device", device, typeof device === "string", "a string");
+  const isName = utf8(device).length >= 1 && utf8(device).length <= 128 && !/\p{Cc}/u.test(device);
+  check("device", device, isName, "1 to 128 bytes without control characters", RangeError);
+  const isFunction = typeof credentials === "function";
+  const isSecret = isFunction || isMessage(credentials);
+  check("the type of credentials", typeof credentials, isSecret, "a string, bytes, or a function that gives them");
+  check("onopen", onopen, onopen === null || typeof onopen === "function", "a function");
+  check("WebSocket", WebSocket, typeof WebSocket === "function", "a class with the browser's interface");
+  const areCodes = Array.isArray(fatalCodes) && fatalCodes.every((code) => Number.isInteger(code) && code >= 1000 && code < 5000);
+  check("fatalCodes", fatalCodes, areCodes, "an array of close codes, 1000 to 4999");
+  const overflows = ["reject", "drop-oldest", "block"];
+  check("outbox.overflow", outbox.overflow, overflows.includes(outbox.overflow), overflows.join(", "));
   within(config, "interval", SHORTEST, LONGEST_INTERVAL);
-  within(config, "replyTimeout", SHORTEST, interval, "the interval");
-  within(config, "probes", 0, 16);
-  within(config, "floor", 1, base, "base");
-  within(config, "base", floor, cap, "cap");
-  within(config, "firstSpread", 0, cap - floor, "cap - floor");
-  within(config, "cap", base, LONGEST_INTERVAL, "a day");
-  within(config, "maxAttempts", 1, Infinity);
-  within(config, "messageLimit", 1, LARGEST_MESSAGE);
-  within(config.outbox, "messages", 1, Infinity);
-  within(config.outbox, "bytes", 1, Infinity);
+  within(config, "idleLimit", 1, Infinity);
+  config.replyTimeout ??= Math.min(10_000, config.interval);
+  within(config, "replyTimeout", SHORTEST, config.interval, "the interval");
+  within(config, "cap", 1, LONGEST_INTERVAL);
+  config.base ??= Math.min(500, config.cap);
+  within(config, "base", 1, config.cap, "the cap");
+  config.floor ??= Math.min(100, config.base);
+  within(config, "floor", 1, config.base, "base");
+  config.firstSpread ??= Math.min(1000, config.cap - config.floor);
+  within(config, "firstSpread", 0, config.cap - config.floor, "cap - floor");
   for (const name of ["connectTimeout", "handshakeTimeout", "credentialsTimeout", "stable"]) {
     within(config, name, 1, LONGEST_INTERVAL);
   }
-  // On the wire they are whole milliseconds.
-  return { ...config, interval: Math.ceil(interval), replyTimeout: Math.ceil(replyTimeout) };
+  for (const [name, value, least, most] of [
+    ["probes", config.probes, 0, 16], ["maxAttempts", config.maxAttempts, 1, Infinity],
+    ["messageLimit", config.messageLimit, 1, LARGEST_MESSAGE],
+    ["outbox.messages", outbox.messages, 1, Infinity], ["outbox.bytes", outbox.bytes, 1, Infinity],
+  ]) {
+    within({ [name]: value }, name, least, most);
+    check(name, value, Number.isInteger(value) || value === Infinity, "a whole number", RangeError);
+  }
+  const { interval, idleLimit } = config;
+  if (interval >= idleLimit) {
+    throw new RangeError(`with an interval of ${interval} ms, a proxy on the way that forgets connections idle for ` +
+      `${idleLimit} ms (nginx does, unless it is told otherwise) cuts the link between two beats; shorten the interval, ` +
+      "or say by idleLimit what the idle limit is");
+  }
+  return {
+    ...config,
+    url: String(url),
+    credentials: isFunction ? credentials : encodeMessage(credentials).bytes,
+    // On the wire they are whole milliseconds.
+    interval: Math.ceil(interval),
+    replyTimeout: Math.ceil(config.replyTimeout),
+    writeStall: config.replyTimeout,
+  };
+}
+
+/** The defaults, and over them what is given. */
+function merge(where, given, defaults) {
+  const isObject = typeof given === "object" && given !== null;
+  check(where ? "outbox" : "the configuration", given, isObject, where ? "an object" : "an object with at least url");
+  const merged = { ...defaults };
+  for (const [name, value] of Object.entries(given)) {
+    if (!Object.hasOwn(defaults, name)) throw new TypeError(`there is no option ${where}${name}`);
+    if (value !== undefined) merged[name] = value;
+  }
+  return merged;
+}
+
+function isUrl(url) {
+  try {
+    const { protocol, hash } = new URL(url);
+    return /^wss?:$/.test(protocol) && !hash;
+  } catch {
+    return false;
+  }
 }
 
 function within(config, name, least, most, whose = null) {
   const value = config[name];
-  if (value >= least && value <= most) return;
-  throw new RangeError(`${name} is ${value}; give ${least} to ${most}${whose ? ` (${whose})` : ""}`);
+  check(name, value, typeof value === "number", "a number");
+  check(name, value, value >= least && value <= most, `${least} to ${most}${whose ? ` (${whose})` : ""}`, RangeError);
+}
+
+function check(name, value, holds, advice, Kind = TypeError) {
+  if (holds) return;
+  throw new Kind(`${name} is ${typeof value === "string" ? JSON.stringify(value) : String(value)}; give ${advice}`);
 }
 
 /**

@@ -148,10 +148,11 @@ pub(crate) struct ServerWireArgs {
     /// ws://: let clients in at this path only; may be given several times [default: at any path]
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Vec<String>,
-    /// ws://: let in only those browsers whose page is of this origin; may be given several times [default: of any]
+    /// ws://: let in only those browsers whose page is of this origin; may be given several times [default: of any; with
+    /// --page: of this server]
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
-    /// ws://: answer browsers with a page at / that connects and shows its link
+    /// ws://: answer browsers with a page, at the path of the URL, that connects to the same path and shows its link
     #[arg(long)]
     pub(crate) page: bool,
 }

@@ -1,5 +1,6 @@
 //! The protocol of an endpoint, with the options that are about it.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use keepbeat_core::session::Message;
@@ -12,10 +13,14 @@ use keepbeat_core::wire::websocket::{Beats, SUBPROTOCOL, WebSocketConfig, WebSoc
 use crate::args::{ClientWireArgs, ServerWireArgs};
 use crate::endpoint::{Endpoint, Protocol};
 
-/// What `serve --page` serves: path, type and content.
-const PAGES: [(&str, &str, &str); 2] = [
-    ("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
-    ("/keepbeat.js", "text/javascript; charset=utf-8", include_str!("../page/keepbeat.js")),
+/// What `serve --page` serves where clients connect.
+const PAGE: &str = include_str!("../page/index.html");
+
+/// What the page needs, in its folder: name, type and content.
+const BESIDE_PAGE: [(&str, &str, &str); 3] = [
+    ("page.js", "text/javascript; charset=utf-8", include_str!("../page/page.js")),
+    ("page.css", "text/css; charset=utf-8", include_str!("../page/page.css")),
+    ("keepbeat.js", "text/javascript; charset=utf-8", include_str!("../page/keepbeat.js")),
 ];
 
 /// What `--beat` says.
@@ -111,19 +116,40 @@ fn serve_one(endpoint: &Endpoint, args: &ServerWireArgs) -> Result<AnyConfig, St
     if *deflate {
         builder = builder.deflate(DeflateConfig::DEFAULT);
     }
-    let own = Some(endpoint.target()).filter(|target| *target != "/");
-    for path in path.iter().map(String::as_str).chain(own) {
-        builder = builder.path(path);
+    let paths = paths(endpoint, path);
+    for path in &paths {
+        builder = builder.path(*path);
     }
     for origin in allow_origin {
         builder = builder.allow_origin(origin);
     }
     if *page {
-        for (path, content_type, content) in PAGES {
-            builder = builder.page(path, content_type, content);
+        builder = builder.own_origin();
+        for path in if paths.is_empty() { vec!["/"] } else { paths } {
+            builder = builder.page(path, "text/html; charset=utf-8", PAGE);
+            let folder = path.rfind('/').and_then(|end| path.get(..=end)).unwrap_or_default();
+            for (name, content_type, content) in BESIDE_PAGE {
+                builder = builder.page(format!("{folder}{name}"), content_type, content);
+            }
         }
     }
     builder.build().map(AnyConfig::from).map_err(|error| explain(&error))
+}
+
+/// Where clients are let in, and pages are; everywhere if there are none.
+fn paths<'a>(endpoint: &'a Endpoint, path: &'a [String]) -> Vec<&'a str> {
+    let own = Some(endpoint.target()).filter(|target| *target != "/");
+    own.into_iter().chain(path.iter().map(String::as_str)).collect()
+}
+
+/// Where browsers find the page of this endpoint, which listens at this address; `None` if there is none.
+pub(crate) fn page_url(endpoint: &Endpoint, address: impl Display, args: &ServerWireArgs) -> Option<String> {
+    if !args.page || endpoint.protocol() == Protocol::Beat {
+        return None;
+    }
+    let scheme = if endpoint.is_tls() { "https" } else { "http" };
+    let path = paths(endpoint, &args.path).first().copied().unwrap_or("/");
+    Some(format!("{scheme}://{address}{path}"))
 }
 
 /// The native protocol, which knows no option but the limit of messages.
@@ -169,7 +195,14 @@ mod tests {
 
     #[test]
     fn the_page_is_there_as_it_was_written() {
-        assert!(PAGES[0].2.contains("<html") && PAGES[0].2.contains("./keepbeat.js"));
-        assert!(PAGES[1].2.contains("export class Link"));
+        assert!(PAGE.contains("<html") && PAGE.contains("./page.js") && PAGE.contains("./page.css"));
+        for (name, _, content) in BESIDE_PAGE {
+            let words = match name {
+                "page.js" => "\"./keepbeat.js\"",
+                "keepbeat.js" => "export class Link",
+                _ => ":root",
+            };
+            assert!(content.contains(words), "{name}");
+        }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) async fn run(args: ServeArgs) -> ExitCode {
 
 /// Serves until the listener is drained, or nobody reads our output any more.
 async fn watch(listener: &Listener, voice: &Voice, gate: Option<&Gate>, args: &ServeArgs) {
-    let mut told = voice.listening(listener, &args.endpoints).await;
+    let mut told = voice.listening(listener, args).await;
     let mut echoes_dropped = HashMap::new();
     while told.is_ok() {
         let Some(event) = listener.next_event().await else {
@@ -161,13 +161,20 @@ struct Voice {
 
 impl Voice {
     /// A line for each endpoint.
-    async fn listening(&self, listener: &Listener, endpoints: &[Endpoint]) -> Result<(), Gone> {
-        for (address, endpoint) in listener.local_addrs().iter().zip(endpoints) {
+    async fn listening(&self, listener: &Listener, args: &ServeArgs) -> Result<(), Gone> {
+        for (address, endpoint) in listener.local_addrs().iter().zip(&args.endpoints) {
             let url = endpoint.url_of(address);
+            let page = protocol::page_url(endpoint, address, &args.wire);
+            let words = page.as_ref().map_or_else(|| url.clone(), |page| format!("{url}, the page at {page}"));
             let fields = |object: Object| {
-                object.field("address", address.to_string()).field("port", address.port()).field("url", url.as_str())
+                let object = object.field("address", address.to_string()).field("port", address.port());
+                let object = object.field("url", url.as_str());
+                match page.as_deref() {
+                    Some(page) => object.field("page", page),
+                    None => object,
+                }
             };
-            self.say("listening", Paint::Good, &url, fields).await?;
+            self.say("listening", Paint::Good, &words, fields).await?;
         }
         Ok(())
     }

@@ -70,8 +70,8 @@ test("what was sent before the link is up waits, and what is sent on a closed li
   await assert.rejects(link.send("late"), { code: "closed" });
 });
 
-test("close says goodbye, keeps what waits, and open goes on", () => {
-  const { world, link, server, last, messages, all } = up();
+test("close says goodbye and ends the session, keeps what waits, and open begins another", () => {
+  const { world, link, server, last, messages } = up();
   server.stop();
   link.send("kept");
   link.close();
@@ -81,10 +81,41 @@ test("close says goodbye, keeps what waits, and open goes on", () => {
   world.run(1000);
   assert.deepEqual(server.goodbyes.map(({ reason }) => reason), [Reason.Closed]);
   assert.equal(world.timers.length, 0, "a closed link has no alarm");
+  assert.deepEqual(server.received, ["kept"], "the server has it, and we do not know");
+  assert.equal(server.sessions.size, 0);
   link.open();
   world.run(1000);
   assert.deepEqual(messages(), ["kept"]);
-  assert.equal(all("up").at(-1).detail.resumed, true);
+  const { resumed, inDoubt } = last("up").detail;
+  assert.deepEqual({ resumed, inDoubt, received: server.received }, { resumed: false, inDoubt: 1, received: ["kept", "kept"] });
+});
+
+test("close ends the session although the server has not answered yet", () => {
+  const { world, link, server } = up();
+  world.crash();
+  world.listening = true;
+  server.stop();
+  world.runUntil(() => world.sockets.some(({ readyState }) => readyState === 1));
+  world.run(50);
+  assert.equal(link.state, "connecting");
+  link.close();
+  server.proceed();
+  world.run(1000);
+  assert.deepEqual(server.goodbyes.map(({ reason }) => reason), [Reason.Closed]);
+  assert.equal(server.sessions.size, 0);
+});
+
+test("a server that answers our HELLO too late keeps the session", () => {
+  const { world, link, server, last } = up({ handshakeTimeout: 3000 });
+  world.crash();
+  world.listening = true;
+  server.stop();
+  world.runUntil(() => last("down")?.detail.cause.phase === "handshake");
+  server.proceed();
+  world.run(10_000);
+  assert.deepEqual(server.goodbyes.map(({ reason }) => reason), [Reason.TimedOut]);
+  assert.equal(link.state, "up");
+  assert.equal(last("up").detail.resumed, true);
 });
 
 test("a lost connection is resumed, and every message arrives once", () => {
@@ -322,6 +353,40 @@ test("what the hook greets goes before what waits, and up comes after it", async
   assert.deepEqual(seen.filter(([name]) => name === "acknowledged").map(([, { count }]) => count), [1], "greetings have no ticket");
 });
 
+test("a greeting above either limit is refused in the hook, and nothing of it leaves", async () => {
+  for (const [messageLimit, peerLimit, outbox] of [[8, 1 << 20, {}], [1 << 20, 8, {}], [8, 1 << 20, { bytes: 5 }]]) {
+    const world = new World();
+    world.server.grant = { messageLimit: peerLimit };
+    const errors = [];
+    const onopen = ({ greet }) => {
+      try {
+        greet("x".repeat(9));
+      } catch (error) {
+        errors.push(error);
+      }
+      greet("x".repeat(8));
+    };
+    const { link, last } = world.link({ messageLimit, outbox, onopen });
+    link.open();
+    world.run(100);
+    await world.settle();
+    world.run(100);
+    assert.deepEqual(errors.map(({ name, code, message }) => [name, code, message]),
+      [["SendError", "too-large", "a message of 9 bytes exceeds the limit of 8"]]);
+    assert.deepEqual(world.server.received, ["x".repeat(8)]);
+    assert.equal(link.state, "up");
+    assert.equal(last("dropped"), undefined);
+  }
+});
+
+test("a message that is too large for ever does not wait for room", async () => {
+  const world = new World();
+  const { link } = world.link({ messageLimit: 5, outbox: { messages: 1, overflow: "block" } });
+  link.open();
+  link.send("1");
+  await assert.rejects(link.send("123456"), { code: "too-large" });
+});
+
 test("a new session is greeted once, although the old greeting was not acknowledged", async () => {
   const world = new World();
   const greeted = [];
@@ -446,18 +511,65 @@ test("a provider that fails or hangs costs a wait, not the link", async () => {
   assert.deepEqual(all("down").map(({ detail }) => detail.cause.kind), ["credentials", "timeout"]);
 });
 
-test("a configuration that cannot be is refused by the name of its option", () => {
+test("a configuration that cannot be is refused by the name of its option, what it is, and what it may be", () => {
   class WebSocket {}
-  const url = "ws://server.test/";
-  const bad = [
-    [{}, /url/i], [{ url: "http://x/" }, /url/], [{ url, device: "" }, /device/], [{ url, device: "a\nb" }, /device/],
-    [{ url, interval: 5 }, /interval/], [{ url, interval: 1000, replyTimeout: 2000 }, /replyTimeout/],
-    [{ url, floor: 0 }, /floor/], [{ url, base: 50, floor: 60 }, /floor/], [{ url, cap: 1000, firstSpread: 1000 }, /firstSpread/], [{ url, probes: 17 }, /probes/],
-    [{ url, outbox: { overflow: "drop" } }, /overflow/], [{ url, intervall: 5 }, /intervall/], [{ url, WebSocket: 5 }, /WebSocket/],
-    [{ url, credentials: 5 }, /message|credentials/], [{ url, connectTimeout: NaN }, /connectTimeout/],
-  ];
-  for (const [options, words] of bad) assert.throws(() => new Link({ WebSocket, ...options }), words);
-  new Link({ WebSocket, url, device: undefined });
+  const given = { url: "ws://server.test/", WebSocket };
+  const bad = (options, Kind, words) => assert.throws(() => new Link(options), (error) => {
+    assert.equal(error.constructor, Kind, `${error}`);
+    assert.match(error.message, words);
+    return true;
+  });
+  for (const options of [undefined, null, "ws://server.test/", 5]) {
+    bad(options, TypeError, /^the configuration is .*; give an object with at least url$/);
+  }
+  bad({ WebSocket }, TypeError, /^url is undefined; give ws:/);
+  const types = {
+    url: ["http://x/", "x", "ws://", "ws://x/#part", 5, null],
+    device: [5, null], onopen: ["f", 1], WebSocket: [5, null, {}],
+    fatalCodes: [null, 1000, "1000", [1000, "1008"], [999], [5000], [1000.5]],
+    outbox: [null, 5, "reject"], "outbox.overflow": ["drop", null],
+    interval: ["500", null, true, [500], 500n, Symbol("500")], idleLimit: ["60000", null], replyTimeout: ["500"], probes: ["3"],
+    base: ["5"], cap: ["5", null], floor: ["5"], firstSpread: ["5"], stable: [null], maxAttempts: ["5", null],
+    connectTimeout: ["5"], handshakeTimeout: ["5"], credentialsTimeout: [null], messageLimit: ["5"],
+    "outbox.messages": ["5"], "outbox.bytes": [null],
+  };
+  const ranges = {
+    device: ["", "a\nb", "ü".repeat(65)],
+    interval: [9, NaN, Infinity, -1, 86_400_001], idleLimit: [0, NaN], replyTimeout: [9, 25_001], probes: [-1, 17, 2.5],
+    base: [0, 30_001], cap: [0, Infinity, 86_400_001], floor: [0, 501], firstSpread: [-1, 29_901], stable: [0],
+    maxAttempts: [0, 1.5, NaN], connectTimeout: [0, NaN, Infinity], handshakeTimeout: [0], credentialsTimeout: [-1],
+    messageLimit: [0, 1.5, Infinity, 2 ** 28], "outbox.messages": [0, 1.5], "outbox.bytes": [0, 1.5],
+  };
+  for (const [Kind, table] of [[TypeError, types], [RangeError, ranges]]) {
+    for (const [name, values] of Object.entries(table)) {
+      const [option, part] = name.split(".");
+      for (const value of values) {
+        bad({ ...given, [option]: part ? { [part]: value } : value }, Kind, new RegExp(`^${name} is .*; give .+`));
+      }
+    }
+  }
+  for (const name of ["intervall", "toString", "__proto__", "jitter"]) {
+    const options = Object.defineProperty({ ...given }, name, { value: 5, enumerable: true });
+    bad(options, TypeError, new RegExp(`^there is no option ${name}$`));
+  }
+  for (const name of ["message", "toString"]) {
+    bad({ ...given, outbox: { [name]: 5 } }, TypeError, new RegExp(`^there is no option outbox.${name}$`));
+  }
+  for (const credentials of [null, 5, {}]) bad({ ...given, credentials }, TypeError, /^the type of credentials is "\w+"; give/);
+  bad({ ...given, cap: 1000, firstSpread: 1000 }, RangeError, /^firstSpread is 1000; give 0 to 900 \(cap - floor\)$/);
+
+  new Link({ ...given, device: undefined, url: new URL(given.url), outbox: { bytes: Infinity, messages: undefined } });
+  new Link({ ...given, interval: 500, cap: 5, maxAttempts: 1, outbox: undefined, credentials: new Uint8Array(1) });
+});
+
+test("an interval at which proxies forget the connection is refused, unless it is said that there are none", () => {
+  const given = { url: "ws://server.test/", WebSocket: class {} };
+  const words = /with an interval of 60000 ms, a proxy .* idle for 60000 ms .* shorten the interval, or say by idleLimit/;
+  assert.throws(() => new Link({ ...given, interval: 60_000 }), { name: "RangeError", message: words });
+  assert.throws(() => new Link({ ...given, idleLimit: 25_000 }), { name: "RangeError" });
+  for (const [interval, idleLimit] of [[59_999, undefined], [60_000, 60_001], [86_400_000, Infinity]]) {
+    new Link({ ...given, interval, idleLimit });
+  }
 });
 
 test("a listener may call back into the link", () => {

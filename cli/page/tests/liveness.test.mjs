@@ -207,7 +207,7 @@ test("a server that is heard while our bytes do not move is slow, for a minute",
 });
 
 test("a suspended machine probes within 15 s of its wake, although no timer knew of it", () => {
-  const { world, all } = up({ interval: 300_000, replyTimeout: 10_000 });
+  const { world, all } = up({ interval: 300_000, idleLimit: Infinity, replyTimeout: 10_000 });
   world.run(1000);
   world.suspend(3_600_000);
   assert.equal(all("beat").length, 0);

@@ -269,15 +269,25 @@ export class Server {
   }
 
   hangUp(connection, code) {
+    if (this.held) return void this.held.push(() => this.hangUp(connection, code));
     this.connections.delete(connection);
     connection.send({ close: code });
+  }
+
+  /** The page has left; one that closed for good has no session any more. */
+  end(connection, forGood) {
+    const { session } = connection;
+    this.hangUp(connection, 1000);
+    if (!forGood || !session) return;
+    this.sessions.delete(String(session.token));
+    this.devices.delete(session.device);
   }
 
   take(connection, { data, close }) {
     if (!this.connections.has(connection)) return;
     if (this.held) return void this.held.push(() => this.take(connection, { data, close }));
-    if (close !== undefined) return this.hangUp(connection, close);
-    for (let at = 0; at < data.length; ) {
+    if (close !== undefined) return this.end(connection, close === 1000);
+    for (let at = 0; at < data.length && this.connections.has(connection); ) {
       const decoded = data[at] === Type.HELLO ? readHello(data, at) : decodeFrame(data, at, connection.session !== null, 1 << 20);
       if (!decoded) return this.faults.push("a frame that is not whole");
       at = decoded.next;
@@ -312,6 +322,7 @@ export class Server {
         return;
       case Type.GOODBYE:
         this.goodbyes.push(frame);
+        return this.end(connection, frame.reason === Reason.Closed);
     }
   }
 
@@ -345,11 +356,11 @@ export class Server {
     session.out.forEach((entry, index) => this.say(connection, { ...entry, seq: session.acknowledged + index + 1 }));
   }
 
-  /** A new session; or one of which the device may never have heard, under another token. */
+  /** A new session in place of the old one; or that one, if the device may never have heard of it, under another token. */
   begin(device) {
-    const unheard = [...this.sessions.values()].find((session) => session.device === device && !session.confirmed);
-    if (unheard) this.sessions.delete(String(unheard.token));
-    const session = unheard ?? { device, received: 0, acknowledged: 0, out: [], confirmed: false };
+    const old = [...this.sessions.values()].find((session) => session.device === device);
+    if (old) this.sessions.delete(String(old.token));
+    const session = old?.confirmed === false ? old : { device, received: 0, acknowledged: 0, out: [], confirmed: false };
     return Object.assign(session, { token: this.mint() });
   }
 

@@ -123,12 +123,77 @@ fn messages_up_to_the_limit_come_back_and_longer_ones_are_not_sent() {
 fn the_page_is_served_and_nothing_lingers() {
     let (server, url) = serve(&["--page"]);
     let address = url.strip_prefix("ws://").unwrap();
-    for (path, words) in [("/", "<html"), ("/?x=1", "<html"), ("/keepbeat.js", "class Link"), ("/other", "426")] {
+    for (path, words) in [
+        ("/", "<html"),
+        ("/?x=1", "<html"),
+        ("/keepbeat.js", "class Link"),
+        ("/page.js", "new Link"),
+        ("/page.css", ":root"),
+        ("/other", "426"),
+    ] {
         let answer = get(address, path);
         assert!(answer.contains(words), "{path}: {answer}");
     }
+    let page = get(address, "/");
+    for header in [
+        "X-Content-Type-Options: nosniff\r\n",
+        "Referrer-Policy: no-referrer\r\n",
+        "Content-Security-Policy: frame-ancestors 'none'\r\n",
+    ] {
+        assert!(page.contains(header), "{header}: {page}");
+    }
+    assert!(page.contains("default-src 'none'") && !page.contains("<script type=\"module\">"), "{page}");
     assert!(!get(&serve(&[]).1["ws://".len()..], "/").contains("<html"));
     drop(server);
+}
+
+/// The page connects to where it came from, so it is where clients are let in.
+#[test]
+fn the_page_is_where_clients_connect() {
+    for (path, options, pages, others) in [
+        ("", &[][..], &["/"][..], &["/a"][..]),
+        ("/chat", &[], &["/chat"], &["/", "/chat/"]),
+        ("/a/chat", &[], &["/a/chat"], &["/", "/chat", "/a/"]),
+        ("/a/", &[], &["/a/"], &["/", "/a"]),
+        ("", &["--path", "/b", "--path", "/c/d"], &["/b", "/c/d"], &["/", "/c/"]),
+        ("/a", &["--path", "/b"], &["/a", "/b"], &["/"]),
+    ] {
+        let url = format!("ws://127.0.0.1:0{path}");
+        let mut server = Keepbeat::start(&[&["serve", url.as_str(), "--page"], options].concat());
+        let listening = server.until("listening");
+        let address = listening["address"].as_str().unwrap();
+        assert_eq!(listening["page"], format!("http://{address}{}", pages[0]));
+        for page in pages {
+            assert!(get(address, page).contains("<html"), "{page}");
+            let folder = &page[..=page.rfind('/').unwrap()];
+            for name in ["keepbeat.js", "page.js", "page.css"] {
+                assert!(get(address, &format!("{folder}{name}")).starts_with("HTTP/1.1 200"), "{folder}{name}");
+            }
+        }
+        for other in others {
+            assert!(!get(address, other).contains("<html"), "{other}");
+        }
+    }
+    let mut without = Keepbeat::start(&["serve", "ws://127.0.0.1:0"]);
+    assert!(without.until("listening").get("page").is_none());
+}
+
+#[test]
+fn with_a_page_only_pages_of_this_server_are_let_in_unless_others_are_named() {
+    let (_server, url) = serve(&["--page", "--allow-origin", "https://a.example"]);
+    let own = url.replace("ws://", "http://");
+    for origin in [Some(own.as_str()), Some("https://a.example"), None] {
+        let options = origin.map_or(vec![], |origin| vec!["--origin", origin]);
+        connect_soon(&url, &options).until("up");
+    }
+    for origin in ["https://b.example", "http://127.0.0.1:1", "null"] {
+        let mut client = connect_soon(&url, &["--origin", origin]);
+        let down = client.until("down");
+        assert!(down["cause"].as_str().unwrap().contains("403"), "{down}");
+        client.until("gave_up");
+    }
+    let (_server, url) = serve(&[]);
+    connect_soon(&url, &["--origin", "https://b.example"]).until("up");
 }
 
 fn get(address: &str, path: &str) -> String {

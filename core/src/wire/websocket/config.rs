@@ -58,6 +58,7 @@ pub(super) struct Settings {
     pub(super) idle_limit: Option<Duration>,
     pub(super) paths: Vec<String>,
     pub(super) origins: Vec<String>,
+    pub(super) own_origin: bool,
     pub(super) pages: Vec<Page>,
     #[cfg(feature = "deflate")]
     pub(super) deflate: Option<DeflateConfig>,
@@ -86,6 +87,7 @@ impl WebSocketConfig {
             idle_limit: Some(USUAL_IDLE_LIMIT),
             paths: Vec::new(),
             origins: Vec::new(),
+            own_origin: false,
             pages: Vec::new(),
             #[cfg(feature = "deflate")]
             deflate: None,
@@ -119,6 +121,7 @@ pub struct WebSocketConfigBuilder {
     idle_limit: Option<Duration>,
     paths: Vec<String>,
     origins: Vec<String>,
+    own_origin: bool,
     pages: Vec<Page>,
     #[cfg(feature = "deflate")]
     deflate: Option<DeflateConfig>,
@@ -208,7 +211,16 @@ impl WebSocketConfigBuilder {
         self
     }
 
-    /// What a server answers to a GET of this path that asks for no WebSocket. Default: nothing, which is 426.
+    /// Lets in this server's own pages, and no others but those of [`allow_origin`](Self::allow_origin): the host and port of
+    /// their origin are those that the request asks for (RFC 9110, section 7.2). A proxy on the way must hand on what the browser
+    /// wrote there. `http` and `https` are the same here, because TLS may end on the way. Default: any origin.
+    pub const fn own_origin(mut self) -> Self {
+        self.own_origin = true;
+        self
+    }
+
+    /// What a server answers to a GET of this path that asks for no WebSocket. No other page may show it in a frame, browsers
+    /// take it for what its content type says, and its links do not tell where they are. Default: nothing, which is 426.
     pub fn page(mut self, path: impl Into<String>, content_type: impl Into<String>, body: impl Into<Bytes>) -> Self {
         self.pages.push(Page { path: path.into(), content_type: content_type.into(), body: body.into() });
         self
@@ -274,6 +286,7 @@ impl WebSocketConfigBuilder {
             idle_limit: self.idle_limit,
             paths: self.paths,
             origins: self.origins,
+            own_origin: self.own_origin,
             pages: self.pages,
             #[cfg(feature = "deflate")]
             deflate: self.deflate,

@@ -106,8 +106,7 @@ impl Listening {
             });
         }
         if let Some(origin) = offer.origin()
-            && !settings.origins.is_empty()
-            && !settings.origins.iter().any(|ours| ours.eq_ignore_ascii_case(origin))
+            && !settings.lets_in(origin, offer.host())
         {
             return Err(WireError::NotAllowed { reason: Reason::Forbidden, problem: "the origin is not allowed" });
         }
@@ -159,6 +158,15 @@ impl Settings {
         self.request.clone().header("Authorization", value)
     }
 
+    /// Whether a page of this origin may connect to this host, as the request names it.
+    fn lets_in(&self, origin: &str, host: &str) -> bool {
+        let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+        let is_own = !host.is_empty() && authority.eq_ignore_ascii_case(host);
+        (self.origins.is_empty() && !self.own_origin)
+            || self.origins.iter().any(|ours| ours.eq_ignore_ascii_case(origin))
+            || (self.own_origin && is_own)
+    }
+
     /// The sub-protocol that a server takes of those that a foreign client offers.
     pub(super) fn select(&self, offer: &Offer) -> Option<String> {
         let ours: Vec<&str> = self.request.subprotocols().collect();
@@ -176,9 +184,39 @@ impl Page {
         let Self { content_type, body, .. } = self;
         format!(
             "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-cache\r\n\
-             Connection: close\r\n\r\n",
+             Content-Security-Policy: frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n\
+             X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
             body.len()
         )
         .into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::wire::websocket::WebSocketConfig;
+
+    #[test]
+    fn who_is_let_in_depends_on_the_origin() {
+        let any = WebSocketConfig::builder();
+        let listed = any.clone().allow_origin("https://a.example");
+        let own = any.clone().own_origin();
+        let both = listed.clone().own_origin();
+        for (origin, expected) in [
+            ("http://gate.example:4880", [true, false, true, true]),
+            ("https://GATE.example:4880", [true, false, true, true]),
+            ("https://a.example", [true, true, false, true]),
+            ("http://gate.example", [true, false, false, false]),
+            ("http://gate.example:4881", [true, false, false, false]),
+            ("http://evil.example", [true, false, false, false]),
+            ("gate.example:4880", [true, false, false, false]),
+            ("null", [true, false, false, false]),
+            ("", [true, false, false, false]),
+        ] {
+            let let_in = [&any, &listed, &own, &both]
+                .map(|config| config.clone().build().unwrap().settings().lets_in(origin, "gate.example:4880"));
+            assert_eq!(let_in, expected, "{origin}");
+        }
+        assert!(!own.build().unwrap().settings().lets_in("http://", ""), "a request without a host has no pages");
     }
 }
