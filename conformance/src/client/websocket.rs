@@ -24,7 +24,7 @@ pub fn refused_for_now<H: Clients>(stage: &mut ClientStage<H>) {
         stage,
         "
         app: connecting, attempt 1
-        app: failed: refused Busy 503, back after 1s within 0ns
+        app: failed: refused Busy 503, back after 1s within 100ms
         app: connecting, attempt 2
         app: failed: refused Busy 429
         app: connecting, attempt 3
