@@ -33,7 +33,8 @@ def install():
     mark = os.path.join(target, "installed")
     if not os.path.exists(mark) or open(mark, encoding="ascii").read() != WEBSOCKETS:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--disable-pip-version-check",
-                        "--target", target, WEBSOCKETS], check=True, stdin=subprocess.DEVNULL)
+                        "--root-user-action=ignore", "--cache-dir", os.path.join(target, "pip-cache"), "--target", target,
+                        WEBSOCKETS], check=True, stdin=subprocess.DEVNULL)
         with open(mark, "w", encoding="ascii") as out:
             out.write(WEBSOCKETS)
     ENVIRONMENT["PYTHONPATH"] = target
