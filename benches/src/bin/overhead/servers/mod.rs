@@ -74,10 +74,7 @@ impl Server {
     }
 
     pub(crate) const fn is_ours(self) -> bool {
-        match self {
-            Self::BareMio | Self::TokioByHand | Self::SmolByHand | Self::TokioTungstenite => false,
-            _ => true,
-        }
+        !matches!(self, Self::BareMio | Self::TokioByHand | Self::SmolByHand | Self::TokioTungstenite)
     }
 
     pub(crate) const fn protocol(self) -> Protocol {
