@@ -13,7 +13,7 @@ use crate::runtime::adapter::core::DownCause;
 use crate::runtime::adapter::core::reconnect::GiveUpCause;
 use crate::runtime::adapter::core::session::QueueLimits;
 use crate::runtime::adapter::core::wire::{Goodbye, Reason};
-use crate::runtime::adapter::{Admission, Event, Link, LinkState, OpenError, SendError, ServerEvent};
+use crate::runtime::adapter::{Admission, Event, Link, LinkState, Listener, OpenError, SendError, ServerEvent};
 use crate::runtime::{block_on, spawn, unblock};
 use crate::support::*;
 
@@ -43,7 +43,7 @@ fn a_drained_link_has_delivered_everything() {
 #[test]
 fn a_drain_that_takes_too_long_tells_what_is_left() {
     block_on(async {
-        let address = listen(server()).await.local_addr();
+        let address = address_of_nobody();
         let link = Link::open(address.to_string(), client("a").build().unwrap());
         link.try_send("nobody hears it").unwrap();
         assert_eq!(within(link.drain(millis(50))).await, 1);
@@ -224,7 +224,7 @@ fn a_dropped_link_says_goodbye() {
 #[test]
 fn a_dropped_listener_closes_everything() {
     block_on(async {
-        let listener = listen(server()).await;
+        let listener = Listener::bind(address_of_ours(), server().build().unwrap()).await.unwrap();
         let address = listener.local_addr();
         let link = link(&listener, client("a"));
         up(&link).await;

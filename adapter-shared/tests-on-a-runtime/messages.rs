@@ -93,7 +93,7 @@ fn a_restart_with_sessions_loses_nothing_and_repeats_nothing() {
 #[test]
 fn a_refused_link_comes_up_when_the_server_does() {
     block_on(async {
-        let address = listen(server()).await.local_addr();
+        let address = address_of_nobody();
         let link = Link::open(address.to_string(), client("a").build().unwrap());
         link.send(7_u32.to_be_bytes().to_vec()).await.unwrap();
         for _ in 0..2 {
@@ -122,9 +122,7 @@ fn a_name_without_an_address_is_reported_as_such() {
 #[test]
 fn a_sender_waits_for_room_and_goes_on() {
     block_on(async {
-        let listener = listen(server()).await;
-        let address = listener.local_addr();
-        drop(listener);
+        let address = address_of_nobody();
         let config = client("a").outbox(QueueLimits::new(3, 1000).unwrap()).build().unwrap();
         let link = Link::open(address.to_string(), config);
         for number in 0..3_u32 {
@@ -192,7 +190,7 @@ fn room_wakes_the_sender_whose_turn_it_is_not_all_who_wait() {
 #[test]
 fn waiting_senders_hear_that_the_link_is_closed() {
     block_on(async {
-        let address = listen(server()).await.local_addr();
+        let address = address_of_nobody();
         let config = client("a").outbox(QueueLimits::new(1, 1000).unwrap()).build().unwrap();
         let link = Link::open(address.to_string(), config);
         let first = link.try_send("kept").unwrap();

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -48,6 +48,18 @@ pub fn beats(interval: u64, reply_timeout: u64) -> LivenessConfig {
 
 pub async fn listen(config: ServerConfigBuilder) -> Listener {
     Listener::bind("127.0.0.1:0", config.build().unwrap()).await.unwrap()
+}
+
+/// A free port of an address that only this process uses, so that nobody else listens there once we do not.
+pub fn address_of_ours() -> SocketAddr {
+    let [_, first, second, third] = std::process::id().to_be_bytes();
+    let own = cfg!(target_os = "linux").then_some(Ipv4Addr::new(127, first.max(1), second, third));
+    (own.unwrap_or(Ipv4Addr::LOCALHOST), 0).into()
+}
+
+/// Where nobody listens.
+pub fn address_of_nobody() -> SocketAddr {
+    TcpListener::bind(address_of_ours()).unwrap().local_addr().unwrap()
 }
 
 pub fn link(listener: &Listener, config: ClientConfigBuilder) -> Link {

@@ -15,7 +15,7 @@ use crate::runtime::adapter::{
 use crate::runtime::{block_on, unblock};
 use crate::support::*;
 
-/// At 1 MB per second, fifty reply timeouts. At half of them it passes, too, if the machine has nothing else to do.
+/// At 1 MB per second, ten reply timeouts of 2 s: with shorter ones, a busy machine is judged.
 const LARGE: usize = 20_000_000;
 const RATE: usize = 1_000_000;
 
@@ -130,7 +130,7 @@ async fn online_again(listener: &Listener) -> DeviceId {
 fn a_device_moves_from_one_port_to_another_that_speaks_websocket() {
     block_on(async {
         let config = server().port(Port::new(foreign())).build().unwrap();
-        let listener = Listener::builder(config).bind_each(["127.0.0.1:0"; 2]).await.unwrap();
+        let listener = Listener::builder(config).bind_each([address_of_ours(); 2]).await.unwrap();
         let [beat, websocket] = *listener.local_addrs() else { panic!("{:?}", listener.local_addrs()) };
         assert_eq!(listener.local_addr(), beat);
         let first = Link::open(beat.to_string(), client("a").build().unwrap());
@@ -190,12 +190,12 @@ fn a_server_that_only_answers_pings_acknowledges_by_them() {
 }
 
 #[test]
-fn a_plain_server_is_not_dead_while_a_message_of_fifty_reply_timeouts_passes() {
+fn a_plain_server_is_not_dead_while_a_message_of_ten_reply_timeouts_passes() {
     block_on(async {
         let limits = || QueueLimits::new(10, 2 * LARGE).unwrap();
         let open = |peer: &Plain| {
             let wire = WebSocketConfig::builder().message_limit(LARGE).build().unwrap();
-            let config = client("a").wire(wire).outbox(limits()).inbox(limits()).liveness(beats(400, 400));
+            let config = client("a").wire(wire).outbox(limits()).inbox(limits()).liveness(beats(2000, 2000));
             Link::open(peer.address.to_string(), config.build().unwrap())
         };
         let to_it = async {

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::demo::DemoArgs;
 use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, without_query};
 use crate::protocol::Beat;
 use crate::runtime;
 
@@ -179,16 +180,17 @@ pub(crate) struct ConnectArgs {
     // As text: clap would print a URL that it cannot read, with the password.
     #[arg(long, value_name = "URL", env = "KEEPBEAT_PROXY", hide_env_values = true)]
     pub(crate) proxy: Option<String>,
-    /// The device that this link speaks for [default: HOSTNAME-PID]
+    /// The device that this link speaks for [default: HOSTNAME-PID]. Over WebSocket only with --subprotocol keepbeat.1: others
+    /// are not told it
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
     /// The credentials; over WebSocket, unless keepbeat.1 is offered, they go as `Authorization: Bearer TOKEN`. Other users
     /// of this machine can read arguments: prefer the environment
     #[arg(long, value_name = "TOKEN", env = "KEEPBEAT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// The beat interval to ask for; the server may grant another one
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
-    pub(crate) interval: Duration,
+    /// The beat interval to ask for; the server may grant another one [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) interval: Option<Duration>,
     /// How long the answer to a beat may take, at most the interval [default: 2s, or the interval if that is shorter]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) reply_timeout: Option<Duration>,
@@ -199,7 +201,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "N", value_parser = attempts)]
     pub(crate) max_attempts: Option<NonZeroU32>,
     /// After the end of stdin, when everything is acknowledged, close once no message has come for this long
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration, conflicts_with = "echo")]
     pub(crate) linger: Duration,
     /// The runtime of the link
     #[arg(long, value_name = "RUNTIME", value_enum, default_value_t = runtime::Name::Tokio)]
@@ -349,8 +351,18 @@ fn attempts(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| format!("it is not a number from 1 to {}; leave it out to try for ever", u32::MAX))
 }
 
-/// What clap says, in one line.
-pub(crate) fn in_one_line(error: &clap::Error) -> String {
+/// What clap says, in one line, without the queries of URLs, which may hold a token.
+pub(crate) fn in_one_line(mut error: clap::Error) -> String {
+    // What was not expected is an argument's name, or a value. What was, is only ever a name.
+    let given = if error.get(ContextKind::InvalidValue).is_some() {
+        ContextKind::InvalidValue
+    } else {
+        ContextKind::InvalidArg
+    };
+    if let Some(ContextValue::String(value)) = error.get(given) {
+        let value = without_query(value).into_owned();
+        error.insert(given, ContextValue::String(value));
+    }
     let text = error.render().to_string();
     let mut line = String::new();
     for part in text.lines().map(str::trim) {
@@ -427,7 +439,7 @@ mod tests {
             &["keepbeat", "connect", "beat://127.0.0.1:1", "--max-attempts", "0"],
             &["keepbeat", "serve", "beat://127.0.0.1:1", "--intervall", "5s"],
         ] {
-            let line = in_one_line(&Cli::try_parse_from(arguments).unwrap_err());
+            let line = in_one_line(Cli::try_parse_from(arguments).unwrap_err());
             assert!(!line.contains('\n') && line.len() > 10, "{line:?}");
         }
     }

@@ -11,7 +11,7 @@ use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
 use keepbeat_core::session::{Message, QueueLimits, SendError};
 use keepbeat_core::tunnel::Proxy;
-use keepbeat_core::wire::{DeviceId, Reason};
+use keepbeat_core::wire::{DeviceId, Goodbye, Reason};
 use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 
@@ -20,11 +20,14 @@ use crate::echo::Echo;
 use crate::endpoint::{Endpoint, Protocol};
 use crate::input::{self, Input};
 use crate::output::{Gone, Output, USAGE, coloured, complain, fail, printable};
-use crate::protocol;
+use crate::protocol::{self, Beat};
 use crate::report::{Report, give_up};
 use crate::runtime::{Link, Runtime};
 use crate::security::{self, in_options};
 use crate::signals::Signals;
+
+/// The beat interval, unless another is asked for.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The reply timeout, unless the interval is shorter.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -174,22 +177,40 @@ async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
 /// Why a link ended, and what to do about it. What is about TLS and proxies says so itself. With a proxy, what could not be
 /// connected to is the proxy: `via` says so.
 fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
-    match cause {
+    let proxy = if via { ", and that --proxy leads to it" } else { "" };
+    let advice = match cause {
         DownCause::Protocol(_) if !endpoint.is_tls() => {
             let other = if endpoint.protocol() == Protocol::Beat { ", if it speaks WebSocket, ws://" } else { "" };
-            format!("{cause}; if the server speaks TLS, write {}{other}", endpoint.with_tls())
+            format!("if the server speaks TLS, write {}{other}", endpoint.with_tls())
         }
-        DownCause::Tls(_) | DownCause::Proxy(_) => in_options(&cause.to_string()),
-        DownCause::ProxyTimeout => format!("{cause}; check host, port and scheme of --proxy"),
+        DownCause::Tls(_) | DownCause::Proxy(_) => return in_options(&cause.to_string()),
+        DownCause::ProxyTimeout => "check host, port and scheme of --proxy".to_owned(),
         DownCause::ConnectFailed(_) | DownCause::ConnectTimeout if via => {
-            format!("{cause}: this is about the proxy; check host and port of --proxy (or KEEPBEAT_PROXY)")
+            return format!("{cause}: this is about the proxy; check host and port of --proxy (or KEEPBEAT_PROXY)");
         }
-        DownCause::TlsTimeout => format!(
-            "{cause}; see that the server speaks TLS there, else write beat:// or ws://, and check the way (--proxy) if there is one"
-        ),
-        _ => format!(
-            "{cause}; see that the server runs there, check --id and --token, and the way (--proxy) if there is one"
-        ),
+        DownCause::TlsTimeout => {
+            format!("see that the server speaks TLS there, else write beat:// or ws://{proxy}")
+        }
+        DownCause::Refused(goodbye) => against(goodbye).to_owned(),
+        DownCause::Goodbye(_) => "the server is there, and ended the link; its log may say more".to_owned(),
+        _ => format!("see that the server runs there{proxy}"),
+    };
+    format!("{cause}; {advice}")
+}
+
+/// What to do about a server that does not let us in.
+fn against(refusal: &Goodbye) -> &'static str {
+    match (refusal.code, refusal.reason) {
+        // A server that is no keepbeat may want them in another header.
+        (Some(401), _) => "check --token, or give what the server asks for with --header",
+        (Some(403), _) => "check --origin and --token: the server lets in neither every page nor everybody",
+        (Some(404), _) => "check the path of the URL",
+        (Some(300..=399), _) => "no redirect is followed: see that the new URL is what you want, and give it",
+        (Some(431), _) | (_, Reason::TooLarge) => "shorten --token, or what --header gives",
+        (_, Reason::Unauthorized | Reason::Forbidden) => "check --id and --token",
+        (_, Reason::Busy | Reason::GoingAway | Reason::Failed) => "try again later",
+        (Some(_), _) => "see that this is the URL of a WebSocket",
+        (None, _) => "see that the server is one for this version of keepbeat",
     }
 }
 
@@ -277,10 +298,12 @@ impl Voice {
 }
 
 fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
+    refuse_what_does_nothing(args)?;
     let id = args.id.clone().unwrap_or_else(default_id);
     let device = DeviceId::new(&id).map_err(|error| format!("--id: {error}"))?;
-    let reply_timeout = args.reply_timeout.unwrap_or(REPLY_TIMEOUT.min(args.interval));
-    let liveness = LivenessConfig::builder().interval(args.interval).reply_timeout(reply_timeout).build();
+    let interval = args.interval.unwrap_or(INTERVAL);
+    let reply_timeout = args.reply_timeout.unwrap_or(REPLY_TIMEOUT.min(interval));
+    let liveness = LivenessConfig::builder().interval(interval).reply_timeout(reply_timeout).build();
     let liveness = liveness.map_err(|error| format!("--interval and --reply-timeout: {error}"))?;
     let wire = protocol::client(&args.endpoint, &args.wire)?;
     let waiting = QueueLimits::default();
@@ -289,6 +312,12 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
     let reconnect = reconnect(args)?;
     let mut config = ClientConfig::builder(device).liveness(liveness).reconnect(reconnect).wire(wire).outbox(outbox);
     if let Some(token) = &args.token {
+        if token.is_empty() {
+            return Err(
+                "--token (or KEEPBEAT_TOKEN) is empty, which proves nothing; give the credentials or leave it out"
+                    .to_owned(),
+            );
+        }
         let bearer = if protocol::asks_for_a_keepbeat(&args.endpoint, &args.wire) { "" } else { "Bearer " };
         config = config.credentials(format!("{bearer}{token}").into_bytes());
     }
@@ -306,6 +335,25 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
         ClientConfigError::Credentials => format!("--token (or KEEPBEAT_TOKEN): {error}"),
         _ => error.to_string(),
     })
+}
+
+/// Options that make no difference to a server that is no keepbeat.
+fn refuse_what_does_nothing(args: &ConnectArgs) -> Result<(), String> {
+    if protocol::asks_for_a_keepbeat(&args.endpoint, &args.wire) {
+        return Ok(());
+    }
+    if args.id.is_some() {
+        return Err(
+            "--id is told to another keepbeat only: give --subprotocol keepbeat.1, too, or leave it out".to_owned()
+        );
+    }
+    let times = [("--interval", args.interval), ("--reply-timeout", args.reply_timeout)];
+    match times.iter().find(|(_, time)| time.is_some()) {
+        Some((option, _)) if args.wire.beat == Some(Beat::None) => {
+            Err(format!("{option} is about beats, and --beat none means none: leave one of the two out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The proxy's URL. An empty one is none: so the environment can be overruled.

@@ -1,5 +1,6 @@
 //! Where a server is, which protocol it speaks, and whether to speak TLS with it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -69,10 +70,16 @@ impl Endpoint {
     }
 }
 
+/// Without the query, which may hold a token.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url_of(&self.address))
+        f.write_str(&without_query(&self.url_of(&self.address)))
     }
+}
+
+/// A URL, or what was to be one, for people to read: that there is a query, but not which.
+pub(crate) fn without_query(url: &str) -> Cow<'_, str> {
+    url.split_once('?').map_or(Cow::Borrowed(url), |(front, _)| Cow::Owned(format!("{front}?...")))
 }
 
 impl FromStr for Endpoint {
@@ -173,9 +180,9 @@ mod tests {
                 false,
                 "gate.example:9001",
                 "/a/b?c=d&e",
-                "ws://gate.example:9001/a/b?c=d&e",
+                "ws://gate.example:9001/a/b?...",
             ),
-            ("wss://gate.example?case=1", true, "gate.example:443", "/?case=1", "wss://gate.example:443/?case=1"),
+            ("wss://gate.example?case=1", true, "gate.example:443", "/?case=1", "wss://gate.example:443/?..."),
             ("ws://[::1]/live", false, "[::1]:80", "/live", "ws://[::1]:80/live"),
             ("ws://[::1]:9001", false, "[::1]:9001", "/", "ws://[::1]:9001"),
         ] {
@@ -183,7 +190,7 @@ mod tests {
             assert_eq!(endpoint.protocol(), Protocol::WebSocket);
             assert_eq!((endpoint.is_tls(), endpoint.address().as_str(), endpoint.target()), (tls, address, target));
             assert_eq!(endpoint.to_string(), written);
-            assert_eq!(endpoint.url_of("127.0.0.1:1").replace("127.0.0.1:1", address), written);
+            assert_eq!(without_query(&endpoint.url_of("127.0.0.1:1").replace("127.0.0.1:1", address)), written);
         }
         for text in [
             "ws://",

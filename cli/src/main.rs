@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let first = std::env::args().nth(1);
-            return fail(USAGE, &format!("{}; see {}", args::in_one_line(&error), args::help_for(first.as_deref())));
+            return fail(USAGE, &format!("{}; see {}", args::in_one_line(error), args::help_for(first.as_deref())));
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -173,6 +173,7 @@ fn explain(error: &WebSocketConfigError) -> String {
         E::Request(RequestError::TooLong) => "--header and --subprotocol",
         E::Request(_) => "the URL",
         E::Path { .. } => "--path, or the path of the URL",
+        E::Origin { .. } => "--allow-origin",
         E::Limits { .. } => "--max-message",
         _ => "WebSocket",
     };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use keepbeat_core::liveness::LivenessConfig;
-use keepbeat_core::server::{Port, ServerConfig, ServerEvent};
+use keepbeat_core::server::{Port, ServerConfig, ServerConfigError, ServerEvent};
 use keepbeat_core::session::{QueueLimits, SendError};
 use keepbeat_core::wire::DeviceId;
 use keepbeat_core::wire::websocket::SUBPROTOCOL;
@@ -244,7 +244,14 @@ fn configure(args: &ServeArgs) -> Result<(ServerConfig, Option<Gate>), String> {
     if gate.is_some() {
         config = config.authenticate();
     }
-    let config = config.build().map_err(|error| format!("--min-interval and --max-interval: {error}"))?;
+    let config = config.build().map_err(|error| match error {
+        ServerConfigError::ShortestAboveIdleLimit { limit, .. } => {
+            format!(
+                "--min-interval: proxies on the way of a WebSocket forget connections that are idle for {limit:?}; give less"
+            )
+        }
+        _ => format!("--min-interval and --max-interval: {error}"),
+    })?;
     Ok((config, gate))
 }
 

@@ -5,22 +5,29 @@
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
-fn keepbeat(arguments: &[&str]) -> Output {
+/// The program, without what the environment of the tests may say.
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keepbeat"));
+    for variable in ["KEEPBEAT_TOKEN", "KEEPBEAT_SERVE_TOKEN", "KEEPBEAT_PROXY"] {
+        command.env_remove(variable);
+    }
+    command.args(arguments).stdin(Stdio::null());
     command
-        .args(arguments)
-        .env_remove("KEEPBEAT_TOKEN")
-        .env_remove("KEEPBEAT_PROXY")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+}
+
+fn keepbeat(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn fault(arguments: &[&str]) -> (Option<i32>, String) {
+    fault_of(&mut command(arguments))
 }
 
 /// The exit code, and stderr, which is one line, while stdout is empty.
-fn fault(arguments: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } = keepbeat(arguments);
+fn fault_of(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
-    assert_eq!((stdout, stderr.lines().count()), (Vec::new(), 1), "{arguments:?}: {stderr}");
+    assert_eq!((stdout, stderr.lines().count()), (Vec::new(), 1), "{command:?}: {stderr}");
     assert!(stderr.starts_with("keepbeat: "), "{stderr}");
     (status.code(), stderr)
 }
@@ -60,12 +67,22 @@ fn bad_usage_exits_with_2_and_says_what_and_where() {
         (&["connect", WEBSOCKET, "--beat-reply", "yes"], ["--beat-reply", "--beat text:TEXT"]),
         (&["connect", WEBSOCKET, "--interval", "5m"], ["--interval", "60s"]),
         (&["connect", WEBSOCKET, "--token", "a\nb"], ["--token", "visible ASCII"]),
+        (&["connect", SERVER, "--token", ""], ["--token (or KEEPBEAT_TOKEN) is empty", "leave it out"]),
+        (&["connect", WEBSOCKET, "--id", "pump-7"], ["--id", "--subprotocol keepbeat.1"]),
+        (&["connect", WEBSOCKET, "--beat", "none", "--interval", "1s"], ["--interval", "--beat none"]),
+        (&["connect", WEBSOCKET, "--beat", "none", "--reply-timeout", "1s"], ["--reply-timeout", "--beat none"]),
+        (&["connect", SERVER, "--echo", "--linger", "1s"], ["--echo", "--linger"]),
         (&["serve"], ["beat[s]|ws[s]://ADDRESS:PORT", "--help"]),
         (&["serve", SERVER, "--page"], ["--page is about WebSocket", SERVER]),
         (&["serve", SERVER, WEBSOCKET, "--path", "live"], ["--path", "begin with /"]),
         (&["serve", "ws://127.0.0.1:1/a?b"], ["--path, or the path of the URL", "query"]),
         (&["serve", "wss://127.0.0.1:1"], ["certificate", "--cert"]),
         (&["serve", WEBSOCKET, "--token", "a", "--auth", "b"], ["--token", "--auth"]),
+        (&["serve", WEBSOCKET, "--token", ""], ["--token (or KEEPBEAT_SERVE_TOKEN) is empty", "leave it out"]),
+        (&["serve", WEBSOCKET, "--allow-origin", "*"], ["--allow-origin", "without *"]),
+        (&["serve", WEBSOCKET, "--allow-origin", "https://a.example/"], ["--allow-origin", "nothing behind it"]),
+        (&["serve", WEBSOCKET, "--min-interval", "1m"], ["--min-interval", "60s"]),
+        (&["serve", SERVER, WEBSOCKET, "--min-interval", "1m"], ["--min-interval", "60s"]),
         (&["connect", "127.0.0.1:1"], ["'127.0.0.1:1'", "beat://"]),
         (&["connect", SERVER, "--interval", "5"], ["--interval", "no unit"]),
         (&["connect", SERVER, "--interval", "0s"], ["--interval", "too short"]),
@@ -80,6 +97,37 @@ fn bad_usage_exits_with_2_and_says_what_and_where() {
         let (code, line) = fault(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {line}");
         assert!(words.iter().all(|word| line.contains(word)), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn an_empty_token_in_the_environment_is_no_token() {
+    for (arguments, variable) in [
+        (["connect", SERVER], "KEEPBEAT_TOKEN"),
+        (["connect", WEBSOCKET], "KEEPBEAT_TOKEN"),
+        (["serve", "beat://127.0.0.1:0"], "KEEPBEAT_SERVE_TOKEN"),
+        (["serve", "ws://127.0.0.1:0"], "KEEPBEAT_SERVE_TOKEN"),
+    ] {
+        let (code, line) = fault_of(command(&arguments).env(variable, ""));
+        assert_eq!(code, Some(2), "{arguments:?}: {line}");
+        assert!(line.contains(variable) && line.contains("is empty"), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn no_message_repeats_the_query_of_a_url_which_may_hold_a_token() {
+    for (arguments, words) in [
+        (&["connect", "ws://127.0.0.1:1/live?token=secret", "--max-attempts", "1"][..], "ws://127.0.0.1:1/live?..."),
+        (&["connect", "ws://127.0.0.1:1/live?token=secret", "--once"], "ws://127.0.0.1:1/live?..."),
+        (&["connect", "ws://127.0.0.1:1/live?token=secret&a b"], "'ws://127.0.0.1:1/live?...'"),
+        (&["connect", "127.0.0.1:1/live?token=secret"], "'127.0.0.1:1/live?...'"),
+        (&["connect", WEBSOCKET, "ws://127.0.0.1:1/live?token=secret"], "'ws://127.0.0.1:1/live?...'"),
+        (&["connect", "ws://127.0.0.1:1/live?token=secret", "--ca", "x"], "ws://127.0.0.1:1/live?..."),
+    ] {
+        let Output { status, stdout, stderr } = keepbeat(arguments);
+        let text = String::from_utf8([stdout, stderr].concat()).unwrap();
+        assert!(status.code() != Some(0) && text.contains(words), "{arguments:?}: {text}");
+        assert!(!text.contains("secret"), "{arguments:?}: {text}");
     }
 }
 

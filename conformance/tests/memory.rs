@@ -13,6 +13,7 @@ use keepbeat_adapter::clock::Clock;
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::server::{ServerConfig, ServerEvent};
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
+use keepbeat_core::wire::websocket::WebSocketConfig;
 use keepbeat_core::wire::{Credentials, DeviceId, Frame, Hello, Token, Tx, Welcome, Wire};
 use keepbeat_mio::{DriverEvent, EventLoop, LinkBuilder};
 use smol::future::poll_once;
@@ -70,8 +71,46 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
     bytes
 }
 
+/// What the devices of a server speak.
+#[derive(Debug, Clone, Copy)]
+enum Speech {
+    Beat,
+    /// The same inside a WebSocket.
+    Native,
+    /// A WebSocket, and nothing inside.
+    Foreign,
+}
+
+impl Speech {
+    fn server(self) -> ServerConfig {
+        let config = ServerConfig::builder();
+        let config = match self {
+            Self::Beat => config,
+            Self::Native | Self::Foreign => config.wire(WebSocketConfig::builder().build().unwrap()),
+        };
+        config.build().unwrap()
+    }
+
+    /// All that a device says until it is in.
+    fn greeting(self, hello: Hello) -> Vec<u8> {
+        let hello = bytes_of(&Frame::Hello(Box::new(hello)));
+        match self {
+            Self::Beat => hello,
+            Self::Foreign => [REQUEST, b"\r\n"].concat(),
+            // A whole binary message, masked with nothing.
+            Self::Native => {
+                let front = [0x82, 0x80 | u8::try_from(hello.len()).unwrap(), 0, 0, 0, 0];
+                [REQUEST, b"Sec-WebSocket-Protocol: keepbeat.1\r\n\r\n", &front, &hello].concat()
+            }
+        }
+    }
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
 /// Devices that hold nothing of our heap: sockets that have said their hello.
-fn raw_devices(address: SocketAddr, numbers: std::ops::Range<usize>) -> Vec<TcpStream> {
+fn raw_devices(speech: Speech, address: SocketAddr, numbers: std::ops::Range<usize>) -> Vec<TcpStream> {
     let connect = |number: usize| {
         let hello = Hello {
             version: 1,
@@ -86,7 +125,7 @@ fn raw_devices(address: SocketAddr, numbers: std::ops::Range<usize>) -> Vec<TcpS
             credentials: Credentials::default(),
         };
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(&bytes_of(&Frame::Hello(Box::new(hello)))).unwrap();
+        stream.write_all(&speech.greeting(hello)).unwrap();
         stream
     };
     numbers.map(connect).collect()
@@ -122,10 +161,6 @@ fn config() -> ClientConfig {
     ClientConfig::builder(device(0)).build().unwrap()
 }
 
-fn server() -> ServerConfig {
-    ServerConfig::builder().build().unwrap()
-}
-
 fn is_online(event: &ServerEvent) -> bool {
     matches!(event, ServerEvent::Online { .. })
 }
@@ -156,11 +191,11 @@ async fn held_by_clients(open: impl Fn(usize) -> keepbeat_adapter::Link) -> isiz
 }
 
 /// What one more device holds at this listener.
-async fn held_by_server(listener: keepbeat_adapter::Listener) -> isize {
-    let first = raw_devices(listener.local_addr(), 0..LINKS);
+async fn held_by_server(speech: Speech, listener: keepbeat_adapter::Listener) -> isize {
+    let first = raw_devices(speech, listener.local_addr(), 0..LINKS);
     all_online(&listener).await;
     let before = held();
-    let second = raw_devices(listener.local_addr(), LINKS..2 * LINKS);
+    let second = raw_devices(speech, listener.local_addr(), LINKS..2 * LINKS);
     all_online(&listener).await;
     let bytes = per_link(before);
     drop((first, second));
@@ -172,8 +207,9 @@ async fn client_on_tokio(address: SocketAddr) -> isize {
     held_by_clients(|number| builder.clone().device(device(number)).open().unwrap().into()).await
 }
 
-async fn server_on_tokio() -> isize {
-    held_by_server(keepbeat_tokio::Listener::bind("127.0.0.1:0", server()).await.unwrap().into()).await
+async fn server_on_tokio(speech: Speech) -> isize {
+    let listener = keepbeat_tokio::Listener::bind("127.0.0.1:0", speech.server()).await.unwrap();
+    held_by_server(speech, listener.into()).await
 }
 
 fn on_tokio(future: impl Future<Output = isize>) -> isize {
@@ -191,10 +227,10 @@ async fn client_on_smol(executor: &smol::LocalExecutor<'_>, address: SocketAddr)
     .await
 }
 
-async fn server_on_smol(executor: &smol::LocalExecutor<'_>) -> isize {
-    let (listener, driver) = keepbeat_smol::Listener::builder(server()).build("127.0.0.1:0").await.unwrap();
+async fn server_on_smol(speech: Speech, executor: &smol::LocalExecutor<'_>) -> isize {
+    let (listener, driver) = keepbeat_smol::Listener::builder(speech.server()).build("127.0.0.1:0").await.unwrap();
     executor.spawn(driver).detach();
-    held_by_server(listener.into()).await
+    held_by_server(speech, listener.into()).await
 }
 
 fn on_smol(future: impl AsyncFnOnce(&smol::LocalExecutor<'_>) -> isize) -> isize {
@@ -232,14 +268,14 @@ fn client_on_mio(address: SocketAddr) -> isize {
     per_link(before)
 }
 
-fn server_on_mio() -> isize {
+fn server_on_mio(speech: Speech) -> isize {
     let mut event_loop = EventLoop::new().unwrap();
-    let listener = event_loop.driver().listen("127.0.0.1:0", server()).unwrap();
+    let listener = event_loop.driver().listen("127.0.0.1:0", speech.server()).unwrap();
     let address = event_loop.driver().listener(listener).unwrap().local_addr().unwrap();
     let (mut before, mut open) = (0, Vec::with_capacity(2 * LINKS));
     for numbers in [0..LINKS, LINKS..2 * LINKS] {
         before = held();
-        open.extend(raw_devices(address, numbers));
+        open.extend(raw_devices(speech, address, numbers));
         mio_until(&mut event_loop, |event| matches!(event, DriverEvent::Listener(_, event) if is_online(event)));
     }
     per_link(before)
@@ -249,15 +285,23 @@ fn server_on_mio() -> isize {
 #[test]
 fn an_idle_link_holds_little() {
     let address = raw_server();
-    let held = [
-        ("client on mio", client_on_mio(address), 824),
-        ("server on mio", server_on_mio(), 615),
-        ("client on tokio", on_tokio(client_on_tokio(address)), 1536),
-        ("server on tokio", on_tokio(server_on_tokio()), 1000),
-        ("client on smol", on_smol(async |executor| client_on_smol(executor, address).await), 1536),
-        ("server on smol", on_smol(server_on_smol), 930),
+    let mut held = vec![
+        ("client on mio".to_owned(), client_on_mio(address), 824),
+        ("client on tokio".to_owned(), on_tokio(client_on_tokio(address)), 1536),
+        ("client on smol".to_owned(), on_smol(async |executor| client_on_smol(executor, address).await), 1536),
     ];
-    for (side, bytes, most) in held {
+    // A WebSocket is 168 bytes.
+    for (speech, [mio, tokio, smol]) in
+        [(Speech::Beat, [615, 1000, 930]), (Speech::Native, [790, 1168, 1098]), (Speech::Foreign, [790, 1168, 1098])]
+    {
+        let on_smol = on_smol(async |executor| server_on_smol(speech, executor).await);
+        held.extend([
+            (format!("server on mio, {speech:?}"), server_on_mio(speech), mio),
+            (format!("server on tokio, {speech:?}"), on_tokio(server_on_tokio(speech)), tokio),
+            (format!("server on smol, {speech:?}"), on_smol, smol),
+        ]);
+    }
+    for (side, bytes, most) in &held {
         println!("{side}: {bytes} bytes of the heap per idle link, at most {most}");
     }
     for (side, bytes, most) in held {

@@ -388,6 +388,15 @@ fn impossible_configurations_name_what_is_wrong() {
     let (interval, limit) = (60 * SECOND, 60 * SECOND);
     let of_server = server(websocket()).liveness(slow).build().err();
     assert_eq!(of_server, Some(ServerConfigError::IdleLimit { interval, limit }));
+    let granted = |shortest, wire| server(wire).intervals(shortest, 600 * SECOND).build().err();
+    let shortest = 60 * SECOND;
+    assert_eq!(
+        granted(shortest, websocket()),
+        Some(ServerConfigError::ShortestAboveIdleLimit { shortest, limit }),
+        "whatever a device wishes"
+    );
+    assert_eq!(granted(shortest, websocket().idle_limit(None)), None);
+    assert_eq!(granted(59 * SECOND, websocket()), None, "it may wish for less");
     assert!(client(websocket()).credentials(vec![0xff]).build().is_err(), "no header carries it");
     let own = websocket().header("authorization", "Basic YTpi");
     assert!(client(own.clone()).build().is_ok());
@@ -401,6 +410,7 @@ fn impossible_configurations_name_what_is_wrong() {
         (websocket().path("/live?x"), E::Path { path: "/live?x".into() }),
         (websocket().page("page", "text/html", ""), E::Path { path: "page".into() }),
         (websocket().page("/", "text\nhtml", ""), E::ContentType { path: "/".into() }),
+        (websocket().allow_origin("*"), E::Origin { origin: "*".into() }),
         (websocket().close_code(999, Reason::Closed), E::CloseCode { code: 999 }),
         (websocket().close_code(1006, Reason::Closed), E::CloseCode { code: 1006 }),
         (websocket().close_code(4000, Reason::Closed).close_code(4000, Reason::Busy), E::CloseCode { code: 4000 }),
@@ -409,6 +419,41 @@ fn impossible_configurations_name_what_is_wrong() {
         (websocket().hello_limit(1), E::Limits { message_limit: 1 << 20, hello_limit: 1 }),
     ] {
         assert_eq!(wire.build().err(), Some(error));
+    }
+    for origin in [
+        "",
+        "gate.example",
+        "https://gate.example/",
+        "https://gate.example/live",
+        "https://gate.example:443",
+        "http://gate.example:080",
+        "https://gate.example:https",
+        "https://*.example",
+        "https://me@gate.example",
+        "https://gate.example https://other.example",
+        "https://gäte.example",
+        "https://",
+        "://gate.example",
+        "1http://gate.example",
+        "NULL",
+    ] {
+        let error = websocket().allow_origin(origin).build().unwrap_err();
+        assert_eq!(error, E::Origin { origin: origin.into() });
+        assert!(error.to_string().contains("as in https://gate.example"), "{error}");
+    }
+    for origin in [
+        "null",
+        "https://gate.example",
+        "HTTPS://Gate.example",
+        "https://gate.example:8443",
+        "https://gate.example:80",
+        "http://127.0.0.1:8080",
+        "http://[::1]:8080",
+        "http://[::1]",
+        "chrome-extension://abcdefghijklmnop",
+        "capacitor://localhost",
+    ] {
+        assert!(websocket().allow_origin(origin).build().is_ok(), "{origin}");
     }
     for wire in [websocket().target("live"), websocket().header("Host", "x"), websocket().subprotocol("a b")] {
         assert!(matches!(wire.build(), Err(E::Request(_))));

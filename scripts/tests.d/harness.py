@@ -129,6 +129,12 @@ class Peer:
         except subprocess.TimeoutExpired as error:
             raise Failed(f"{self.name}: did not exit within {PATIENCE} s") from error
 
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def kill(self):
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -234,13 +240,19 @@ def clean():
         shutil.rmtree(FOLDER)
 
 
-def build():
-    command = ["cargo", "build", "--quiet", "--package", "keepbeat", "--message-format=json"]
+def build(*what):
+    """Builds one program of ours; returns where it is."""
+    command = ["cargo", "build", "--quiet", "--message-format=json", *what]
     built = subprocess.run(command, check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     artifacts = [json.loads(line) for line in built.stdout.splitlines()]
     return next(artifact["executable"] for artifact in artifacts if artifact.get("executable"))
 
 
+def terminate(*_):
+    sys.exit(1)
+
+
 atexit.register(clean)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-KEEPBEAT = build()
+for end_of_it in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(end_of_it, terminate)
+KEEPBEAT = build("--package", "keepbeat")

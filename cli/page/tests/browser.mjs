@@ -233,7 +233,7 @@ async function main() {
   try {
     await server.start();
     await relay.listen(server.port);
-    context = await chromium.launchPersistentContext(folder, { executablePath: "/usr/bin/chromium", headless: true, args: FLAGS });
+    context = await chromium.launchPersistentContext(folder, { executablePath: process.env.KEEPBEAT_CHROMIUM, headless: true, args: FLAGS });
     context.setDefaultTimeout(PATIENCE);
     const page = await context.newPage();
     const errors = [];

@@ -20,7 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The program, without what the environment of the tests may say.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keepbeat"));
-    command.env_remove("KEEPBEAT_TOKEN").env_remove("KEEPBEAT_PROXY");
+    for variable in ["KEEPBEAT_TOKEN", "KEEPBEAT_SERVE_TOKEN", "KEEPBEAT_PROXY"] {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -12,7 +12,7 @@ use crate::session::QueueLimits;
 #[cfg(feature = "tls")]
 use crate::tunnel::tls::TlsClient;
 use crate::tunnel::{Proxy, Way};
-use crate::wire::{Any, Credentials, DeviceId, Wire};
+use crate::wire::{Any, Credentials, DeviceId, Wire, forgotten_after};
 
 /// Where the credentials of an attempt come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,7 +263,7 @@ impl<W: Wire> ClientConfigBuilder<W> {
             return Err(ClientConfigError::Credentials);
         }
         let interval = config.liveness.interval();
-        if let Some(limit) = W::idle_limit(&config.wire).filter(|limit| interval >= *limit) {
+        if let Some(limit) = forgotten_after::<W>(interval, [&config.wire]) {
             return Err(ClientConfigError::IdleLimit { interval, limit });
         }
         Ok(config)

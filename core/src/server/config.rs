@@ -10,7 +10,7 @@ use crate::liveness::{LivenessConfig, Proof};
 use crate::session::QueueLimits;
 #[cfg(feature = "tls")]
 use crate::tunnel::tls::TlsServer;
-use crate::wire::{Any, Wire};
+use crate::wire::{Any, Wire, forgotten_after};
 
 /// A server's configuration. Made by [`ServerConfig::builder`].
 pub struct ServerConfig<W: Wire = Any> {
@@ -280,10 +280,13 @@ impl<W: Wire> ServerConfigBuilder<W> {
         if config.liveness.proof == Proof::ReplyOnly {
             return Err(E::ReplyOnly);
         }
+        let forgotten_after = |interval| forgotten_after::<W>(interval, config.ports.iter().map(|port| &port.wire));
         let interval = config.liveness.interval();
-        let limits = config.ports.iter().filter_map(|port| W::idle_limit(&port.wire));
-        if let Some(limit) = limits.min().filter(|limit| interval >= *limit) {
+        if let Some(limit) = forgotten_after(interval) {
             return Err(E::IdleLimit { interval, limit });
+        }
+        if let Some(limit) = forgotten_after(shortest) {
+            return Err(E::ShortestAboveIdleLimit { shortest, limit });
         }
         if config.session_lifetime < config.grace {
             return Err(E::SessionLifetimeBelowGrace { lifetime: config.session_lifetime, grace: config.grace });
@@ -311,6 +314,8 @@ pub enum ServerConfigError {
     ReplyOnly,
     /// Something on the way would forget a connection to a foreign client between two of our beats.
     IdleLimit { interval: Duration, limit: Duration },
+    /// Something on the way would forget every connection between two beats, whatever interval its device wishes.
+    ShortestAboveIdleLimit { shortest: Duration, limit: Duration },
     /// A session would end before its device is reported offline.
     SessionLifetimeBelowGrace { lifetime: Duration, grace: Duration },
 }
@@ -334,6 +339,11 @@ impl fmt::Display for ServerConfigError {
                 "with an interval of {interval:?}, a proxy on the way that forgets connections idle for {limit:?} cuts foreign \
                  clients off between two beats; shorten the interval of the liveness, or tell the protocol's configuration \
                  what the idle limit is"
+            ),
+            Self::ShortestAboveIdleLimit { shortest, limit } => write!(
+                f,
+                "with a shortest interval of {shortest:?}, a proxy on the way that forgets connections idle for {limit:?} cuts \
+                 every device off between two beats; lower it, or tell the protocol's configuration what the idle limit is"
             ),
             Self::ReplyOnly => f.write_str("a server cannot ask for replies only; use Proof::AnyBytes"),
             Self::SessionLifetimeBelowGrace { lifetime, grace } => {

@@ -157,3 +157,15 @@ pub trait Wire {
         None
     }
 }
+
+/// The shortest time after which something on the usual way of one of these forgets a connection that says something only every
+/// `interval`. `None` if that is often enough for all.
+pub(crate) fn forgotten_after<'a, W: Wire>(
+    interval: Duration,
+    wires: impl IntoIterator<Item = &'a W::Config>,
+) -> Option<Duration>
+where
+    W::Config: 'a,
+{
+    wires.into_iter().filter_map(W::idle_limit).min().filter(|limit| interval >= *limit)
+}

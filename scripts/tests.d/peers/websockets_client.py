@@ -55,7 +55,7 @@ async def main():
                                    compression=compression, max_size=16 << 20, ping_interval=ping, ping_timeout=2,
                                    proxy=None)
     except InvalidStatus as refused:
-        say("refused", refused.response.status_code)
+        say("refused", refused.response.status_code, refused.response.headers.get("Retry-After", "-"))
         return
     extensions = connection.response.headers.get("Sec-WebSocket-Extensions", "-")
     say("open", connection.subprotocol or "-", extensions)

@@ -41,7 +41,7 @@ socket.on("message", (data, binary) => {
   else if (data.equals(Buffer.alloc(BIG, binary ? 0xff : "x"))) console.log(binary ? "big binary" : "big text");
 });
 socket.on("unexpected-response", (_, response) => {
-  console.log(`refused ${response.statusCode}`);
+  console.log(`refused ${response.statusCode} ${response.headers["retry-after"] ?? "-"}`);
   process.exit(0);
 });
 socket.on("error", (error) => console.log(`error ${error.message}`));

@@ -1,5 +1,6 @@
 //! What both roles are told once.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,6 +14,7 @@ use super::CloseCode;
 use super::deflate::DeflateConfig;
 use super::upgrade::{RequestError, UpgradeRequest};
 use crate::session::Message;
+use crate::tunnel::{HostPort, HostPortError};
 use crate::wire::Reason;
 use crate::wire::beat::{BeatConfig, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX};
 
@@ -206,6 +208,9 @@ impl WebSocketConfigBuilder {
 
     /// An origin whose pages a server lets in; browsers on others get 403, as RFC 6455, section 10.2, has it. Clients that are
     /// no browsers, and say no origin, are let in. Default: any origin.
+    ///
+    /// It is what browsers say (RFC 6454, section 6.2): scheme, host, and the port unless it is the scheme's own, such as
+    /// `https://gate.example` or `http://localhost:8080`; or `null`, for pages of no origin.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.push(origin.into());
         self
@@ -259,6 +264,9 @@ impl WebSocketConfigBuilder {
                 return Err(E::Path { path: path.clone() });
             }
         }
+        if let Some(origin) = self.origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(E::Origin { origin: origin.clone() });
+        }
         if let Some(page) =
             self.pages.iter().find(|page| page.content_type.bytes().any(|byte| !matches!(byte, b' '..=b'~')))
         {
@@ -294,6 +302,25 @@ impl WebSocketConfigBuilder {
     }
 }
 
+/// Whether a browser can say that a page is from there.
+fn is_origin(text: &str) -> bool {
+    if text == "null" {
+        return true;
+    }
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    if !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || !scheme.bytes().all(plain) {
+        return false;
+    }
+    let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+    let is_web = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+    match host.parse::<HostPort>() {
+        Ok(with_port) => !is_web || with_port.port() != usual,
+        Err(HostPortError::NoPort) => format!("{host}:{usual}").parse::<HostPort>().is_ok(),
+        Err(_) => false,
+    }
+}
+
 /// An impossible [`WebSocketConfig`]: a fault of the configuration. Nothing was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -304,6 +331,11 @@ pub enum WebSocketConfigError {
     Path {
         /// The path.
         path: String,
+    },
+    /// What is allowed as an origin is none that a browser says.
+    Origin {
+        /// What was given.
+        origin: String,
     },
     /// The content type of a page has a character that a header cannot carry.
     ContentType {
@@ -333,6 +365,12 @@ impl fmt::Display for WebSocketConfigError {
             Self::Path { path } => {
                 write!(f, "the path {path:?} does not begin with / or has a query; write it like /live")
             }
+            Self::Origin { origin } => write!(
+                f,
+                "no browser says that its page is from {origin:?}; write scheme, host, and port unless it is the scheme's \
+                 own, as in https://gate.example or http://localhost:8080, with nothing behind it; each origin by itself, \
+                 without *"
+            ),
             Self::ContentType { path } => {
                 write!(f, "the content type of the page {path} is not visible ASCII; give for example text/html")
             }

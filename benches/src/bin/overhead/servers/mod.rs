@@ -26,18 +26,24 @@ pub(crate) enum Server {
     KeepbeatMio,
     /// keepbeat-mio, over WebSocket.
     KeepbeatMioWebSocket,
+    /// keepbeat-mio, with WebSocket clients that are no keepbeats: the server pings.
+    KeepbeatMioForeign,
     /// A task for each connection, with an interval of its own, on tokio.
     TokioByHand,
     /// keepbeat-tokio.
     KeepbeatTokio,
     /// keepbeat-tokio, over WebSocket.
     KeepbeatTokioWebSocket,
+    /// keepbeat-tokio, with WebSocket clients that are no keepbeats: the server pings.
+    KeepbeatTokioForeign,
     /// A task for each connection, with a timer of its own, on smol.
     SmolByHand,
     /// keepbeat-smol.
     KeepbeatSmol,
     /// keepbeat-smol, over WebSocket.
     KeepbeatSmolWebSocket,
+    /// keepbeat-smol, with WebSocket clients that are no keepbeats: the server pings.
+    KeepbeatSmolForeign,
     /// WebSockets with their defaults; a task for each connection pings at an interval of its own.
     TokioTungstenite,
 }
@@ -54,26 +60,29 @@ impl Server {
             Self::BareMio => "bare mio loop (the floor)",
             Self::KeepbeatMio => "keepbeat-mio",
             Self::KeepbeatMioWebSocket => "keepbeat-mio, WebSocket",
+            Self::KeepbeatMioForeign => "keepbeat-mio, foreign WebSocket",
             Self::TokioByHand => "tokio, a task and interval per link",
             Self::KeepbeatTokio => "keepbeat-tokio",
             Self::KeepbeatTokioWebSocket => "keepbeat-tokio, WebSocket",
+            Self::KeepbeatTokioForeign => "keepbeat-tokio, foreign WebSocket",
             Self::SmolByHand => "smol, a task and timer per link",
             Self::KeepbeatSmol => "keepbeat-smol",
             Self::KeepbeatSmolWebSocket => "keepbeat-smol, WebSocket",
+            Self::KeepbeatSmolForeign => "keepbeat-smol, foreign WebSocket",
             Self::TokioTungstenite => "tokio-tungstenite, a ping task per link",
         }
     }
 
     pub(crate) const fn is_ours(self) -> bool {
-        match self {
-            Self::KeepbeatMio | Self::KeepbeatTokio | Self::KeepbeatSmol => true,
-            _ => matches!(self.protocol(), Protocol::NativeOverWebSocket),
-        }
+        !matches!(self, Self::BareMio | Self::TokioByHand | Self::SmolByHand | Self::TokioTungstenite)
     }
 
     pub(crate) const fn protocol(self) -> Protocol {
         match self {
-            Self::TokioTungstenite => Protocol::WebSocket,
+            Self::TokioTungstenite
+            | Self::KeepbeatMioForeign
+            | Self::KeepbeatTokioForeign
+            | Self::KeepbeatSmolForeign => Protocol::WebSocket,
             Self::KeepbeatMioWebSocket | Self::KeepbeatTokioWebSocket | Self::KeepbeatSmolWebSocket => {
                 Protocol::NativeOverWebSocket
             }
@@ -95,11 +104,17 @@ pub(crate) fn run(server: Server, interval: Duration, links: u32) -> Result<(), 
     });
     match server {
         Server::BareMio => bare::run(interval),
-        Server::KeepbeatMio | Server::KeepbeatMioWebSocket => ours::mio(server, interval, links),
+        Server::KeepbeatMio | Server::KeepbeatMioWebSocket | Server::KeepbeatMioForeign => {
+            ours::mio(server, interval, links)
+        }
         Server::TokioByHand => by_hand_tokio::run(interval),
-        Server::KeepbeatTokio | Server::KeepbeatTokioWebSocket => ours::tokio(server, interval, links),
+        Server::KeepbeatTokio | Server::KeepbeatTokioWebSocket | Server::KeepbeatTokioForeign => {
+            ours::tokio(server, interval, links)
+        }
         Server::SmolByHand => by_hand_smol::run(interval),
-        Server::KeepbeatSmol | Server::KeepbeatSmolWebSocket => ours::smol(server, interval, links),
+        Server::KeepbeatSmol | Server::KeepbeatSmolWebSocket | Server::KeepbeatSmolForeign => {
+            ours::smol(server, interval, links)
+        }
         Server::TokioTungstenite => web_socket::run(interval),
     }
 }

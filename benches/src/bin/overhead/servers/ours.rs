@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keepbeat_mio::core::wire::AnyConfig;
 use keepbeat_mio::core::wire::websocket::WebSocketConfig;
-use keepbeat_mio::{EventLoop, ServerConfig};
+use keepbeat_mio::{EventLoop, LivenessConfig, ServerConfig};
 
 use super::Server;
 use crate::load::Protocol;
@@ -41,13 +41,17 @@ pub(super) fn smol(server: Server, interval: Duration, links: u32) -> Result<(),
     })
 }
 
-/// The limits let all links in, even if they are more than the default allows.
+/// The limits let all links in, even if they are more than the default allows. Foreign clients, which say no wish, are beaten at
+/// as often as the others beat.
 fn config(server: Server, interval: Duration, links: u32) -> Result<ServerConfig, Box<dyn Error>> {
     let links = links as usize;
     let wire = match server.protocol() {
-        Protocol::NativeOverWebSocket => WebSocketConfig::builder().build()?.into(),
-        _ => AnyConfig::default(),
+        Protocol::NativeOverWebSocket | Protocol::WebSocket => {
+            WebSocketConfig::builder().idle_limit(None).build()?.into()
+        }
+        Protocol::Native => AnyConfig::default(),
     };
+    let liveness = LivenessConfig::builder().interval(interval).reply_timeout(interval).build()?;
     let limits = ServerConfig::builder().max_connections(links).max_connections_per_address(links).max_sessions(links);
-    Ok(limits.wire(wire).intervals(interval, interval).build()?)
+    Ok(limits.wire(wire).liveness(liveness).intervals(interval, interval).build()?)
 }
