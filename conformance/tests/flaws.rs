@@ -21,9 +21,9 @@ found_out! { Tcp:
     a_server_that_judges_before_it_reads_is_found_out:
         server::suspend_in_the_handshake on ServerStage, Flaw::TimeoutsFirst, "GOODBYE TimedOut";
     a_driver_that_reads_unasked_is_found_out:
-        client::slow_application on ClientStage, Flaw::ReadsUnasked, "ACK 2";
+        client::slow_application on ClientStage, Flaw::ReadsUnasked, "ended before \"BEAT\"";
     a_server_that_reads_unasked_is_found_out:
-        server::slow_application on ServerStage, Flaw::ReadsUnasked, "ACK 2";
+        server::slow_application on ServerStage, Flaw::ReadsUnasked, "ended before \"ACK 2\"";
     a_driver_whose_timers_starve_is_found_out:
         client::flood on ClientStage, Flaw::TimersStarve, "waited in vain for \"BEAT\"";
     a_server_whose_timers_starve_is_found_out:

@@ -7,11 +7,12 @@ use keepbeat_core::session::QueueLimits;
 use crate::REPLY_TIMEOUT;
 use crate::harness::Clients;
 use crate::network::Order;
-use crate::peers::{ack, calm_welcome, data, welcome};
+use crate::peers::{ack, calm_welcome, data, resumed, welcome};
 use crate::stage::{ClientStage, calm, client, liveness};
 use crate::words::{both_kinds, load};
 
-/// The application takes no messages: when its inbox is full, no more is read, and yet the link lives.
+/// The application takes no messages: when its inbox is full, no more is read, and yet the link lives. Not even the end is seen
+/// before what came in front of it is taken.
 pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
     let inbox = QueueLimits::new(2, 64 << 20).unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().inbox(inbox));
@@ -21,14 +22,18 @@ pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
         stage.peer.say(line, &data(seq, load(PIECE)));
     }
     stage.peer.acknowledged(line, 2);
-    // Whoever reads on acknowledges the others before its next two beats.
+    stage.peer.order(line, Order::HangUp);
+    // Whoever reads on finds the end before its next two beats.
     stage.peer.beats(line, 2);
     stage.peer.acknowledged(line, 2);
     for _ in 0..4 {
         stage.until("message");
     }
-    stage.peer.acknowledged(line, 4);
-    stage.close(line);
+    stage.until("down");
+    stage.peer.until(line, "end of file");
+    let (second, _) = stage.peer.let_in(address, resumed(0));
+    stage.until("up");
+    stage.close(second);
     stage.expect(
         "
         app: connecting, attempt 1
@@ -37,6 +42,9 @@ pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
         app: message [200000 bytes]
         app: message [200000 bytes]
         app: message [200000 bytes]
+        app: down: network Eof
+        app: connecting, attempt 2
+        app: up, attempt 2, resumed
         app: closed, 0 unacknowledged
         app: over
         0: HELLO d, new session
@@ -44,9 +52,10 @@ pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
         0: BEAT
         0: BEAT
         0: ACK 2
-        0: ACK 4
-        0: GOODBYE Closed
         0: end of file
+        1: HELLO d, resume behind 4
+        1: GOODBYE Closed
+        1: end of file
         ",
     );
 }

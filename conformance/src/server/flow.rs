@@ -5,6 +5,7 @@ use std::time::Duration;
 use keepbeat_core::session::QueueLimits;
 use keepbeat_core::wire::Frame;
 
+use super::silence::returning;
 use crate::REPLY_TIMEOUT;
 use crate::harness::Servers;
 use crate::network::Order;
@@ -13,24 +14,27 @@ use crate::stage::{ServerStage, liveness, server};
 use crate::words::{both_kinds, load};
 
 /// The application takes no messages: when the device's inbox is full, no more is read from it, and yet it is told that we
-/// live.
+/// live. Not even the end is seen before what came in front of it is taken.
 pub fn slow_application<H: Servers>(stage: &mut ServerStage<H>) {
     let inbox = QueueLimits::new(2, 64 << 20).unwrap_or_else(|error| panic!("{error}"));
     let address = stage.serve(server().inbox(inbox));
-    let (line, _) = stage.peer.get_in(address, hello("d"));
+    let (line, welcome) = stage.peer.get_in(address, hello("d"));
     stage.until("online d");
     for seq in 1..=4 {
         stage.peer.say(line, &data(seq, load(PIECE)));
     }
     stage.peer.acknowledged(line, 2);
-    // Whoever reads on acknowledges the others before it repeats this twice.
+    stage.peer.order(line, Order::HangUp);
+    // Whoever reads on finds the end before it repeats this twice.
     stage.peer.until(line, "ACK 2");
     stage.peer.until(line, "ACK 2");
     for _ in 0..4 {
         stage.until("message of d");
     }
-    stage.peer.acknowledged(line, 4);
-    stage.leave(line, "d");
+    stage.until("offline d");
+    stage.peer.until(line, "end of file");
+    let (second, _) = stage.peer.get_in(address, returning(&welcome, 0));
+    stage.leave(second, "d");
     stage.expect(
         "
         app: online d, new session
@@ -38,14 +42,17 @@ pub fn slow_application<H: Servers>(stage: &mut ServerStage<H>) {
         app: message of d: [200000 bytes]
         app: message of d: [200000 bytes]
         app: message of d: [200000 bytes]
+        app: offline d: network Eof
+        app: online d, resumed
         app: offline d: goodbye Closed
         app: session of d ended, 0 undelivered
         0: WELCOME, new session
         0: ACK 2
         0: ACK 2
         0: ACK 2
-        0: ACK 4
         0: end of file
+        1: WELCOME, resumed behind 4
+        1: end of file
         ",
     );
 }

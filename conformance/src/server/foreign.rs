@@ -316,7 +316,7 @@ pub fn requests<H: Servers>(stage: &mut ServerStage<H>) {
 /// The application decides who gets in, by what the request says: one never, one later, one now.
 pub fn refused<H: Servers>(stage: &mut ServerStage<H>) {
     let address = stage.serve(server().authenticate());
-    let later = Admission::Busy { retry_after: Duration::from_secs(5), spread: Duration::from_secs(1) };
+    let later = Admission::Busy { retry_after: Duration::from_secs(5), spread: Duration::ZERO };
     for (admission, answer) in [
         (Admission::Forbidden("not you".to_owned()), "403"),
         (Admission::Unauthorized("who?".to_owned()), "401"),
