@@ -50,6 +50,19 @@ fn pings_between_the_fragments_of_a_message_do_not_make_it_younger() {
 }
 
 #[test]
+fn a_header_that_comes_byte_by_byte_counts_from_its_first() {
+    let mut rig = Served::up(server(websocket()));
+    rig.peer.answers = false;
+    let header = [0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    while rig.saw("offline") == 0 {
+        let come = rig.now.as_millis() as usize / 1000;
+        rig.write(&[header.get(come).copied().unwrap_or(7)]);
+        rig.advance(1000);
+    }
+    assert!((60_000..=62_000).contains(&rig.now.as_millis()), "{:?}", rig.now);
+}
+
+#[test]
 fn what_was_on_its_way_behind_a_violation_is_no_answer_to_our_close() {
     let mut rig = Served::up(server(websocket()));
     rig.peer.answers = false;
@@ -66,12 +79,15 @@ fn what_was_on_its_way_behind_a_violation_is_no_answer_to_our_close() {
 #[test]
 fn a_refusal_with_a_body_behind_the_request_is_not_taken_back_by_hanging_up() {
     let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
-    for (request, at) in [(&post[..], 0), (&[&post[..], &[7; 1000]].concat()[..], 1000)] {
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (request, at) in [(&get[..], 0), (&post[..], 1000), (&[&get[..], &[7; 1000]].concat()[..], 1000)] {
         let mut rig = Served::new(server(websocket()));
         rig.dial(0);
         rig.write(request);
-        assert!(rig.peer.raw.starts_with(b"HTTP/1.1 405 "));
-        rig.write(&[7; 1000]);
+        assert!(rig.peer.raw.starts_with(b"HTTP/1.1 4"));
+        if at > 0 {
+            rig.write(&[7; 1000]);
+        }
         rig.advance(1000);
         assert_eq!(rig.hung_up, Some(at));
     }
@@ -102,7 +118,7 @@ fn credentials_that_are_refused_behind_the_door_are_refreshed_once() {
     rig.agree(None);
     rig.say(&close(4401));
     rig.end();
-    while rig.open.is_none() {
+    while rig.open.is_none() && !rig.client.state().is_over() {
         rig.advance(100);
     }
     rig.agree(None);
@@ -115,7 +131,7 @@ fn credentials_that_are_refused_behind_the_door_are_refreshed_once() {
     // Those that were good for a while may grow old again.
     let mut rig = Dialed::new(client(wire()).credentials_from_provider());
     for round in 1..4 {
-        while rig.open.is_none() {
+        while rig.open.is_none() && !rig.client.state().is_over() {
             rig.advance(100);
         }
         rig.agree(None);
@@ -147,7 +163,7 @@ fn a_message_that_is_too_large_for_the_server_does_not_come_again() {
         })
         .collect();
     assert_eq!(dropped, [(tickets[2], DropReason::PeerLimit)], "the first of the largest");
-    while rig.open.is_none() {
+    while rig.open.is_none() && !rig.client.state().is_over() {
         rig.advance(100);
     }
     rig.agree(None);
@@ -157,6 +173,18 @@ fn a_message_that_is_too_large_for_the_server_does_not_come_again() {
     });
     assert_eq!(lengths.collect::<Vec<_>>(), [10, 500, 3000, 20]);
     assert_eq!(rig.client.unacknowledged(), 0);
+
+    // Where nothing is acknowledged, what was too large has left, or is so long that it is leaving.
+    for (size, drops) in [(20, 0), (200_000, 1)] {
+        let mut rig = Dialed::up(client(websocket().beats(Beats::None)));
+        rig.client.send(rig.now, Message::from(vec![7; 3000])).unwrap();
+        rig.turn();
+        rig.room = 10;
+        rig.client.send(rig.now, Message::from(vec![7; size])).unwrap();
+        rig.turn();
+        rig.say(&close(1009));
+        assert_eq!(rig.saw("dropped"), drops, "{size} bytes");
+    }
 }
 
 #[test]

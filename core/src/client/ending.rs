@@ -14,11 +14,10 @@ impl<W: Wire> Client<W> {
         self.greeting = None;
         let State::Connected { connection, ending } = &mut self.state else { return self.lose(now, cause) };
         if matches!(&cause, DownCause::Goodbye(goodbye) if goodbye.reason == Reason::TooLarge)
-            && !connection.keeps_session()
+            && let Some(dropped) = connection.take_too_large(&mut self.session)
         {
-            // Without that, it would be sent again on every connection, and end it.
-            let dropped = self.session.outbox.drop_largest_sent();
-            dropped.into_iter().for_each(|dropped| self.events.push(Event::Dropped(dropped)));
+            // It would be sent again on every connection, and end it.
+            self.events.push(Event::Dropped(dropped));
         }
         let farewell = cause.farewell().map(|goodbye| Frame::Goodbye(Box::new(goodbye)));
         if !connection.say_last(farewell.as_ref(), &cause) {

@@ -352,7 +352,9 @@ impl<W: Wire> Client<W> {
                 connection.received_while_closing(bytes);
             }
             (Input::Ended { .. }, State::Connected { ending: Some(_), .. }) => self.finish(now),
-            (Input::Ended { failure, .. }, State::Connected { .. }) => self.lose(now, DownCause::Network(failure)),
+            (Input::Ended { failure, .. }, State::Connected { .. }) => {
+                self.be_cut_off(now, DownCause::Network(failure));
+            }
             // An answer that came twice does not matter.
             _ => {}
         }

@@ -101,6 +101,26 @@ impl<W: Wire> Client<W> {
         self.end(now, end);
     }
 
+    /// The connection is over: what came before that is heard yet, and perhaps the cause is in it.
+    pub(super) fn be_cut_off(&mut self, now: Timestamp, cause: DownCause) {
+        if let State::Connected { connection, .. } = &mut self.state
+            && let Some(bytes) = connection.open_last(&self.session.inbox)
+        {
+            self.hear_all(now, &bytes);
+            if let Some(connection) = self.connection_mut() {
+                connection.close_unread();
+            }
+        }
+        match &mut self.state {
+            State::Connected { ending: Some(_), .. } => self.finish(now),
+            State::Connected { connection, .. } => {
+                let said = connection.last_word();
+                self.lose(now, said.unwrap_or(cause));
+            }
+            _ => {}
+        }
+    }
+
     /// The layers said that nothing follows.
     fn end(&mut self, now: Timestamp, cause: Option<DownCause>) {
         if let (Some(cause), State::Connected { ending: None, .. }) = (cause, &self.state) {
@@ -138,28 +158,27 @@ impl<W: Wire> Client<W> {
             match meaning {
                 Ok(Meaning::Nothing) => {}
                 Ok(Meaning::Message(message)) => {
-                    if self.deliver(now, message)
-                        && let Some(connection) = self.connection_mut()
-                    {
-                        return connection.leave_unread(&heard);
-                    }
+                    self.deliver(now, message);
                 }
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
                 Err(cause) => self.part(now, cause),
             }
             let State::Connected { connection, ending: None } = &mut self.state else { return };
+            let inbox = &self.session.inbox;
+            if inbox.is_full() && connection.is_established() && connection.leave_unread(&heard, inbox) {
+                return;
+            }
             decoded = connection.decode(now, &mut heard);
         }
     }
 
-    /// Whether the inbox is full then.
-    fn deliver(&mut self, now: Timestamp, message: Message) -> bool {
+    fn deliver(&mut self, now: Timestamp, message: Message) {
         self.events.push(Event::Message(message));
-        let is_full = self.session.inbox.is_full();
-        if is_full && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut) {
+        if self.session.inbox.is_full()
+            && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut)
+        {
             liveness.pause_reading(now);
         }
-        is_full
     }
 
     pub(super) fn acknowledged(&mut self, through: Ticket) {

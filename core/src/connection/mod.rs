@@ -18,7 +18,7 @@ use core::time::Duration;
 use bytes::{Buf as _, Bytes};
 
 use crate::liveness::{DeathCause, Evidence, Judgement, Liveness, LivenessAction};
-use crate::session::{Dropped, Message, SequenceError, Session, Ticket};
+use crate::session::{Dropped, Inbox, Message, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::{Layers, Stage};
 use crate::wire::websocket::upgrade::Offer;
@@ -63,8 +63,10 @@ struct Unread {
     bytes: Bytes,
     /// The end that came behind them.
     end: Option<DownCause>,
-    /// The inbox has room, and they are being decoded.
+    /// They are being decoded.
     open: bool,
+    /// Nothing follows: the inbox makes room for them.
+    last: bool,
 }
 
 enum Phase {
@@ -191,9 +193,13 @@ impl<W: Wire> Connection<W> {
         self.unread.is_some()
     }
 
-    /// The last message filled the inbox: what is behind it waits for [`Connection::open_unread`].
+    /// The inbox is full: what is behind the last frame waits for [`Connection::open_unread`], and nothing more is decoded. But
+    /// behind the last bytes of a connection there will be no other moment: `false` if decoding goes on.
     #[inline(never)]
-    pub(crate) fn leave_unread(&mut self, heard: &Heard<'_>) {
+    pub(crate) fn leave_unread(&mut self, heard: &Heard<'_>, inbox: &Inbox) -> bool {
+        if self.unread.as_ref().is_some_and(|unread| unread.last) && !inbox.is_overfull() {
+            return false;
+        }
         if let Some(liveness) = self.liveness_mut() {
             liveness.frame_finished();
         }
@@ -202,6 +208,21 @@ impl<W: Wire> Connection<W> {
             unread.bytes.advance(unread.bytes.len().saturating_sub(heard.rest.len()));
         } else {
             unread.bytes = Bytes::copy_from_slice(heard.rest);
+        }
+        true
+    }
+
+    /// Of the last bytes, those for which not even an inbox that is full twice has room: what the peer said at their end. The
+    /// messages come again, if the peer keeps a session.
+    pub(crate) fn last_word(&mut self) -> Option<DownCause> {
+        let unread = self.unread.take()?;
+        let mut rest = &unread.bytes[..];
+        loop {
+            match self.wire.decode(&mut rest, &mut self.tx) {
+                Ok(Some(Frame::Goodbye(goodbye))) => return Some(DownCause::Goodbye(*goodbye)),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return None,
+            }
         }
     }
 
@@ -219,6 +240,15 @@ impl<W: Wire> Connection<W> {
         let unread = self.unread.as_mut()?;
         unread.open = true;
         Some(unread.bytes.clone())
+    }
+
+    /// The connection is over: the same, for which room is made.
+    pub(crate) fn open_last(&mut self, inbox: &Inbox) -> Option<Bytes> {
+        if inbox.is_overfull() {
+            return None;
+        }
+        self.unread.as_mut()?.last = true;
+        self.open_unread()
     }
 
     /// All that [`Connection::open_unread`] gave was decoded, or the inbox is full again: then there is no end yet.
@@ -390,13 +420,22 @@ impl<W: Wire> Connection<W> {
         if mem::take(&mut self.echo_due) {
             self.wire.encode(&Frame::Echo { seq: self.echo_seq }, &mut self.tx);
         }
-        if mem::take(&mut self.ack_due) {
+        if self.ack_due && self.is_feedback_due(now) {
+            self.ack_due = false;
             self.last_feedback = now;
             if mem::take(&mut self.life_due) {
                 self.wire.show_life(&mut self.tx);
             }
             self.wire.encode(&Frame::Ack { seq: received }, &mut self.tx);
         }
+    }
+
+    /// One answer for all that came in one read, unless it takes us long to look at it.
+    #[inline]
+    fn is_feedback_due(&self, now: Timestamp) -> bool {
+        let Some(unread) = &self.unread else { return true };
+        let reply_timeout = self.liveness().map_or(Duration::ZERO, Liveness::reply_timeout);
+        unread.bytes.is_empty() || self.life_due || now.since(self.last_feedback) >= reply_timeout / 4
     }
 
     /// Tells the peer with the next pump what has arrived, even if nothing new has.
@@ -439,15 +478,21 @@ impl<W: Wire> Connection<W> {
 
     /// What the peer still sends is thrown away until it hangs up, or until `timeout`.
     pub(crate) fn close(&mut self, now: Timestamp, timeout: Duration) {
-        if let Some(unread) = self.unread.take() {
+        // While they are decoded, what is behind the cause is not looked at.
+        if let Some(unread) = self.unread.take_if(|unread| !unread.open) {
             self.skim(&unread.bytes);
         }
         self.phase = Phase::Closing { until: now.after(timeout) };
     }
 
-    /// Whether what was sent and not acknowledged is the same on the next connection, by number.
-    pub(crate) fn keeps_session(&self) -> bool {
-        self.wire.keeps_session()
+    /// The peer, which keeps no session, found a message too large: the culprit, as far as that can be told. Without
+    /// acknowledgements, what left before counts as settled, and of what has not only a long message can be known to the peer.
+    pub(crate) fn take_too_large(&self, session: &mut Session) -> Option<Dropped> {
+        if self.wire.keeps_session() {
+            return None;
+        }
+        let at_least = if self.wire.acknowledges() { 0 } else { HIGH_WATER as usize };
+        session.outbox.drop_largest_sent(at_least)
     }
 
     /// By what the peer is to be judged that need not beat by itself.

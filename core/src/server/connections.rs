@@ -130,6 +130,22 @@ impl<W: Wire> Server<W> {
         self.end(now, id, end);
     }
 
+    /// The connection is over: what came before that is heard yet, and perhaps the cause is in it.
+    pub(super) fn be_cut_off(&mut self, now: Timestamp, id: ConnectionId, cause: DownCause) {
+        if let Some(accepted) = self.connections.get_mut(id)
+            && let Stage::Device(key) = accepted.stage
+            && let Some(entry) = self.devices.get(key)
+            && let Some(bytes) = accepted.connection.open_last(&entry.session.inbox)
+        {
+            self.hear(now, id, &bytes);
+            if let Some(accepted) = self.connections.get_mut(id) {
+                accepted.connection.close_unread();
+            }
+        }
+        let said = self.connections.get_mut(id).and_then(|accepted| accepted.connection.last_word());
+        self.lose(now, id, said.unwrap_or(cause));
+    }
+
     /// The layers said that nothing follows.
     fn end(&mut self, now: Timestamp, id: ConnectionId, cause: Option<DownCause>) {
         match (cause, self.connections.get(id).map(|accepted| &accepted.stage)) {
@@ -167,8 +183,9 @@ impl<W: Wire> Server<W> {
                         match meaning {
                             Ok(Meaning::Message(message)) => {
                                 self.events.push(ServerEvent::Message { device: entry.id.clone(), message });
-                                if entry.session.inbox.is_full() {
-                                    return accepted.connection.leave_unread(&heard);
+                                let inbox = &entry.session.inbox;
+                                if inbox.is_full() && accepted.connection.leave_unread(&heard, inbox) {
+                                    return;
                                 }
                                 Ok(())
                             }

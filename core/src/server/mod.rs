@@ -225,7 +225,7 @@ impl<W: Wire> Server<W> {
             (ServerInput::Written(count), _) => accepted.connection.written(now, count),
             (ServerInput::Received(bytes), Stage::Parting) => accepted.connection.received_while_closing(bytes),
             (ServerInput::Received(bytes), _) => self.receive(now, id, bytes),
-            (ServerInput::Ended(failure), _) => self.lose(now, id, DownCause::Network(failure)),
+            (ServerInput::Ended(failure), _) => self.be_cut_off(now, id, DownCause::Network(failure)),
         }
         self.settle(now, id);
         if parting && self.connections.get(id).is_some_and(|accepted| accepted.connection.is_finished()) {

@@ -395,7 +395,9 @@ impl<W: Wire> Server<W> {
                 liveness.resume_reading(now);
             }
             self.read_on(now, connection);
-            self.actions.push_back(super::ServerAction::Read(connection));
+            if self.wants_read(connection) {
+                self.actions.push_back(super::ServerAction::Read(connection));
+            }
             self.settle(now, connection);
         }
         self.forget_if_done(key);

@@ -59,6 +59,11 @@ impl Inbox {
         self.messages >= self.limits.messages || self.bytes >= self.limits.bytes
     }
 
+    /// Whether it is full twice over.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.messages >= self.limits.messages.saturating_mul(2) || self.bytes >= self.limits.bytes.saturating_mul(2)
+    }
+
     /// A new session: the peer counts from 1 again. What waits to be taken still occupies its room.
     pub const fn restart(&mut self) {
         self.received = 0;

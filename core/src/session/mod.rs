@@ -74,7 +74,8 @@ impl QueueLimits {
     /// At most `messages` messages and `bytes` bytes of payload, both at least 1.
     ///
     /// An outbox accepts a message only if it fits. An inbox tells its driver to stop reading when it is full, and takes
-    /// the message that filled it: it holds at most one message more than this. What came behind that one stays as it came.
+    /// the message that filled it: it holds at most one message more than this. What was read behind that one stays as it came,
+    /// and is taken when there is room, or up to twice this when the connection ends.
     ///
     /// # Errors
     /// One of the two is zero: nothing could ever be queued.

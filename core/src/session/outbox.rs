@@ -257,12 +257,14 @@ impl Outbox {
         self.drop_first_unnumbered(DropReason::PeerLimit)
     }
 
-    /// The peer, which keeps no session, said that a message is too large: the largest of those that have left on this
-    /// connection is dropped. If any is too large, that one is.
-    pub(crate) fn drop_largest_sent(&mut self) -> Option<Dropped> {
+    /// The peer, which keeps no session, said that a message is too large: the largest of those that have begun to leave on this
+    /// connection is dropped, if it has so many bytes. If any of them is too large, that one is.
+    pub(crate) fn drop_largest_sent(&mut self, at_least: usize) -> Option<Dropped> {
         let waiting = self.waiting.as_mut()?;
         let sent = waiting.queue.iter().take(waiting.sent).enumerate();
-        let (place, _) = sent.max_by_key(|(place, entry)| (entry.message.len(), core::cmp::Reverse(*place)))?;
+        let (place, _) = sent
+            .filter(|(_, entry)| entry.message.len() >= at_least)
+            .max_by_key(|(place, entry)| (entry.message.len(), core::cmp::Reverse(*place)))?;
         let entry = waiting.queue.remove(place)?;
         waiting.bytes -= entry.message.len();
         (waiting.numbered, waiting.sent) = (waiting.numbered - 1, waiting.sent - 1);

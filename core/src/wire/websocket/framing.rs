@@ -92,7 +92,7 @@ impl WebSocket {
     fn be_asked(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         let Stage::Listening(listening) = &mut self.stage else { return Ok(None) };
         let request = listening.receive(input);
-        self.talks_on = !input.is_empty();
+        self.talks_on = !input.is_empty() || matches!(&request, Ok(Some(request)) if request.has_body());
         let Some(request) = request? else { return Ok(None) };
         let settings = self.config.settings();
         if !request.wants_upgrade()
@@ -352,7 +352,8 @@ impl Wire for WebSocket {
     }
 
     fn is_same_frame(&mut self, others: bool) -> bool {
-        self.incoming.is_same_message().unwrap_or(!others)
+        // Control frames may have ended between its fragments.
+        self.incoming.is_same_message() == Some(true) || !others
     }
 
     fn holds_beat(&self) -> bool {

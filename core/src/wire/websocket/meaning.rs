@@ -41,7 +41,10 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Goodbye {
         _ => Reason::NotHere,
     };
     let detail = match location {
-        Some(location) => format!("{reason}; it says to go to {location}"),
+        // A query may be a secret.
+        Some(location) => {
+            format!("{reason}; it says to go to {}", location.split('?').next().unwrap_or_default())
+        }
         None => reason.clone(),
     };
     Goodbye {
@@ -151,7 +154,7 @@ mod tests {
             status,
             reason: "why".into(),
             retry_after: (status == 503).then_some(Duration::from_secs(7)),
-            location: (status == 302).then(|| "https://b.example/".into()),
+            location: (status == 302).then(|| "https://b.example/?token=secret".into()),
         };
         for (status, comes_back) in [(302, false), (400, false), (401, false), (403, false), (404, false), (426, false)]
             .into_iter()
@@ -162,7 +165,7 @@ mod tests {
             assert_eq!(DownCause::Refused(goodbye).retry() != Retry::Fatal, comes_back, "{status}");
         }
         assert_eq!(of_refusal(&refusal(503)).retry_after_ms, 7000);
-        assert!(of_refusal(&refusal(302)).detail.contains("https://b.example/"));
+        assert!(of_refusal(&refusal(302)).detail.ends_with("https://b.example/"));
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl Request {
         self.0.fields.has_token("Upgrade", "websocket")
     }
 
+    /// Whether a body follows, or is said to (RFC 9112, section 6.3).
+    pub(in crate::wire::websocket) fn has_body(&self) -> bool {
+        self.header("Content-Length").any(|length| length != b"0") || self.header("Transfer-Encoding").next().is_some()
+    }
+
     /// Checks all that RFC 6455, section 4.2.1, asks for.
     ///
     /// # Errors
