@@ -31,9 +31,11 @@ fn every_message_is_taken_once_and_in_order() {
         rig.takes = false;
         let (mut id, first) = rig.welcomed(&hello("d"));
         let behind = |received: u64| -> Vec<u8> {
-            let frames =
-                (received + 1..=TOTAL).map(|seq| Frame::Data { seq, message: seq.to_string().into_bytes().into() });
-            frames.flat_map(|frame| [encoded(&frame), encoded(&Frame::Beat { seq: 1 })].concat()).collect()
+            let frames = |seq: u64| {
+                let message = encoded(&Frame::Data { seq, message: seq.to_string().into_bytes().into() });
+                [message, encoded(&Frame::Beat { seq: 1 }).repeat(usize::from(seq.is_multiple_of(7)))].concat()
+            };
+            (received + 1..=TOTAL).flat_map(frames).collect()
         };
         rig.say(id, &Frame::Ack { seq: 0 });
         let (mut rest, mut taken, mut acknowledged, mut attempt) = (behind(0), 0, 0, 0);
