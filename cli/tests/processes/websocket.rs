@@ -409,8 +409,8 @@ fn a_503_says_when_to_come_back() {
     let mut client = connect(&url, &["--backoff", "10ms..20ms"]);
     let down = client.until("down");
     assert!(down["cause"].as_str().unwrap().contains("503"), "{down}");
-    // A part of the second may be over when this is told.
-    assert!(down["retry_in_ms"].as_u64().unwrap() <= 1000, "{down}");
+    // A part of the second may be over when this is told; a tenth of it may be added.
+    assert!(down["retry_in_ms"].as_u64().unwrap() <= 1100, "{down}");
     client.until("connecting");
     assert!(Clock::now().since(began) >= Duration::from_secs(1), "the backoff is shorter, and not what counts");
 }
