@@ -53,7 +53,7 @@ impl<W: Wire> Client<W> {
     pub(super) fn receive(&mut self, now: Timestamp, bytes: &[u8]) {
         let State::Connected { connection, ending: None } = &mut self.state else { return };
         connection.received(now);
-        if connection.has_layers() || connection.has_unread() {
+        if connection.hears_indirectly() {
             self.receive_indirectly(now, bytes);
             return self.settle(now);
         }
@@ -78,27 +78,16 @@ impl<W: Wire> Client<W> {
 
     #[inline(never)]
     fn receive_indirectly(&mut self, now: Timestamp, bytes: &[u8]) {
-        let Some(connection) = self.connection_mut() else { return };
-        if !connection.has_layers() {
-            return connection.add_unread(bytes, None);
-        }
-        let (plain, end) = connection.through_layers(bytes);
-        if connection.has_unread() {
-            return connection.add_unread(&plain, end);
-        }
-        self.hear_all(now, &plain);
-        match self.connection_mut() {
-            Some(connection) if connection.has_unread() => connection.add_unread(&[], end),
-            _ => self.end(now, end),
+        if let Some((plain, end)) = self.connection_mut().and_then(|connection| connection.take_in(bytes)) {
+            self.hear_to_end(now, &plain, end);
         }
     }
 
     /// The inbox has room for what was left unread.
     pub(super) fn read_on(&mut self, now: Timestamp) {
-        let Some(bytes) = self.connection_mut().and_then(Connection::open_unread) else { return };
-        self.hear_all(now, &bytes);
-        let end = self.connection_mut().and_then(Connection::close_unread);
-        self.end(now, end);
+        if let Some(bytes) = self.connection_mut().and_then(Connection::open_unread) {
+            self.hear_to_end(now, &bytes, None);
+        }
     }
 
     /// The connection is over: what came before that is heard yet, and perhaps the cause is in it.
@@ -107,9 +96,6 @@ impl<W: Wire> Client<W> {
             && let Some(bytes) = connection.open_last(&self.session.inbox)
         {
             self.hear_all(now, &bytes);
-            if let Some(connection) = self.connection_mut() {
-                connection.close_unread();
-            }
         }
         match &mut self.state {
             State::Connected { ending: Some(_), .. } => self.finish(now),
@@ -121,9 +107,9 @@ impl<W: Wire> Client<W> {
         }
     }
 
-    /// The layers said that nothing follows.
-    fn end(&mut self, now: Timestamp, cause: Option<DownCause>) {
-        if let (Some(cause), State::Connected { ending: None, .. }) = (cause, &self.state) {
+    fn hear_to_end(&mut self, now: Timestamp, bytes: &[u8], end: Option<DownCause>) {
+        self.hear_all(now, bytes);
+        if let Some(cause) = self.connection_mut().and_then(|connection| connection.end_behind(end)) {
             self.part(now, cause);
         }
     }
@@ -157,9 +143,7 @@ impl<W: Wire> Client<W> {
             };
             match meaning {
                 Ok(Meaning::Nothing) => {}
-                Ok(Meaning::Message(message)) => {
-                    self.deliver(now, message);
-                }
+                Ok(Meaning::Message(message)) => self.deliver(now, message),
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
                 Err(cause) => self.part(now, cause),
             }

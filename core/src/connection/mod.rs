@@ -5,27 +5,26 @@
 
 mod cause;
 mod events;
+mod sending;
+mod unread;
 
 pub use cause::{DownCause, DownReport, Failure};
 pub(crate) use events::{EventQueue, Outdated};
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::mem;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
+use self::unread::Unread;
 use crate::liveness::{DeathCause, Evidence, Judgement, Liveness, LivenessAction};
-use crate::session::{Dropped, Inbox, Message, SequenceError, Session, Ticket};
+use crate::session::{Message, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::{Layers, Stage};
 use crate::wire::websocket::upgrade::Offer;
 use crate::wire::{Frame, Opening, Tx, Wire, WireError};
-
-/// Messages are handed to the wire while fewer bytes than this wait, so that a beat never waits behind more.
-const HIGH_WATER: u64 = 64 << 10;
 
 /// A peer may send this many beats at once, and then one more per 1/20 of the interval, or ten a second if that is more.
 /// Sixteen quick probes and a regular beat per interval stay below that, and so does a foreigner with a timer of its own.
@@ -55,18 +54,6 @@ pub(crate) struct Connection<W> {
     /// The largest message that the peer accepts. Ours are never as large as the largest number.
     peer_limit: u32,
     unread: Option<Box<Unread>>,
-}
-
-/// What came of the peer behind the message that filled the inbox.
-#[derive(Default)]
-struct Unread {
-    bytes: Bytes,
-    /// The end that came behind them.
-    end: Option<DownCause>,
-    /// They are being decoded.
-    open: bool,
-    /// Nothing follows: the inbox makes room for them.
-    last: bool,
 }
 
 enum Phase {
@@ -182,112 +169,6 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    #[inline]
-    pub(crate) const fn has_layers(&self) -> bool {
-        self.layers.is_some()
-    }
-
-    /// Whether what comes waits behind what was not decoded.
-    #[inline]
-    pub(crate) const fn has_unread(&self) -> bool {
-        self.unread.is_some()
-    }
-
-    /// The inbox is full: what is behind the last frame waits for [`Connection::open_unread`], and nothing more is decoded. But
-    /// behind the last bytes of a connection there will be no other moment: `false` if decoding goes on.
-    #[inline(never)]
-    pub(crate) fn leave_unread(&mut self, heard: &Heard<'_>, inbox: &Inbox) -> bool {
-        if self.unread.as_ref().is_some_and(|unread| unread.last) && !inbox.is_overfull() {
-            return false;
-        }
-        if let Some(liveness) = self.liveness_mut() {
-            liveness.frame_finished();
-        }
-        let unread = self.unread.get_or_insert_default();
-        if mem::take(&mut unread.open) {
-            unread.bytes.advance(unread.bytes.len().saturating_sub(heard.rest.len()));
-        } else {
-            unread.bytes = Bytes::copy_from_slice(heard.rest);
-        }
-        true
-    }
-
-    /// Of the last bytes, those for which not even an inbox that is full twice has room: what the peer said at their end. The
-    /// messages come again, if the peer keeps a session.
-    pub(crate) fn last_word(&mut self) -> Option<DownCause> {
-        let unread = self.unread.take()?;
-        let mut rest = &unread.bytes[..];
-        loop {
-            match self.wire.decode(&mut rest, &mut self.tx) {
-                Ok(Some(Frame::Goodbye(goodbye))) => return Some(DownCause::Goodbye(*goodbye)),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return None,
-            }
-        }
-    }
-
-    /// What came meanwhile waits behind it.
-    pub(crate) fn add_unread(&mut self, bytes: &[u8], end: Option<DownCause>) {
-        let Some(unread) = &mut self.unread else { return };
-        if !bytes.is_empty() {
-            unread.bytes = [&unread.bytes, bytes].concat().into();
-        }
-        unread.end = unread.end.take().or(end);
-    }
-
-    /// There is room again: what is to be decoded next. If not all of it fits, [`Connection::leave_unread`] is called again.
-    pub(crate) fn open_unread(&mut self) -> Option<Bytes> {
-        let unread = self.unread.as_mut()?;
-        unread.open = true;
-        Some(unread.bytes.clone())
-    }
-
-    /// The connection is over: the same, for which room is made.
-    pub(crate) fn open_last(&mut self, inbox: &Inbox) -> Option<Bytes> {
-        if inbox.is_overfull() {
-            return None;
-        }
-        self.unread.as_mut()?.last = true;
-        self.open_unread()
-    }
-
-    /// All that [`Connection::open_unread`] gave was decoded, or the inbox is full again: then there is no end yet.
-    pub(crate) fn close_unread(&mut self) -> Option<DownCause> {
-        self.unread.take_if(|unread| unread.open)?.end
-    }
-
-    /// What arrived behind the layers. When it is decoded comes the end, if there was one.
-    pub(crate) fn through_layers(&mut self, bytes: &[u8]) -> (Vec<u8>, Option<DownCause>) {
-        let mut plain = Vec::new();
-        let Some(layers) = &mut self.layers else { return (plain, None) };
-        let end = match layers.receive(bytes, &mut plain) {
-            Err(error) => Some(error.into()),
-            Ok(()) if layers.peer_closed() => Some(DownCause::Network(Failure::Eof)),
-            Ok(()) => None,
-        };
-        if layers.is_none() {
-            self.layers = None;
-        }
-        (plain, end)
-    }
-
-    /// Bytes arrived in which nobody is interested any more, but for the peer's last word. And a farewell cannot leave before
-    /// the layers are open.
-    pub(crate) fn received_while_closing(&mut self, bytes: &[u8]) {
-        let (mut plain, mut rest) = (Vec::new(), bytes);
-        if let Some(layers) = &mut self.layers {
-            // If it fails, there is no farewell; the close timeout runs.
-            let failed = layers.receive(bytes, &mut plain).is_err();
-            rest = if failed { &[] } else { &plain };
-        }
-        self.skim(rest);
-    }
-
-    /// Looks for the peer's last word.
-    fn skim(&mut self, mut bytes: &[u8]) {
-        while let Ok(Some(_)) = self.wire.decode(&mut bytes, &mut self.tx) {}
-    }
-
     /// Decodes the next frame that is more than a beat or the answer to one, and acts on those before it.
     #[inline]
     pub(crate) fn decode(&mut self, now: Timestamp, heard: &mut Heard<'_>) -> Result<Option<Frame>, DownCause> {
@@ -370,129 +251,10 @@ impl<W: Wire> Connection<W> {
         Ok(())
     }
 
-    /// Puts what is due and what waits in the outbox on its way, as far as there is room; while `greeting`, nothing new but
-    /// greetings. Drops go to `dropped`. Returns the newest
-    /// message that is settled because it has left, where the peer acknowledges nothing.
-    pub(crate) fn pump(
-        &mut self,
-        now: Timestamp,
-        session: &mut Session,
-        greeting: bool,
-        mut dropped: impl FnMut(Dropped),
-    ) -> Option<Ticket> {
-        if !self.is_established() {
-            return None;
-        }
-        let settled = if self.tx.is_empty() && !self.wire.acknowledges() { session.outbox.settle_sent() } else { None };
-        // A peer that does not read gets one answer when it reads again, not one for each of its frames.
-        if self.tx.len() < HIGH_WATER {
-            self.answer(now, session.inbox.received());
-        }
-        while self.tx.len() < HIGH_WATER {
-            if self.wire.encode_rest(&mut self.tx) {
-                if self.beat_waits {
-                    self.note_beat();
-                }
-                continue;
-            }
-            if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit.into()) {
-                dropped(too_large);
-                continue;
-            }
-            let next = if greeting { session.outbox.next_greeting() } else { session.outbox.next_to_send() };
-            let Some((seq, message)) = next else { break };
-            self.wire.encode(&Frame::Data { seq, message }, &mut self.tx);
-        }
-        self.note_writes(now);
-        settled
-    }
-
-    /// The wire was given a beat, or has written what the beat waits for.
-    fn note_beat(&mut self) {
-        self.beat_waits = self.wire.holds_beat();
-        if !self.beat_waits {
-            self.beat_behind = NonZeroU32::new(self.tx.len() as u32);
-        }
-    }
-
-    #[inline]
-    fn answer(&mut self, now: Timestamp, received: u64) {
-        if mem::take(&mut self.echo_due) {
-            self.wire.encode(&Frame::Echo { seq: self.echo_seq }, &mut self.tx);
-        }
-        if self.ack_due && self.is_feedback_due(now) {
-            self.ack_due = false;
-            self.last_feedback = now;
-            if mem::take(&mut self.life_due) {
-                self.wire.show_life(&mut self.tx);
-            }
-            self.wire.encode(&Frame::Ack { seq: received }, &mut self.tx);
-        }
-    }
-
-    /// One answer for all that came in one read, unless it takes us long to look at it.
-    #[inline]
-    fn is_feedback_due(&self, now: Timestamp) -> bool {
-        let Some(unread) = &self.unread else { return true };
-        let reply_timeout = self.liveness().map_or(Duration::ZERO, Liveness::reply_timeout);
-        unread.bytes.is_empty() || self.life_due || now.since(self.last_feedback) >= reply_timeout / 4
-    }
-
-    /// Tells the peer with the next pump what has arrived, even if nothing new has.
-    pub(crate) const fn acknowledge(&mut self) {
-        self.ack_due = true;
-    }
-
-    /// Whether there are bytes to write that the driver was not told of.
-    pub(crate) fn take_transmit(&mut self) -> bool {
-        if let Some(layers) = &mut self.layers {
-            layers.load(self.tx.chunk(), matches!(self.phase, Phase::Closing { .. }));
-            return layers.announce();
-        }
-        self.tx.take_news()
-    }
-
-    /// The next bytes to write.
-    pub(crate) fn transmit(&self) -> &[u8] {
-        match &self.layers {
-            Some(layers) => layers.transmit(),
-            None => self.tx.chunk(),
-        }
-    }
-
-    /// Encodes a frame of the handshake.
-    pub(crate) fn say(&mut self, now: Timestamp, frame: &Frame) {
-        self.wire.encode(frame, &mut self.tx);
-        self.note_writes(now);
-    }
-
-    /// Tells the peer with a last frame, if it would understand one, why this is the end. Whether anything of it, or of what
-    /// else must not be cut off, waits to leave.
-    pub(crate) fn say_last(&mut self, farewell: Option<&Frame>, cause: &DownCause) -> bool {
-        if let Some(farewell) = farewell {
-            self.wire.encode(farewell, &mut self.tx);
-        }
-        let said = farewell.is_some() || self.wire.is_closed();
-        (said && !self.tx.is_empty()) || cause.leaves_alert(self.transmit())
-    }
-
     /// What the peer still sends is thrown away until it hangs up, or until `timeout`.
     pub(crate) fn close(&mut self, now: Timestamp, timeout: Duration) {
-        // While they are decoded, what is behind the cause is not looked at.
-        if let Some(unread) = self.unread.take_if(|unread| !unread.open) {
-            self.skim(&unread.bytes);
-        }
+        self.last_word();
         self.phase = Phase::Closing { until: now.after(timeout) };
-    }
-
-    /// The peer, which keeps no session, found a message too large: the culprit, as far as that can be told. Without
-    /// acknowledgements, what left before counts as settled, and of what has not only a long message can be known to the peer.
-    pub(crate) fn take_too_large(&self, session: &mut Session) -> Option<Dropped> {
-        if self.wire.keeps_session() {
-            return None;
-        }
-        let at_least = if self.wire.acknowledges() { 0 } else { HIGH_WATER as usize };
-        session.outbox.drop_largest_sent(at_least)
     }
 
     /// By what the peer is to be judged that need not beat by itself.
@@ -508,45 +270,6 @@ impl<W: Wire> Connection<W> {
     /// What a client asked a server for with the protocol.
     pub(crate) fn offer(&mut self) -> Option<Box<Offer>> {
         self.wire.offer()
-    }
-
-    /// The driver reports that the first `count` bytes to write have left.
-    pub(crate) fn written(&mut self, now: Timestamp, count: usize) {
-        let left = match &mut self.layers {
-            Some(layers) => layers.written(count),
-            None => count,
-        };
-        if self.layers.as_ref().is_some_and(|layers| layers.is_none()) {
-            self.layers = None;
-        }
-        let mut taken = 0;
-        while left > taken {
-            match self.tx.consume(left - taken) {
-                0 => break,
-                more => taken += more,
-            }
-        }
-        let Phase::Established(liveness) = &mut self.phase else { return };
-        if count > 0 {
-            liveness.write_progressed(now, self.tx.is_empty());
-            if self.beat_waits {
-                liveness.beat_held(now);
-            }
-        }
-        if let Some(behind) = self.beat_behind {
-            self.beat_behind = NonZeroU32::new(behind.get().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)));
-            if self.beat_behind.is_none() {
-                liveness.beat_written(now);
-            }
-        }
-    }
-
-    fn note_writes(&mut self, now: Timestamp) {
-        if let Phase::Established(liveness) = &mut self.phase
-            && !self.tx.is_empty()
-        {
-            liveness.write_pending(now);
-        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {

@@ -98,7 +98,7 @@ impl<W: Wire> Server<W> {
     pub(super) fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let Some(accepted) = self.connections.get_mut(id) else { return };
         accepted.connection.received(now);
-        if accepted.connection.has_layers() || accepted.connection.has_unread() {
+        if accepted.connection.hears_indirectly() {
             return self.receive_indirectly(now, id, bytes);
         }
         self.hear(now, id, bytes);
@@ -106,28 +106,18 @@ impl<W: Wire> Server<W> {
 
     #[inline(never)]
     fn receive_indirectly(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let Some(accepted) = self.connections.get_mut(id) else { return };
-        if !accepted.connection.has_layers() {
-            return accepted.connection.add_unread(bytes, None);
-        }
-        let (plain, end) = accepted.connection.through_layers(bytes);
-        if accepted.connection.has_unread() {
-            return accepted.connection.add_unread(&plain, end);
-        }
-        self.hear(now, id, &plain);
-        match self.connections.get_mut(id) {
-            Some(accepted) if accepted.connection.has_unread() => accepted.connection.add_unread(&[], end),
-            _ => self.end(now, id, end),
+        let accepted = self.connections.get_mut(id);
+        if let Some((plain, end)) = accepted.and_then(|accepted| accepted.connection.take_in(bytes)) {
+            self.hear_to_end(now, id, &plain, end);
         }
     }
 
     /// The inbox has room for what was left unread.
     pub(super) fn read_on(&mut self, now: Timestamp, id: ConnectionId) {
         let accepted = self.connections.get_mut(id);
-        let Some(bytes) = accepted.and_then(|accepted| accepted.connection.open_unread()) else { return };
-        self.hear(now, id, &bytes);
-        let end = self.connections.get_mut(id).and_then(|accepted| accepted.connection.close_unread());
-        self.end(now, id, end);
+        if let Some(bytes) = accepted.and_then(|accepted| accepted.connection.open_unread()) {
+            self.hear_to_end(now, id, &bytes, None);
+        }
     }
 
     /// The connection is over: what came before that is heard yet, and perhaps the cause is in it.
@@ -138,19 +128,16 @@ impl<W: Wire> Server<W> {
             && let Some(bytes) = accepted.connection.open_last(&entry.session.inbox)
         {
             self.hear(now, id, &bytes);
-            if let Some(accepted) = self.connections.get_mut(id) {
-                accepted.connection.close_unread();
-            }
         }
         let said = self.connections.get_mut(id).and_then(|accepted| accepted.connection.last_word());
         self.lose(now, id, said.unwrap_or(cause));
     }
 
-    /// The layers said that nothing follows.
-    fn end(&mut self, now: Timestamp, id: ConnectionId, cause: Option<DownCause>) {
-        match (cause, self.connections.get(id).map(|accepted| &accepted.stage)) {
-            (None, _) | (_, None | Some(Stage::Parting)) => {}
-            (Some(cause), Some(_)) => self.part(now, id, cause, None),
+    fn hear_to_end(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8], end: Option<DownCause>) {
+        self.hear(now, id, bytes);
+        let accepted = self.connections.get_mut(id);
+        if let Some(cause) = accepted.and_then(|accepted| accepted.connection.end_behind(end)) {
+            self.part(now, id, cause, None);
         }
     }
 
