@@ -36,6 +36,23 @@ fn messages_that_wait_keep_their_room_when_a_device_comes_back_without_its_token
     assert!((room..=2 * room).contains(&waited), "{waited} messages waited in an inbox for {room}");
 }
 
+/// Nothing is read from such a device, not even its beats.
+#[test]
+fn a_device_that_comes_back_to_a_full_inbox_is_not_judged_by_its_silence() {
+    let mut rig = Acceptor::new(server().inbox(QueueLimits::new(1, 1000).unwrap()));
+    let (id, first) = rig.welcomed(&hello("d"));
+    rig.takes = false;
+    rig.say(id, &data(1, "one"));
+    rig.hang_up(id, Failure::Eof);
+    let (id, welcome) = rig.welcomed(&Hello { token: Some(first.token), attempt: 2, ..hello("d") });
+    assert!(welcome.resumed && !rig.server.wants_read(id));
+    let back = rig.now.as_millis();
+    rig.advance_to(back + 29_999);
+    assert!(rig.server.is_connected(&device("d")));
+    rig.advance_to(back + 30_000);
+    assert!(!rig.server.is_connected(&device("d")), "our own application has had the stall limit");
+}
+
 /// A device repeats what wants an answer, a thousand times a second, and takes one byte a second.
 #[test]
 fn answers_to_a_peer_that_does_not_read_do_not_pile_up() {

@@ -7,7 +7,7 @@ use super::{Client, Event, FASTEST, State, Unauthorized};
 use crate::connection::{Connection, DownCause, Heard, Meaning};
 use crate::liveness::{Judgement, Liveness, LivenessConfig};
 use crate::reconnect::ReconnectState;
-use crate::session::{Message, Ticket};
+use crate::session::Ticket;
 use crate::time::{Timestamp, wire_millis};
 use crate::tunnel::Layers;
 use crate::wire::{Credentials, Frame, Hello, Opening, PROTOCOL_VERSION, Reason, Role, Welcome, Wire, WireError};
@@ -143,25 +143,16 @@ impl<W: Wire> Client<W> {
             };
             match meaning {
                 Ok(Meaning::Nothing) => {}
-                Ok(Meaning::Message(message)) => self.deliver(now, message),
+                Ok(Meaning::Message(message)) => self.events.push(Event::Message(message)),
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
                 Err(cause) => self.part(now, cause),
             }
             let State::Connected { connection, ending: None } = &mut self.state else { return };
             let inbox = &self.session.inbox;
-            if inbox.is_full() && connection.is_established() && connection.leave_unread(&heard, inbox) {
+            if inbox.is_full() && connection.is_established() && connection.leave_unread(now, &heard, inbox) {
                 return;
             }
             decoded = connection.decode(now, &mut heard);
-        }
-    }
-
-    fn deliver(&mut self, now: Timestamp, message: Message) {
-        self.events.push(Event::Message(message));
-        if self.session.inbox.is_full()
-            && let Some(liveness) = self.connection_mut().and_then(Connection::liveness_mut)
-        {
-            liveness.pause_reading(now);
         }
     }
 
@@ -206,14 +197,10 @@ impl<W: Wire> Client<W> {
             worst_case_detection: liveness.worst_case_detection(),
         });
         self.greeting = self.config.greeting.then(|| now.after(self.config.handshake_timeout));
-        let full = self.session.inbox.is_full();
         if let State::Connected { connection, .. } = &mut self.state {
             connection.establish(now, liveness, welcome.message_limit);
             // The server learns that its welcome arrived.
             connection.acknowledge();
-            if full && let Some(liveness) = connection.liveness_mut() {
-                liveness.pause_reading(now);
-            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use bytes::{Buf as _, Bytes};
 
 use super::{Connection, DownCause, Failure, Heard, Phase};
 use crate::session::Inbox;
+use crate::time::Timestamp;
 use crate::wire::{Frame, Wire};
 
 /// What came of the peer behind the message that filled the inbox.
@@ -69,16 +70,18 @@ impl<W: Wire> Connection<W> {
         unread.end = unread.end.take().or(end);
     }
 
-    /// The inbox is full: what is behind the last frame waits for [`Connection::open_unread`], and nothing more is decoded. But
-    /// behind the last bytes of a connection there will be no other moment: `false` if decoding goes on.
+    /// The inbox is full: nothing is read until it has room, and what is behind the last frame waits for
+    /// [`Connection::open_unread`]. But behind the last bytes of a connection there will be no other moment: `false` if decoding
+    /// goes on.
     #[inline(never)]
-    pub(crate) fn leave_unread(&mut self, heard: &Heard<'_>, inbox: &Inbox) -> bool {
+    pub(crate) fn leave_unread(&mut self, now: Timestamp, heard: &Heard<'_>, inbox: &Inbox) -> bool {
         let to_the_end = self.unread.as_ref().is_some_and(|unread| unread.reading == Reading::ToTheEnd);
         if to_the_end && !inbox.is_overfull() {
             return false;
         }
         if let Some(liveness) = self.liveness_mut() {
             liveness.frame_finished();
+            liveness.pause_reading(now);
         }
         let unread = self.unread.get_or_insert_default();
         match mem::take(&mut unread.reading) {

@@ -151,7 +151,7 @@ impl<W: Wire> Server<W> {
                 && let Stage::Device(key) = accepted.stage
                 && let Some(device) = self.devices.get_mut(key)
             {
-                device.was_heard(now, &mut accepted.connection);
+                device.confirmed = true;
             }
             let meaning = match (&accepted.stage, decoded) {
                 (Stage::Parting, _) => return,
@@ -166,12 +166,12 @@ impl<W: Wire> Server<W> {
                 (Stage::Device(key), Ok(Some(frame))) => match self.devices.get_mut(*key) {
                     Some(entry) => {
                         let meaning = accepted.connection.act_on(frame, &mut entry.session);
-                        entry.was_heard(now, &mut accepted.connection);
+                        entry.confirmed = true;
                         match meaning {
                             Ok(Meaning::Message(message)) => {
                                 self.events.push(ServerEvent::Message { device: entry.id.clone(), message });
                                 let inbox = &entry.session.inbox;
-                                if inbox.is_full() && accepted.connection.leave_unread(&heard, inbox) {
+                                if inbox.is_full() && accepted.connection.leave_unread(now, &heard, inbox) {
                                     return;
                                 }
                                 Ok(())

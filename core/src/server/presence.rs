@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::arena::Slab;
 use super::{ConnectionId, Key, Server, ServerConfig, ServerEvent, Stage};
-use crate::connection::{Connection, DownCause, DownReport};
+use crate::connection::{DownCause, DownReport};
 use crate::entropy::Entropy;
 use crate::liveness::{Judgement, Liveness};
 use crate::session::{Session, Token};
@@ -127,17 +127,6 @@ impl Device {
         match self.presence {
             Presence::Here(id) => Some(id),
             Presence::Away(_) | Presence::Offline { .. } | Presence::Unknown => None,
-        }
-    }
-
-    /// A frame came from it. While its inbox is full, nothing more is read.
-    #[inline]
-    pub(super) fn was_heard<W: Wire>(&mut self, now: Timestamp, connection: &mut Connection<W>) {
-        self.confirmed = true;
-        if self.session.inbox.is_full()
-            && let Some(liveness) = connection.liveness_mut()
-        {
-            liveness.pause_reading(now);
         }
     }
 
