@@ -1,10 +1,10 @@
-//! Links over WebSocket: what a connection to a foreigner can know, and how connections begin and end.
+//! Links over WebSocket: what a connection to a foreigner can know, and how connections begin.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod common;
 
-use common::websocket::{Dialed, SERVER, Served, client, close, link, moments, server, websocket};
-use common::{Link, MS, SECOND, at, liveness, message};
+use common::websocket::{Dialed, SERVER, Served, client, link, moments, server, websocket};
+use common::{Link, MS, SECOND, at, liveness, message, online};
 use keepbeat_core::DownCause;
 use keepbeat_core::client::{Client, Event, LinkState};
 use keepbeat_core::liveness::LivenessConfig;
@@ -13,7 +13,7 @@ use keepbeat_core::session::{Message, Outbox, Overflow, QueueLimits, SendError, 
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
 use keepbeat_core::wire::websocket::{Beats, Control, Item, WebSocketConfigError};
-use keepbeat_core::wire::{Any, Goodbye, Reason, WireError};
+use keepbeat_core::wire::{Any, Reason, WireError};
 
 // Liveness by pings.
 
@@ -178,6 +178,18 @@ fn a_pong_that_nobody_asked_for_asks_for_nothing() {
     rig.turn();
     rig.say(&Item::Pong(Control::new(&[0; 12]).unwrap()));
     assert_eq!(rig.peer.pings().len(), 0);
+}
+
+#[test]
+fn every_ping_has_a_pong_of_its_own() {
+    let mut rig = Served::up(server(websocket()));
+    let pings: Vec<u8> = (0..20).flat_map(|number| [0x89, 0x81, 0, 0, 0, 0, number]).collect();
+    rig.write(&pings);
+    let pongs = rig.peer.heard.iter().filter_map(|(_, item)| match item {
+        Item::Pong(payload) => Some(payload.as_slice().to_vec()),
+        _ => None,
+    });
+    assert_eq!(pongs.collect::<Vec<_>>(), (0..20).map(|number| vec![number]).collect::<Vec<_>>());
 }
 
 #[test]
@@ -460,132 +472,8 @@ fn impossible_configurations_name_what_is_wrong() {
     }
 }
 
-// How they end.
-
-#[test]
-fn a_violation_is_answered_with_its_code_and_the_server_hangs_up_behind_the_answer() {
-    let zeros = [0; 4];
-    for (bytes, code) in [
-        ([&b"\x83\x80"[..], &zeros].concat(), 1002),
-        ([&b"\x81\x81"[..], &zeros, b"\xff"].concat(), 1007),
-        ([&b"\x82\xff\0\0\0\0\0\x10\0\x01"[..], &zeros].concat(), 1009),
-    ] {
-        for behind in [&b""[..], &[0x82, 0x80, 0, 0, 0, 0]] {
-            let mut rig = Served::up(server(websocket()));
-            rig.peer.answers = false;
-            rig.write(&[&bytes, behind].concat());
-            assert_eq!(rig.peer.close().and_then(|(_, close)| close.code()).unwrap().get(), code);
-            assert!(matches!(
-                rig.events[..],
-                [(_, ServerEvent::Offline { .. }), (_, ServerEvent::SessionEnded { .. })]
-            ));
-            rig.advance(500);
-            assert_eq!(rig.hung_up, None, "the other side is given time to hear it");
-            rig.say(&close(code));
-            assert_eq!(rig.hung_up, Some(500), "the server hangs up first");
-        }
-    }
-}
-
-#[test]
-fn nobody_waits_for_another_close_behind_one_that_breaks_the_rules() {
-    let zeros = [0; 4];
-    for (bytes, code) in [
-        // One byte; a code that nobody sends; a reason that is no UTF-8; a length that no control frame has.
-        ([&b"\x88\x81"[..], &zeros, b"\0"].concat(), 1002),
-        ([&b"\x88\x82"[..], &zeros, b"\x03\xec"].concat(), 1002),
-        ([&b"\x88\x83"[..], &zeros, b"\x03\xe8\xff"].concat(), 1007),
-        ([&b"\x88\xfe\0\x7e"[..], &zeros].concat(), 1002),
-    ] {
-        for pieces in [1, bytes.len()] {
-            let mut rig = Served::up(server(websocket()));
-            for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
-                rig.write(piece);
-            }
-            assert_eq!(rig.peer.close().and_then(|(_, close)| close.code()).unwrap().get(), code, "{bytes:?}");
-            assert_eq!(rig.hung_up, Some(0), "{bytes:?}");
-        }
-    }
-}
-
-#[test]
-fn every_ping_has_a_pong_of_its_own() {
-    let mut rig = Served::up(server(websocket()));
-    let pings: Vec<u8> = (0..20).flat_map(|number| [0x89, 0x81, 0, 0, 0, 0, number]).collect();
-    rig.write(&pings);
-    let pongs = rig.peer.heard.iter().filter_map(|(_, item)| match item {
-        Item::Pong(payload) => Some(payload.as_slice().to_vec()),
-        _ => None,
-    });
-    assert_eq!(pongs.collect::<Vec<_>>(), (0..20).map(|number| vec![number]).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_violation_by_the_server_is_answered_with_its_code_and_the_link_comes_back() {
-    for (bytes, code) in [(&b"\x83\0"[..], 1002), (b"\x81\x01\xff", 1007), (b"\x82\x7f\0\0\0\0\0\x10\0\x01", 1009)] {
-        let mut rig = Dialed::up(client(websocket()));
-        rig.write(bytes);
-        assert_eq!(rig.peer.close().and_then(|(_, close)| close.code()).unwrap().get(), code);
-        assert!(rig.open.is_some(), "the server hangs up first");
-        rig.end();
-        assert!(matches!(rig.downs()[..], [(0, _)]));
-        assert!(matches!(rig.client.state(), LinkState::Waiting { .. }));
-    }
-}
-
-#[test]
-fn a_close_is_answered_at_once_and_the_server_hangs_up() {
-    let mut rig = Served::up(server(websocket()));
-    rig.say(&close(1000));
-    assert_eq!(rig.peer.close().and_then(|(_, close)| close.code()).unwrap().get(), 1000);
-    assert_eq!(rig.hung_up, Some(0));
-    let mut rig = Dialed::up(client(websocket()));
-    rig.say(&close(1012));
-    assert_eq!(rig.peer.close().and_then(|(_, close)| close.code()).unwrap().get(), 1012);
-    assert_eq!((rig.hung_up, rig.saw("down")), (None, 0), "the server hangs up first");
-    rig.advance(1000);
-    assert_eq!((rig.hung_up, rig.saw("down")), (Some(1000), 1), "unless it does not");
-}
-
-#[test]
-fn our_close_waits_for_the_answer_and_not_for_ever() {
-    for answered_after in [None, Some(400)] {
-        let mut rig = Dialed::up(client(websocket()));
-        rig.peer.answers = false;
-        rig.client.close(rig.now);
-        rig.turn();
-        assert_eq!(rig.saw("closed"), 0);
-        rig.advance(answered_after.unwrap_or(1000));
-        if answered_after.is_some() {
-            rig.say(&close(1000));
-            assert_eq!(rig.saw("closed"), 0, "the server hangs up first");
-            rig.end();
-        }
-        assert_eq!((rig.saw("closed"), rig.open), (1, None));
-
-        let mut rig = Served::up(server(websocket()));
-        rig.peer.answers = false;
-        rig.server.drain(rig.now, 5 * SECOND, SECOND);
-        rig.turn();
-        rig.advance(answered_after.unwrap_or(1000));
-        if answered_after.is_some() {
-            rig.say(&close(1012));
-        }
-        assert_eq!(rig.hung_up, Some(answered_after.unwrap_or(1000)));
-        assert!(rig.server.is_drained());
-    }
-}
-
 fn for_seeds(count: u64, test: impl Fn(u64) + Sync) {
     keepbeat_core::sim::for_each_seed_of("KEEPBEAT_SEEDS", count, test);
-}
-
-fn online(events: &[(u64, ServerEvent)]) -> keepbeat_core::wire::DeviceId {
-    let device = events.iter().find_map(|(_, event)| match event {
-        ServerEvent::Online { device, .. } => Some(device.clone()),
-        _ => None,
-    });
-    device.expect("nobody is online")
 }
 
 fn newest_ping(rig: &Dialed) -> Control {
@@ -602,18 +490,4 @@ fn acknowledged(rig: &Dialed) -> Vec<Ticket> {
         _ => None,
     });
     through.collect()
-}
-
-#[test]
-fn an_answer_to_our_close_that_is_broken_is_an_answer() {
-    let mut rig = Served::new(server(websocket()));
-    rig.ask(&UpgradeRequest::new("/").unwrap());
-    let device = online(&rig.events);
-    rig.peer.answers = false;
-    rig.server.disconnect(rig.now, &device, Goodbye::new(Reason::GoingAway, ""));
-    rig.turn();
-    assert_eq!(rig.hung_up, None);
-    // 1005, which no close frame carries, under a mask of zeros.
-    rig.write(&[0x88, 0x82, 0, 0, 0, 0, 3, 237]);
-    assert_eq!(rig.hung_up, Some(0), "no other comes");
 }

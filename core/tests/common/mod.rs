@@ -199,3 +199,12 @@ pub(crate) fn server_name(event: &ServerEvent) -> &'static str {
         _ => "?",
     }
 }
+
+/// The device that came online first.
+pub(crate) fn online(events: &[(u64, ServerEvent)]) -> DeviceId {
+    let device = events.iter().find_map(|(_, event)| match event {
+        ServerEvent::Online { device, .. } => Some(device.clone()),
+        _ => None,
+    });
+    device.expect("nobody is online")
+}
