@@ -35,6 +35,9 @@ pub enum Beats {
     Ping,
     /// By messages of the application, for peers that do not answer pings or cannot see them. Neither message is ever
     /// delivered. When a message has left, it counts as acknowledged.
+    ///
+    /// The bound of detection does not hold while such a beat waits behind a long message that moves: detection is later by as
+    /// long as that message takes to leave.
     Message {
         /// What asks whether the other side is alive. If it comes from there, `reply` is sent.
         request: Message,
