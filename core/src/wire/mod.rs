@@ -7,7 +7,9 @@
 mod any;
 pub mod beat;
 mod frame;
+pub mod mqtt;
 mod tx;
+mod varint;
 pub mod websocket;
 
 pub use crate::session::{Message, Token};

@@ -6,7 +6,7 @@ use core::fmt;
 pub(super) const LONGEST_BODY: u32 = (1 << 28) - 1;
 
 /// The bytes that a message's number takes at most.
-pub(super) const SEQ_ROOM: u32 = super::varint::LONGEST as u32;
+pub(super) const SEQ_ROOM: u32 = crate::wire::varint::LONGEST as u32;
 
 /// The largest message that the format can carry, in bytes: 256 MiB less 11 bytes.
 pub const MESSAGE_LIMIT_MAX: usize = (LONGEST_BODY - SEQ_ROOM) as usize;

@@ -8,8 +8,8 @@ use nom::Parser;
 use nom::bytes::streaming::take;
 
 use super::config::LONGEST_BODY;
-use super::varint::{Fault, Parsed, short, varint};
 use super::{MAGIC, kind};
+use crate::wire::varint::{Fault, Parsed, short, varint};
 use crate::wire::{Credentials, DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello};
 use crate::wire::{Reason, Token, Welcome, WireError};
 

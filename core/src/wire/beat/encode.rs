@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::config::{HELLO_LIMIT_MIN, LONGEST_BODY};
-use super::{MAGIC, kind, varint};
-use crate::wire::{DETAIL_LIMIT, Frame, Goodbye, Hello, Tx, Welcome};
+use super::{MAGIC, kind};
+use crate::wire::{DETAIL_LIMIT, Frame, Goodbye, Hello, Tx, Welcome, varint};
 
 /// A type and the longest length.
 const HEADER_ROOM: usize = 5;

@@ -6,7 +6,6 @@
 mod config;
 mod decode;
 mod encode;
-mod varint;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

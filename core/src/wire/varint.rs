@@ -4,13 +4,13 @@ use nom::error::{ErrorKind, ParseError};
 use nom::{Err, IResult, Needed};
 
 /// The most bytes that a number of 64 bits takes.
-pub(super) const LONGEST: usize = 10;
+pub(in crate::wire) const LONGEST: usize = 10;
 
 const CONTINUES: u8 = 0x80;
 
 /// What is wrong with a field. Two words, because every nom result has room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fault(pub(super) &'static str);
+pub(in crate::wire) struct Fault(pub(in crate::wire) &'static str);
 
 impl<I> ParseError<I> for Fault {
     fn from_error_kind(_: I, _: ErrorKind) -> Self {
@@ -22,13 +22,13 @@ impl<I> ParseError<I> for Fault {
     }
 }
 
-pub(super) type Parsed<'a, T> = IResult<&'a [u8], T, Fault>;
+pub(in crate::wire) type Parsed<'a, T> = IResult<&'a [u8], T, Fault>;
 
 /// Reads a number of at most `bits` bits, and refuses one that is larger or that fewer bytes would say.
 ///
 /// Refuses at the first byte that makes the number wrong, even if more bytes would follow.
 #[inline]
-pub(super) fn varint(bits: u32, input: &[u8]) -> Parsed<'_, u64> {
+pub(in crate::wire) fn varint(bits: u32, input: &[u8]) -> Parsed<'_, u64> {
     let (mut value, mut room, mut rest) = (0_u64, bits, input);
     while let Some((&byte, behind)) = rest.split_first() {
         // Where fewer than eight bits have room, the rest of the byte must be 0, and with it the bit that continues.
@@ -51,7 +51,7 @@ pub(super) fn varint(bits: u32, input: &[u8]) -> Parsed<'_, u64> {
 /// Reads a number of at most 63 bits, nine bytes: the number and what is behind it. `None` for everything else, right or
 /// wrong.
 #[inline]
-pub(super) fn short(input: &[u8]) -> Option<(u64, &[u8])> {
+pub(in crate::wire) fn short(input: &[u8]) -> Option<(u64, &[u8])> {
     let (&(mut byte), mut rest) = input.split_first()?;
     let (mut value, mut shift) = (u64::from(byte & !CONTINUES), 0);
     while byte >= CONTINUES && shift < 56 {
@@ -64,7 +64,7 @@ pub(super) fn short(input: &[u8]) -> Option<(u64, &[u8])> {
 
 /// The bytes of `value` and how many of them count.
 #[inline]
-pub(super) fn bytes(mut value: u64) -> ([u8; LONGEST], usize) {
+pub(in crate::wire) fn bytes(mut value: u64) -> ([u8; LONGEST], usize) {
     let (mut bytes, mut count) = ([0; LONGEST], 0);
     for slot in &mut bytes {
         count += 1;

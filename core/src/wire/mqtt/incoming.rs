@@ -1,0 +1,352 @@
+//! BYTES -> PACKETS: fixed headers, limits, and packets that come in pieces (MQTT 5.0, section 2.1).
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::Bytes;
+use nom::Err as NomErr;
+
+use super::Role;
+use super::check::{self, Sent};
+use super::decode;
+use super::encode::whole;
+use super::fields::INTEGER_BITS;
+use super::packet::Packet;
+use super::payload::Payload;
+use super::rule::{self, Checked, Rule, Violation};
+use super::types::{PacketType, Qos, Version};
+use crate::wire::varint::varint;
+
+/// So much is reserved for a body that was announced and has not come, in bytes.
+const STEP: usize = 1 << 10;
+
+/// So many times as much is reserved as has come.
+const AHEAD: usize = 4;
+
+/// The shortest packet, in bytes.
+const SHORTEST: u32 = 2;
+
+/// Reads the packets of one connection. Between packets it holds no memory of the heap.
+pub struct Incoming {
+    reader: Role,
+    /// A server's: `None` until CONNECT has come.
+    version: Option<Version>,
+    limit: u32,
+    state: State,
+    /// What a packet was borrowed from that came in pieces.
+    given: Bytes,
+    /// Why nothing more is read.
+    failed: Option<Violation>,
+}
+
+enum State {
+    /// Between packets.
+    Idle,
+    /// A fixed header that is not complete.
+    Header {
+        have: u8,
+        bytes: [u8; LONGEST_HEADER],
+    },
+    /// A body that is not complete.
+    Body {
+        header: Header,
+        body: Vec<u8>,
+    },
+    Failed,
+}
+
+/// A type and four bytes of length.
+const LONGEST_HEADER: usize = 5;
+
+/// What comes before a packet's body.
+#[derive(Clone, Copy)]
+struct Header {
+    first: u8,
+    packet: PacketType,
+    /// Of the body, in bytes.
+    length: u32,
+}
+
+/// A packet that has come.
+enum Whole<'a> {
+    /// This is its body.
+    Here(&'a [u8]),
+    /// It was put together, in `given`.
+    Given,
+}
+
+impl Incoming {
+    /// A client's: reads what a server says in this version, in packets of up to `limit` bytes, fixed header included.
+    #[must_use]
+    pub const fn client(version: Version, limit: u32) -> Self {
+        Self::new(Role::Client, Some(version), limit)
+    }
+
+    /// A server's: reads what a client says, beginning with its CONNECT, in packets of up to `limit` bytes, fixed header included.
+    #[must_use]
+    pub const fn server(limit: u32) -> Self {
+        Self::new(Role::Server, None, limit)
+    }
+
+    const fn new(reader: Role, version: Option<Version>, limit: u32) -> Self {
+        Self { reader, version, limit, state: State::Idle, given: Bytes::new(), failed: None }
+    }
+
+    /// From the next packet on, this is the limit, in bytes.
+    pub const fn limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    /// The version; `None` if the client has not said it yet.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Takes bytes from the front of `input` until a packet is whole; `Ok(None)` means that all was used. How the bytes are
+    /// split between calls makes no difference to what comes out. Of what is announced, at most four times what has come is
+    /// reserved, or 1 KiB.
+    ///
+    /// Whether a packet may come now, and whether anybody waits for the answer in it, is not asked here; only a server's
+    /// CONNECT comes first, and once.
+    ///
+    /// # Errors
+    /// The peer broke the protocol. Every later call returns the same error.
+    #[inline]
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Packet<'a>>, Violation> {
+        if matches!(self.state, State::Idle) && self.limit >= SHORTEST {
+            match (*input, self.reader) {
+                ([0xD0, 0, behind @ ..], Role::Client) => {
+                    *input = behind;
+                    return Ok(Some(Packet::PingResp));
+                }
+                ([0xC0, 0, behind @ ..], Role::Server) if self.version.is_some() => {
+                    *input = behind;
+                    return Ok(Some(Packet::PingReq));
+                }
+                _ => {}
+            }
+        }
+        self.next_any(input)
+    }
+
+    /// Whether part of a packet has arrived and the rest is outstanding.
+    #[must_use]
+    pub const fn is_unfinished(&self) -> bool {
+        matches!(self.state, State::Header { .. } | State::Body { .. })
+    }
+
+    /// How many bytes of the heap are held: for an unfinished packet, or for one that came in pieces, until the next call of
+    /// [`Incoming::next`].
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        let body = if let State::Body { body, .. } = &self.state { body.capacity() } else { 0 };
+        body + self.given.len()
+    }
+
+    // Kept out of line, so that the path of a ping is small enough to be inlined.
+    #[inline(never)]
+    fn next_any<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Packet<'a>>, Violation> {
+        if !self.given.is_empty() {
+            self.given = Bytes::new();
+        }
+        let (header, whole) = match self.gather(input) {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return Ok(None),
+            Err(violation) => {
+                (self.state, self.failed) = (State::Failed, Some(violation));
+                return Err(violation);
+            }
+        };
+        let body = match whole {
+            Whole::Here(body) => body,
+            Whole::Given => &self.given,
+        };
+        match read(self.reader, self.version, header, body) {
+            Ok(mut packet) => {
+                match &mut packet {
+                    Packet::Connect(connect) => self.version = Some(connect.version),
+                    Packet::Publish(publish) => share(&mut publish.payload, &self.given),
+                    _ => {}
+                }
+                Ok(Some(packet))
+            }
+            Err(rule) => {
+                let violation = Violation::Broken { packet: Some(header.packet), rule };
+                (self.state, self.failed) = (State::Failed, Some(violation));
+                Err(violation)
+            }
+        }
+    }
+
+    /// Takes bytes until a packet has come.
+    #[inline]
+    fn gather<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<(Header, Whole<'a>)>, Violation> {
+        let header = match &mut self.state {
+            State::Idle => match self.header(input)? {
+                Some((header, behind)) => {
+                    *input = behind;
+                    header
+                }
+                None => {
+                    let mut bytes = [0; LONGEST_HEADER];
+                    for (slot, byte) in bytes.iter_mut().zip(*input) {
+                        *slot = *byte;
+                    }
+                    if !input.is_empty() {
+                        self.state = State::Header { have: input.len() as u8, bytes };
+                    }
+                    *input = &[];
+                    return Ok(None);
+                }
+            },
+            State::Header { .. } => match self.complete_header(input)? {
+                Some(header) => header,
+                None => return Ok(None),
+            },
+            State::Body { .. } => return Ok(self.append(input)),
+            State::Failed => return self.failed.map_or(Ok(None), Err),
+        };
+        if let Some((body, behind)) = input.split_at_checked(header.length as usize) {
+            (self.state, *input) = (State::Idle, behind);
+            return Ok(Some((header, Whole::Here(body))));
+        }
+        self.state = State::Body { header, body: Vec::new() };
+        Ok(self.append(input))
+    }
+
+    /// One byte after the other, so that none of the body is taken.
+    fn complete_header(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {
+        let State::Header { mut have, mut bytes } = self.state else { return Ok(None) };
+        while let Some((&byte, behind)) = input.split_first() {
+            *input = behind;
+            if let Some(slot) = bytes.get_mut(usize::from(have)) {
+                *slot = byte;
+                have += 1;
+            }
+            if let Some((header, _)) = self.header(bytes.get(..usize::from(have)).unwrap_or_default())? {
+                return Ok(Some(header));
+            }
+        }
+        self.state = State::Header { have, bytes };
+        Ok(None)
+    }
+
+    /// Takes what is missing of a body.
+    fn append<'a>(&mut self, input: &mut &'a [u8]) -> Option<(Header, Whole<'a>)> {
+        let State::Body { header, body } = &mut self.state else { return None };
+        let missing = (header.length as usize).saturating_sub(body.len());
+        let (bytes, behind) = input.split_at(missing.min(input.len()));
+        if body.capacity() - body.len() < bytes.len() {
+            let ahead = (body.len() + bytes.len()).saturating_mul(AHEAD).saturating_sub(body.len());
+            body.reserve_exact(ahead.max(STEP).min(missing));
+        }
+        body.extend_from_slice(bytes);
+        *input = behind;
+        if bytes.len() < missing {
+            return None;
+        }
+        let header = *header;
+        self.given = Bytes::from(core::mem::take(body));
+        self.state = State::Idle;
+        Some((header, Whole::Given))
+    }
+
+    /// Reads the fixed header at the front of `input`; `None` if it is not complete. What the first byte alone makes wrong is
+    /// refused with the first byte.
+    #[inline]
+    fn header<'a>(&self, input: &'a [u8]) -> Result<Option<(Header, &'a [u8])>, Violation> {
+        let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+        let packet = PacketType::new(first >> 4);
+        let broken = |rule| Violation::Broken { packet, rule };
+        let packet = self.begin(first, packet).map_err(broken)?;
+        let (rest, length) = match varint(INTEGER_BITS, rest) {
+            Ok((rest, length)) => (rest, length as u32),
+            Err(NomErr::Incomplete(_)) => return Ok(None),
+            Err(_) => return Err(broken(&rule::INTEGER_FORM)),
+        };
+        let all = whole(length.into()) as u32;
+        if all > self.limit {
+            return Err(Violation::TooLarge { length: all, limit: self.limit });
+        }
+        if self.longest(packet).is_some_and(|longest| length > longest) {
+            return Err(broken(&rule::BYTES_LEFT));
+        }
+        Ok(Some((Header { first, packet, length }, rest)))
+    }
+
+    /// Checks the first byte.
+    #[inline]
+    fn begin(&self, first: u8, packet: Option<PacketType>) -> Checked<PacketType> {
+        let packet = packet.ok_or(&rule::NO_SUCH_TYPE)?;
+        match (packet, self.version) {
+            (PacketType::Connect, None) => {}
+            (_, None) => return Err(&rule::NOT_CONNECTED),
+            (PacketType::Auth, Some(Version::V3)) => return Err(&rule::NO_SUCH_TYPE),
+            (PacketType::Connect, _) if self.reader == Role::Server => return Err(&rule::SECOND_CONNECT),
+            (_, Some(version)) if !packet.is_from(sender(self.reader), version) => return Err(&rule::DIRECTION),
+            _ => {}
+        }
+        match packet.flags() {
+            Some(flags) if first & 0x0F != flags => Err(&rule::FLAGS),
+            None if Qos::new(first >> decode::publish_flag::QOS & 3).is_none() => Err(&rule::QOS_3),
+            _ => Ok(packet),
+        }
+    }
+
+    /// The longest body that this packet can have, in bytes, if that is little: nothing is gathered that cannot be right.
+    #[inline]
+    const fn longest(&self, packet: PacketType) -> Option<u32> {
+        match (packet, self.version) {
+            (PacketType::PingReq | PacketType::PingResp, _) | (PacketType::Disconnect, Some(Version::V3)) => Some(0),
+            (
+                PacketType::ConnAck
+                | PacketType::PubAck
+                | PacketType::PubRec
+                | PacketType::PubRel
+                | PacketType::PubComp
+                | PacketType::UnsubAck,
+                Some(Version::V3),
+            ) => Some(2),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    /// Leaves out the bytes gathered, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("reader", &self.reader)
+            .field("version", &self.version)
+            .field("limit", &self.limit)
+            .field("is_unfinished", &self.is_unfinished())
+            .finish_non_exhaustive()
+    }
+}
+
+#[inline]
+fn read(reader: Role, version: Option<Version>, header: Header, body: &[u8]) -> Result<Packet<'_>, &'static Rule> {
+    let version = version.unwrap_or(Version::V5);
+    let packet = decode::packet(header.packet, header.first, body, version)?;
+    let version = if let Packet::Connect(connect) = &packet { connect.version } else { version };
+    check::packet(&packet, Sent { by: sender(reader), version })?;
+    Ok(packet)
+}
+
+/// Who sends what comes to `reader`.
+const fn sender(reader: Role) -> Role {
+    match reader {
+        Role::Client => Role::Server,
+        Role::Server => Role::Client,
+    }
+}
+
+/// If `payload` is most of what was `given`, lets it be kept without a copy. A small one would keep all of it in memory.
+fn share(payload: &mut Payload<'_>, given: &Bytes) {
+    if let Some(front) = given.len().checked_sub(payload.len())
+        && payload.len() > front
+    {
+        *payload = Payload::Shared(given.slice(front..));
+    }
+}

@@ -1,0 +1,261 @@
+//! Strings: any (MQTT 5.0, section 1.5.4), topic names and topic filters (section 4.7).
+
+use alloc::borrow::Cow;
+use core::fmt;
+
+use super::rule::{self, Checked, Rule};
+
+/// The longest string or binary field, in bytes: its length has 16 bits.
+pub const FIELD_LIMIT: usize = 0xFFFF;
+
+/// A level of a filter that matches any one level.
+const ONE_LEVEL: &str = "+";
+
+/// A last level of a filter that matches any number of levels.
+const ALL_LEVELS: &str = "#";
+
+/// What a shared subscription begins with.
+const SHARE: &str = "$share/";
+
+/// A string that MQTT can carry: at most [`FIELD_LIMIT`] bytes, without U+0000.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text<'a>(Cow<'a, str>);
+
+/// The name of a topic, to which messages are published: a [`Text`] that is not empty and has no `+` and no `#`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic<'a>(Cow<'a, str>);
+
+/// Which topics a subscription is for: a [`Text`] that is not empty, in which `+` stands for a level and `#` at the end for any
+/// number of them. With `$share/NAME/` in front, whoever says the same name shares the messages (MQTT 5.0, section 4.8.2; many
+/// servers of 3.1.1 take it, too).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Filter<'a>(Cow<'a, str>);
+
+macro_rules! strings {
+    ($($name:ident $check:ident)*) => {$(
+        impl<'a> $name<'a> {
+            /// Checks a string.
+            ///
+            /// # Errors
+            /// The rule that it breaks.
+            pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, &'static Rule> {
+                let text = text.into();
+                $check(&text)?;
+                Ok(Self(text))
+            }
+
+            /// Checks what came.
+            pub(super) fn read(bytes: &'a [u8]) -> Checked<Self> {
+                let text = core::str::from_utf8(bytes).map_err(|_| &rule::NOT_UTF8)?;
+                $check(text)?;
+                Ok(Self(Cow::Borrowed(text)))
+            }
+
+            /// The string.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The same, borrowed from this one.
+            #[must_use]
+            pub fn borrowed(&self) -> $name<'_> {
+                $name(Cow::Borrowed(&self.0))
+            }
+
+            /// The same, with a copy of what was borrowed.
+            #[must_use]
+            pub fn into_owned(self) -> $name<'static> {
+                $name(Cow::Owned(self.0.into_owned()))
+            }
+        }
+
+        impl AsRef<str> for $name<'_> {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+strings! { Text check_text Topic check_topic Filter check_filter }
+
+impl Filter<'_> {
+    /// Of a shared subscription: its share name, and the filter that is compared with topics.
+    #[must_use]
+    pub fn share(&self) -> Option<(&str, &str)> {
+        self.0.strip_prefix(SHARE)?.split_once('/')
+    }
+
+    /// Whether messages to this topic are for this subscription (MQTT 5.0, section 4.7). Wildcards do not stand for a first level
+    /// that begins with `$`.
+    #[must_use]
+    pub fn matches(&self, topic: &Topic<'_>) -> bool {
+        let filter = self.share().map_or(self.as_str(), |(_, filter)| filter);
+        let topic = topic.as_str();
+        if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+            return false;
+        }
+        let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
+        loop {
+            match (wanted.next(), levels.next()) {
+                (Some(ALL_LEVELS), _) | (None, None) => return true,
+                (Some(ONE_LEVEL), Some(_)) => {}
+                (Some(wanted), Some(level)) if wanted == level => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// Whether there is a U+0000, and whether there is a wildcard. Without a branch for each byte, so that many are looked at at once.
+#[inline]
+fn find_signs(text: &str) -> (bool, bool) {
+    text.bytes()
+        .fold((false, false), |(null, wildcard), byte| (null | (byte == 0), wildcard | (byte == b'+') | (byte == b'#')))
+}
+
+#[inline]
+fn check_signs(text: &str) -> Checked<bool> {
+    if text.len() > FIELD_LIMIT {
+        return Err(&rule::TOO_LONG);
+    }
+    match find_signs(text) {
+        (true, _) => Err(&rule::NULL_CHARACTER),
+        (false, wildcard) => Ok(wildcard),
+    }
+}
+
+fn check_text(text: &str) -> Checked<()> {
+    check_signs(text).map(|_| ())
+}
+
+fn check_topic(text: &str) -> Checked<()> {
+    match check_signs(text)? {
+        true => Err(&rule::TOPIC_WILDCARD),
+        false if text.is_empty() => Err(&rule::TOPIC_EMPTY),
+        false => Ok(()),
+    }
+}
+
+fn check_filter(text: &str) -> Checked<()> {
+    let wildcard = check_signs(text)?;
+    if text.is_empty() {
+        return Err(&rule::TOPIC_EMPTY);
+    }
+    if let Some(shared) = text.strip_prefix(SHARE) {
+        match shared.split_once('/') {
+            Some((name, filter)) if !name.is_empty() && !filter.is_empty() && !name.contains(['+', '#']) => {}
+            _ => return Err(&rule::FILTER_SHARE),
+        }
+    }
+    if !wildcard {
+        return Ok(());
+    }
+    let mut levels = text.split('/').peekable();
+    while let Some(level) = levels.next() {
+        let alone = level == ONE_LEVEL || (level == ALL_LEVELS && levels.peek().is_none());
+        if !alone && level.contains(['+', '#']) {
+            return Err(&rule::FILTER_WILDCARD);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_has_no_null_and_at_most_65535_bytes() {
+        assert!(Text::new("a".repeat(FIELD_LIMIT)).is_ok());
+        assert_eq!(Text::new("a".repeat(FIELD_LIMIT + 1)), Err(&rule::TOO_LONG));
+        assert_eq!(Text::new("a\0b"), Err(&rule::NULL_CHARACTER));
+        assert_eq!(Text::read(b"a\0b"), Err(&rule::NULL_CHARACTER));
+        // Section 1.5.4.1 has U+2A6D4 as an example, section 1.5.4 the mark that is no mark here.
+        for text in ["", "A\u{2A6D4}", "\u{FEFF}a", "\u{1}\u{FFFF}", "+#"] {
+            assert_eq!(Text::read(text.as_bytes()).unwrap().as_str(), text);
+        }
+        for bytes in [&b"\xED\xA0\x80"[..], b"\xED\xBF\xBF", b"\xC0\x80", b"\xF4\x90\x80\x80", b"\x80", b"a\xC3"] {
+            assert_eq!(Text::read(bytes), Err(&rule::NOT_UTF8), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_topic_has_a_character_and_no_wildcard() {
+        for topic in ["a", "/", "/finance", "a//b", "ACCOUNTS payable", "$SYS/x", " ", "$share/x"] {
+            assert!(Topic::new(topic).is_ok(), "{topic}");
+        }
+        assert_eq!(Topic::new(""), Err(&rule::TOPIC_EMPTY));
+        for topic in ["+", "a/#", "sport+", "a/+/b"] {
+            assert_eq!(Topic::new(topic), Err(&rule::TOPIC_WILDCARD), "{topic}");
+        }
+        assert_eq!(Topic::new("#\0"), Err(&rule::NULL_CHARACTER));
+    }
+
+    /// Sections 4.7.1.2, 4.7.1.3 and 4.8.2.
+    #[test]
+    fn wildcards_of_a_filter_are_levels_of_their_own() {
+        for filter in
+            ["sport/tennis/#", "#", "+", "+/tennis/#", "sport/+/player1", "/+", "+/+", "//", "$share", "$share/a/#"]
+        {
+            assert!(Filter::new(filter).is_ok(), "{filter}");
+        }
+        for filter in ["sport/tennis#", "sport/tennis/#/ranking", "sport+", "##", "+#", "a/++", "#/"] {
+            assert_eq!(Filter::new(filter), Err(&rule::FILTER_WILDCARD), "{filter}");
+        }
+        for filter in ["$share/", "$share/a", "$share//b", "$share/a/", "$share/+/b", "$share/a#/b"] {
+            assert_eq!(Filter::new(filter), Err(&rule::FILTER_SHARE), "{filter}");
+        }
+        assert_eq!(Filter::new(""), Err(&rule::TOPIC_EMPTY));
+    }
+
+    #[test]
+    fn filters_match_as_the_standard_says() {
+        for (filter, yes, no) in [
+            (
+                "sport/tennis/player1/#",
+                &["sport/tennis/player1", "sport/tennis/player1/score/wimbledon"][..],
+                &["sport/tennis"][..],
+            ),
+            (
+                "sport/tennis/+",
+                &["sport/tennis/player1", "sport/tennis/"],
+                &["sport/tennis", "sport/tennis/player1/ranking"],
+            ),
+            ("sport/+", &["sport/"], &["sport"]),
+            ("+/+", &["/finance"], &["a", "$SYS/a"]),
+            ("/+", &["/finance"], &["finance", "//"]),
+            ("+", &["a"], &["/finance", "$SYS"]),
+            ("#", &["a", "/a/b"], &["$SYS/monitor/Clients"]),
+            ("$SYS/#", &["$SYS", "$SYS/monitor/Clients"], &["$SYSX"]),
+            ("$SYS/monitor/+", &["$SYS/monitor/Clients"], &["$SYS/monitor"]),
+            ("$share/consumer1/sport/#", &["sport", "sport/tennis"], &["$share/consumer1/sport/x"]),
+            ("$share/c/#", &["a"], &["$SYS/a"]),
+            ("a", &["a"], &["A", "/a", "a/"]),
+        ] {
+            let filter = Filter::new(filter).unwrap();
+            for topic in yes {
+                assert!(filter.matches(&Topic::new(*topic).unwrap()), "{filter} and {topic}");
+            }
+            for topic in no {
+                assert!(!filter.matches(&Topic::new(*topic).unwrap()), "{filter} and {topic}");
+            }
+        }
+        assert_eq!(Filter::new("$share/a/b/+").unwrap().share(), Some(("a", "b/+")));
+    }
+
+    #[test]
+    fn what_is_borrowed_can_be_owned() {
+        let bytes = alloc::vec::Vec::from("a/b");
+        let topic = Topic::read(&bytes).unwrap();
+        let (owned, seen) = (topic.clone().into_owned(), topic.borrowed());
+        assert_eq!((owned.as_str(), &seen), ("a/b", &topic));
+    }
+}
