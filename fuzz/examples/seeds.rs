@@ -16,6 +16,7 @@ fn main() -> io::Result<()> {
     let vectors = vectors()?;
     write(folder, "frame", frames(&vectors))?;
     write(folder, "handshake", handshakes(&vectors))?;
+    write(folder, "mqtt_packet", mqtt_packets())?;
     write(folder, "session", sessions())?;
     write(folder, "timer_path", timer_paths())?;
     write(folder, "time", times())?;
@@ -155,6 +156,74 @@ fn drawn(front: &[u8], count: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; count];
     Prng::new(seed).fill(&mut bytes);
     [front, &bytes].concat()
+}
+
+/// Packets of each kind, with nothing in them and with much, alone and one behind the other; and what breaks some rules.
+fn mqtt_packets() -> Vec<Vec<u8>> {
+    const CLIENT_V3: [&[u8]; 12] = [
+        b"\x10\x1A\0\x04MQTT\x04\xCE\0\x0A\0\x01c\0\x01w\0\x02by\0\x01u\0\x01p",
+        b"\x10\x0C\0\x04MQTT\x04\x02\0\0\0\0",
+        b"\x30\x05\0\x01tpp",
+        b"\x3D\x07\0\x03a/b\0\x0A",
+        b"\x32\x07\0\x03a/b\0\x0A",
+        b"\x40\x02\x12\x34",
+        b"\x50\x02\0\x01",
+        b"\x62\x02\0\x01",
+        b"\x82\x0E\0\x0A\0\x03a/b\x01\0\x03c/d\x02",
+        b"\xA2\x0C\0\x0A\0\x03a/b\0\x03c/d",
+        b"\xC0\0",
+        b"\xE0\0",
+    ];
+    const CLIENT_V5: [&[u8]; 13] = [
+        b"\x10\x5A\0\x04MQTT\x05\x76\0\0\x2B\x11\xFF\xFF\xFF\xFF\x21\0\x14\x27\0\x01\0\0\x22\0\0\x19\x01\x17\0\x26\0\x01k\0\x01v\
+            \x26\0\x01k\0\x01v\x15\0\x01m\x16\0\x02\0\xFF\0\x01c\x18\x18\0\0\0\x05\x01\x01\x02\0\0\0\x06\x03\0\x01t\x08\0\x01r\x09\0\x01d\
+            \0\x01w\0\0\0\x01\0",
+        b"\x30\x07\0\0\x03\x23\0\x02p",
+        b"\x32\x08\0\x03a/b\0\x0A\0",
+        b"\x30\x09\0\x01t\x05\x01\x01\x08\0\0",
+        b"\x30\x06\0\x01t\x02\x01\x02",
+        b"\x40\x09\0\x01\x97\x05\x1F\0\x02no",
+        b"\x70\x03\0\x01\x92",
+        b"\x62\x04\0\x01\0\0",
+        b"\x82\x0C\0\x01\x05\x0B\xFF\xFF\xFF\x7F\0\x01#\x2C",
+        b"\x82\x12\0\x01\0\0\x0C$share/a/b/+\x01",
+        b"\xA2\x0D\0\x0A\0\0\x03a/b\0\x03c/d",
+        b"\xE0\x07\x04\x05\x11\0\0\0\x01",
+        b"\xF0\x0A\x18\x08\x15\0\x01m\x16\0\x01d",
+    ];
+    const SERVER_V3: [&[u8]; 8] = [
+        b"\x20\x02\x01\0",
+        b"\x20\x02\0\x05",
+        b"\x90\x05\0\x0A\0\x02\x80",
+        b"\xB0\x02\0\x0A",
+        b"\xD0\0",
+        b"\x30\x83\0\0\x01t",
+        b"\x36\x05\0\x01t\0\x01",
+        b"\x30\x05\0\x03\xED\xA0\x80",
+    ];
+    const SERVER_V5: [&[u8]; 8] = [
+        b"\x20\x20\0\0\x1D\x12\0\x01c\x13\0\x3C\x24\x01\x25\x01\x28\0\x29\x01\x2A\0\x1A\0\x01i\x1C\0\x01s\x1F\0\x01r",
+        b"\x20\x03\0\x87\0",
+        b"\x30\x09\0\x01t\x05\x0B\x01\x0B\x80\x01",
+        b"\x90\x06\0\x0A\0\0\x02\x80",
+        b"\xB0\x05\0\x0A\0\x11\0",
+        b"\xE0\x06\x9D\x04\x1C\0\x01b",
+        b"\xF0\0",
+        b"\xE0\x01\x04",
+    ];
+    let mut seeds = Vec::new();
+    let sides: [(u8, &[&[u8]]); 4] = [(1, &CLIENT_V3), (3, &CLIENT_V5), (0, &SERVER_V3), (2, &SERVER_V5)];
+    for (options, packets) in sides {
+        for packet in packets {
+            let begins = if packet[0] == 0x10 { 0 } else { 16 };
+            seeds.push([&[options | begins | 12, 5], *packet].concat());
+        }
+        seeds.push([&[options | 16 | 4, 5], &packets[1..].concat()[..]].concat());
+        let large = [&[options | 16 | 12 | 128, 3, 0x30, 0x80, 0x10, 0, 1, b't', 0][..], &[7; 2044]].concat();
+        seeds.push(large);
+        seeds.push([options | 16, 1, 0x30, 0xFF, 0xFF, 0xFF, 0x7F].into());
+    }
+    seeds
 }
 
 /// Random schedules, with each kind of harm.

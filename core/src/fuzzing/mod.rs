@@ -6,6 +6,7 @@
 
 mod frame;
 mod handshake;
+mod mqtt_packet;
 mod script;
 mod session;
 mod time;
@@ -15,6 +16,7 @@ mod websocket_handshake;
 
 pub use frame::frame;
 pub use handshake::handshake;
+pub use mqtt_packet::mqtt_packet;
 pub use session::session;
 pub use time::time;
 pub use timer_path::timer_path;
@@ -25,9 +27,10 @@ pub use websocket_handshake::websocket_handshake;
 pub type Target = fn(&[u8]);
 
 /// All targets, with their names.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("frame", frame),
     ("handshake", handshake),
+    ("mqtt_packet", mqtt_packet),
     ("session", session),
     ("timer_path", timer_path),
     ("time", time),

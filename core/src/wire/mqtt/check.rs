@@ -22,8 +22,9 @@ pub(super) fn packet(packet: &Packet<'_>, sent: Sent) -> Checked<()> {
     if let Packet::Publish(packet) = packet { publish(packet, sent) } else { other(packet, sent) }
 }
 
+/// Checks what the types of a PUBLISH do not.
 #[inline]
-fn publish(publish: &Publish<'_>, sent: Sent) -> Checked<()> {
+pub(super) fn publish(publish: &Publish<'_>, sent: Sent) -> Checked<()> {
     let found = properties(PacketType::Publish, &publish.properties, sent)?;
     match (publish.qos, publish.packet_id) {
         (Qos::AtMostOnce, _) if publish.dup => return Err(&rule::DUP_QOS_0),
@@ -37,8 +38,13 @@ fn publish(publish: &Publish<'_>, sent: Sent) -> Checked<()> {
     Err(if sent.version == Version::V3 { &rule::TOPIC_EMPTY } else { &rule::TOPIC_MISSING })
 }
 
+// Kept out of line, so that the path of a message is small.
+#[inline(never)]
 fn other(packet: &Packet<'_>, sent: Sent) -> Checked<()> {
     let packet_type = packet.packet_type();
+    if !packet_type.is_from(sent.by, sent.version) {
+        return Err(&rule::DIRECTION);
+    }
     match packet {
         Packet::Connect(packet) => connect(packet, sent),
         Packet::ConnAck(packet) => {

@@ -47,11 +47,15 @@ pub(super) mod publish_flag {
 /// Reads the whole body of a packet; of a CONNECT, which says its version itself, any.
 #[inline]
 pub(super) fn packet(packet: PacketType, first: u8, body: &[u8], version: Version) -> Checked<Packet<'_>> {
-    if packet == PacketType::Publish { publish(first, body, version) } else { other(packet, body, version) }
+    match packet {
+        PacketType::Publish => publish(first, body, version).map(Packet::Publish),
+        _ => other(packet, body, version),
+    }
 }
 
+/// Reads the body of a PUBLISH.
 #[inline]
-fn publish(first: u8, body: &[u8], version: Version) -> Checked<Packet<'_>> {
+pub(super) fn publish(first: u8, body: &[u8], version: Version) -> Checked<Publish<'_>> {
     let mut fields = Fields::new(body);
     let qos = Qos::new(first >> publish_flag::QOS & 3).ok_or(&rule::QOS_3)?;
     let topic = match fields.binary()? {
@@ -59,7 +63,7 @@ fn publish(first: u8, body: &[u8], version: Version) -> Checked<Packet<'_>> {
         topic => Some(Topic::read(topic)?),
     };
     let packet_id = if qos == Qos::AtMostOnce { None } else { Some(fields.packet_id()?) };
-    Ok(Packet::Publish(Publish {
+    Ok(Publish {
         dup: first & publish_flag::DUP != 0,
         qos,
         retain: first & publish_flag::RETAIN != 0,
@@ -67,15 +71,17 @@ fn publish(first: u8, body: &[u8], version: Version) -> Checked<Packet<'_>> {
         packet_id,
         properties: Properties::unchecked(fields.properties(version)?),
         payload: Payload::Borrowed(fields.rest()),
-    }))
+    })
 }
 
+// Kept out of line, so that the path of a message is small.
+#[inline(never)]
 fn other(packet: PacketType, body: &[u8], version: Version) -> Checked<Packet<'_>> {
     let fields = &mut Fields::new(body);
     let read = match packet {
         PacketType::Connect => Packet::Connect(Box::new(connect(fields)?)),
         PacketType::ConnAck => Packet::ConnAck(connack(fields, version)?),
-        PacketType::Publish => publish(0, fields.rest(), version)?,
+        PacketType::Publish => Packet::Publish(publish(0, fields.rest(), version)?),
         PacketType::PubAck => Packet::PubAck(ack(packet, fields, version)?),
         PacketType::PubRec => Packet::PubRec(ack(packet, fields, version)?),
         PacketType::PubRel => Packet::PubRel(ack(packet, fields, version)?),

@@ -1,5 +1,8 @@
 //! PACKETS -> BYTES. What is written was checked.
 
+use alloc::vec;
+use core::mem;
+
 use bytes::BytesMut;
 
 use super::decode::{connect_flag, option, publish_flag};
@@ -13,8 +16,11 @@ use crate::wire::{Tx, varint};
 /// The longest body of a packet, in bytes: a variable byte integer has 28 bits.
 pub(super) const LONGEST_BODY: u64 = (1 << 28) - 1;
 
-/// What takes the bytes of a packet, or counts them.
-pub(super) trait Out {
+/// A head up to this size, in bytes, is put together on the stack.
+const SMALL_HEAD: usize = 64;
+
+/// Where packets are written to.
+pub(super) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 
     fn payload(&mut self, payload: &Payload<'_>) {
@@ -22,24 +28,15 @@ pub(super) trait Out {
     }
 }
 
-/// Counts.
-struct Length(u64);
-
-impl Out for Length {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.0 += bytes.len() as u64;
-    }
-}
-
-impl Out for BytesMut {
+impl Sink for BytesMut {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
 }
 
-impl Out for Tx {
+impl Sink for Tx {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         Self::put(self, bytes);
     }
@@ -52,10 +49,38 @@ impl Out for Tx {
     }
 }
 
+/// What takes the fields of a packet, or counts them.
+trait Out {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+/// Counts.
+struct Length(u64);
+
+impl Out for Length {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len() as u64;
+    }
+}
+
+/// Exactly as much room as was counted.
+struct Slot<'a>(&'a mut [u8]);
+
+impl Out for Slot<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some((slot, rest)) = mem::take(&mut self.0).split_at_mut_checked(bytes.len()) {
+            slot.copy_from_slice(bytes);
+            self.0 = rest;
+        }
+    }
+}
+
 /// How many bytes the body of a packet has.
 #[inline]
 pub(super) fn length(packet: &Packet<'_>, version: Version) -> u64 {
-    let mut length = Length(0);
+    let mut length = Length(payload(packet).map_or(0, |payload| payload.len() as u64));
     body(packet, version, &mut length);
     length.0
 }
@@ -73,7 +98,33 @@ pub(super) const fn whole(length: u64) -> u64 {
 
 /// Writes a packet whose body has this length.
 #[inline]
-pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, out: &mut impl Out) {
+pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, sink: &mut impl Sink) {
+    let payload = payload(packet);
+    let head = whole(length) as usize - payload.map_or(0, |payload| payload.len());
+    if head <= SMALL_HEAD {
+        let mut room = [0; SMALL_HEAD];
+        let slot = room.get_mut(..head).unwrap_or_default();
+        write_head(packet, version, length, slot);
+        sink.put(slot);
+    } else {
+        let mut room = vec![0; head];
+        write_head(packet, version, length, &mut room);
+        sink.put(&room);
+    }
+    if let Some(payload) = payload {
+        sink.payload(payload);
+    }
+}
+
+#[inline]
+const fn payload<'a>(packet: &'a Packet<'_>) -> Option<&'a Payload<'a>> {
+    if let Packet::Publish(publish) = packet { Some(&publish.payload) } else { None }
+}
+
+/// All but the payload of a message.
+#[inline]
+fn write_head(packet: &Packet<'_>, version: Version, length: u64, slot: &mut [u8]) {
+    let mut slot = Slot(slot);
     let packet_type = packet.packet_type();
     let flags = match packet {
         Packet::Publish(Publish { dup, qos, retain, .. }) => {
@@ -81,11 +132,12 @@ pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, out: &mu
         }
         _ => packet_type.flags().unwrap_or_default(),
     };
-    let ([a, b, c, d, ..], count) = varint::bytes(length);
-    out.put([(packet_type as u8) << 4 | flags, a, b, c, d].get(..=count).unwrap_or_default());
-    body(packet, version, out);
+    slot.put(&[(packet_type as u8) << 4 | flags]);
+    integer(length, &mut slot);
+    body(packet, version, &mut slot);
 }
 
+/// All behind the fixed header but the payload of a message.
 #[inline]
 fn body(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
     if let Packet::Publish(packet) = packet { publish(packet, version, out) } else { other(packet, version, out) }
@@ -98,9 +150,10 @@ fn publish(publish: &Publish<'_>, version: Version, out: &mut impl Out) {
         out.put(&id.get().to_be_bytes());
     }
     properties(&publish.properties, version, out);
-    out.payload(&publish.payload);
 }
 
+// Kept out of line, so that the path of a message is small.
+#[inline(never)]
 fn other(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
     let packet_type = packet.packet_type();
     match packet {
@@ -187,11 +240,20 @@ fn properties(properties: &Properties<'_>, version: Version, out: &mut impl Out)
         (Version::V3, _) => {}
         (Version::V5, []) => out.put(&[0]),
         (Version::V5, bytes) => {
-            let (length, count) = varint::bytes(bytes.len() as u64);
-            out.put(length.get(..count).unwrap_or_default());
+            integer(bytes.len() as u64, out);
             out.put(bytes);
         }
     }
+}
+
+/// A variable byte integer.
+#[inline]
+fn integer(value: u64, out: &mut impl Out) {
+    if value < 0x80 {
+        return out.put(&[value as u8]);
+    }
+    let (digits, count) = varint::bytes(value);
+    out.put(digits.get(..count).unwrap_or_default());
 }
 
 #[inline]

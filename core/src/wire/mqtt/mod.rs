@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`Incoming`] turns the peer's bytes into [`Packet`]s, [`Outgoing`] turns ours into bytes. Both ask the same `check` whether a
-//! packet may say what it says, so nothing is written that would not be read. A packet that came is borrowed from what it came in;
-//! `into_owned` copies it. Nothing in here knows about sessions, time or sockets: what must be answered, sent again or
+//! packet may say what it says, so nothing is written that would not be read. A packet that came whole is borrowed from what
+//! it came in; `into_owned` copies it. Nothing in here knows about sessions, time or sockets: what must be answered, sent again or
 //! awaited is up to those who use it.
 //!
 //! | file | what it holds |

@@ -4,9 +4,10 @@ use bytes::BytesMut;
 
 use super::Role;
 use super::check::{self, Sent};
-use super::encode::{self, LONGEST_BODY, Out, whole};
+use super::encode::{self, LONGEST_BODY, Sink, whole};
 use super::packet::Packet;
-use super::rule::{self, EncodeError};
+use super::reason::ReasonCode;
+use super::rule::EncodeError;
 use super::types::Version;
 use crate::wire::Tx;
 
@@ -48,10 +49,12 @@ impl Outgoing {
     /// The packet breaks a rule, or is larger than the peer takes. Then nothing is appended.
     #[inline]
     pub fn send(&self, packet: &Packet<'_>, tx: &mut Tx) -> Result<(), EncodeError> {
-        match (packet, self.sender) {
-            (Packet::PingReq, Role::Client) => tx.put(&[0xC0, 0]),
-            (Packet::PingResp, Role::Server) => tx.put(&[0xD0, 0]),
-            _ => return self.write(packet, tx, |_, _| {}),
+        match self.usual(packet) {
+            Some((bytes, count)) => tx.put(bytes.get(..count).unwrap_or_default()),
+            None => {
+                let length = self.body_length(packet)?;
+                encode::write(packet, self.version, length, tx);
+            }
         }
         Ok(())
     }
@@ -60,35 +63,46 @@ impl Outgoing {
     ///
     /// # Errors
     /// Those of [`Outgoing::send`].
+    #[inline]
     pub fn encode(&self, packet: &Packet<'_>, buffer: &mut BytesMut) -> Result<(), EncodeError> {
-        self.write(packet, buffer, |buffer, length| buffer.reserve(length))
+        match self.usual(packet) {
+            Some((bytes, count)) => buffer.put(bytes.get(..count).unwrap_or_default()),
+            None => {
+                let length = self.body_length(packet)?;
+                buffer.reserve(whole(length) as usize);
+                encode::write(packet, self.version, length, buffer);
+            }
+        }
+        Ok(())
     }
 
+    /// The bytes of a ping, and of an acknowledgement that says success and nothing else.
     #[inline]
-    fn write<O: Out>(
-        &self,
-        packet: &Packet<'_>,
-        out: &mut O,
-        reserve: impl FnOnce(&mut O, usize),
-    ) -> Result<(), EncodeError> {
-        let length = self.body_length(packet)?;
-        reserve(out, whole(length) as usize);
-        encode::write(packet, self.version, length, out);
-        Ok(())
+    fn usual(&self, packet: &Packet<'_>) -> Option<([u8; 4], usize)> {
+        let (first, ack) = match (packet, self.sender) {
+            (Packet::PingReq, Role::Client) if self.limit >= 2 => return Some(([0xC0, 0, 0, 0], 2)),
+            (Packet::PingResp, Role::Server) if self.limit >= 2 => return Some(([0xD0, 0, 0, 0], 2)),
+            (Packet::PubAck(ack), _) => (0x40, ack),
+            (Packet::PubRec(ack), _) => (0x50, ack),
+            (Packet::PubRel(ack), _) => (0x62, ack),
+            (Packet::PubComp(ack), _) => (0x70, ack),
+            _ => return None,
+        };
+        if ack.reason != ReasonCode::SUCCESS || !ack.properties.is_empty() || self.limit < 4 {
+            return None;
+        }
+        let [high, low] = ack.packet_id.get().to_be_bytes();
+        Some(([first, 2, high, low], 4))
     }
 
     #[inline]
     fn body_length(&self, packet: &Packet<'_>) -> Result<u64, EncodeError> {
-        let (packet_type, sent) = (packet.packet_type(), Sent { by: self.sender, version: self.version });
-        let broken = |rule| EncodeError::Broken { packet: packet_type, rule };
-        if !packet_type.is_from(self.sender, self.version) {
-            return Err(broken(&rule::DIRECTION));
-        }
-        check::packet(packet, sent).map_err(broken)?;
+        let sent = Sent { by: self.sender, version: self.version };
+        check::packet(packet, sent).map_err(|rule| EncodeError::Broken { packet: packet.packet_type(), rule })?;
         let length = encode::length(packet, self.version);
         if length > LONGEST_BODY || whole(length) > self.limit.into() {
             let limit = self.limit.min(PACKET_LIMIT);
-            return Err(EncodeError::TooLarge { packet: packet_type, length: whole(length), limit });
+            return Err(EncodeError::TooLarge { packet: packet.packet_type(), length: whole(length), limit });
         }
         Ok(length)
     }

@@ -10,7 +10,7 @@ use super::reason::ReasonCode;
 use super::text::{Filter, Text, Topic};
 use super::types::{PacketId, PacketType, Qos, Version};
 
-/// One packet. What came is borrowed from what it came in.
+/// One packet. What came whole is borrowed from what it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// A client asks for a connection.
