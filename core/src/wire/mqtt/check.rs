@@ -52,7 +52,7 @@ fn other(packet: &Packet<'_>, sent: Sent) -> Checked<()> {
             if packet.session_present && packet.reason != ReasonCode::SUCCESS {
                 return Err(&rule::SESSION_REFUSED);
             }
-            authentication(&properties(packet_type, &packet.properties, sent)?, false)
+            properties(packet_type, &packet.properties, sent).map(drop)
         }
         Packet::Publish(packet) => publish(packet, sent),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {

@@ -40,16 +40,6 @@ const FROM_SERVER: [PacketType; 11] = [
     PacketType::Auth,
 ];
 
-/// Any packet but CONNECT.
-pub(super) fn later_packet(prng: &mut Prng, sender: Role, version: Version) -> Packet<'static> {
-    loop {
-        let packet = packet(prng, sender, version);
-        if packet.packet_type() != PacketType::Connect {
-            return packet;
-        }
-    }
-}
-
 /// Any packet that a sender of this role may send.
 pub(super) fn packet(prng: &mut Prng, sender: Role, version: Version) -> Packet<'static> {
     let types = if sender == Role::Client { &FROM_CLIENT } else { &FROM_SERVER };
