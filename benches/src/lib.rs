@@ -5,6 +5,7 @@
 pub mod deadlines;
 pub mod frames;
 pub mod loopback;
+pub mod mqtt;
 pub mod peers;
 pub mod process;
 pub mod ratios;

@@ -4,6 +4,7 @@ mod frames;
 mod gauge;
 mod links;
 mod machines;
+mod mqtt;
 mod websocket;
 
 use std::hint::black_box;
@@ -50,7 +51,7 @@ pub(crate) fn is_for_comparison(name: &str) -> bool {
 
 /// All cases.
 pub(crate) fn all() -> Vec<Case> {
-    [gauge::cases(), frames::cases(), links::cases(), machines::cases(), websocket::cases()]
+    [gauge::cases(), frames::cases(), links::cases(), machines::cases(), mqtt::cases(), websocket::cases()]
         .into_iter()
         .flatten()
         .collect()

@@ -1,0 +1,54 @@
+//! MQTT packets, read and written by a client: ours beside other codecs. `keepbeat_benches::mqtt` says what the work is. Of long
+//! copies the same holds as of `frames`.
+
+use keepbeat_benches::mqtt::{
+    CoreReading, CoreWriting, Load, OursReading, OursSending, OursWriting, Reader, RumqttcReading, RumqttcWriting,
+    Stream, Writer,
+};
+
+use super::{Case, counted_operation};
+
+pub(super) fn cases() -> Vec<Case> {
+    let all = |load| {
+        [
+            reads::<OursReading>(load),
+            reads::<RumqttcReading>(load),
+            reads::<CoreReading>(load),
+            writes::<OursWriting>(load),
+            writes::<OursSending>(load),
+            writes::<RumqttcWriting>(load),
+            writes::<CoreWriting>(load),
+        ]
+    };
+    Load::ALL.into_iter().flat_map(all).collect()
+}
+
+fn reads<R: Reader>(load: Load) -> Case {
+    let name = format!("mqtt/reads/{}/{}", load.name(), R::NAME);
+    Case::new(name, load.packets(), 2, move |times| {
+        let stream = Stream::new(load);
+        let all = stream.found();
+        let mut reader = R::new(stream);
+        for _ in 0..times {
+            let found = counted_operation(|| reader.read());
+            if found != all {
+                return Err(format!("{found:?} is not all: {all:?}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn writes<W: Writer>(load: Load) -> Case {
+    let name = format!("mqtt/writes/{}/{}", load.name(), W::NAME);
+    Case::new(name, load.packets(), 2, move |times| {
+        let mut writer = W::new(load);
+        for turn in 1..=times {
+            let written = counted_operation(|| writer.write(load.packets()));
+            if written < u64::from(turn) * load.packets() {
+                return Err(format!("{written} bytes are not all"));
+            }
+        }
+        Ok(())
+    })
+}
