@@ -15,7 +15,7 @@ enum Most {
     Times(f64, &'static str),
 }
 
-const LIMITS: [Limit; 20] = [
+const LIMITS: [Limit; 25] = [
     count("frames/beats/16KiB/ours", 60.0),
     count("frames/beats/random/ours", 60.0),
     count("liveness/BEAT parsed and judged by a server", 150.0),
@@ -24,6 +24,11 @@ const LIMITS: [Limit; 20] = [
     times("frames/1KiB/whole/ours", 1.1, "frames/1KiB/whole/by hand"),
     times("frames/64KiB/16KiB/ours", 1.2, "frames/64KiB/16KiB/copy only"),
     times("frames/64KiB/whole/ours", 1.2, "frames/64KiB/whole/copy only"),
+    count("mqtt/reads/ping/ours", 70.0),
+    count("mqtt/writes/ping/ours to a Tx", 70.0),
+    times("mqtt/reads/64B/ours", 0.9, "mqtt/reads/64B/rumqttc"),
+    times("mqtt/reads/1KiB/ours", 0.6, "mqtt/reads/1KiB/rumqttc"),
+    times("mqtt/writes/64B/ours", 1.5, "mqtt/writes/64B/rumqttc"),
     count("websocket/client reads/control/ours", 90.0),
     count("websocket/server reads/control/ours", 90.0),
     count("websocket/client writes/control/ours", 90.0),

@@ -106,12 +106,12 @@ impl Incoming {
         if matches!(self.state, State::Idle)
             && let Some(version) = self.version
         {
-            match (*input, self.reader) {
-                ([0xD0, 0, behind @ ..], Role::Client) | ([0xC0, 0, behind @ ..], Role::Server) if self.limit >= 2 => {
-                    *input = behind;
-                    return Ok(Some(if self.reader == Role::Client { Packet::PingResp } else { Packet::PingReq }));
-                }
-                _ => {}
+            if let [first @ (0xC0 | 0xD0), 0, behind @ ..] = *input
+                && (*first == 0xC0) == (self.reader == Role::Server)
+                && self.limit >= 2
+            {
+                *input = behind;
+                return Ok(Some(if *first == 0xC0 { Packet::PingReq } else { Packet::PingResp }));
             }
             if let Some((first, body, behind)) = short(input, self.limit) {
                 if first >> 4 == PacketType::Publish as u8 {

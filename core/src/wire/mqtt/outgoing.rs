@@ -49,12 +49,9 @@ impl Outgoing {
     /// The packet breaks a rule, or is larger than the peer takes. Then nothing is appended.
     #[inline]
     pub fn send(&self, packet: &Packet<'_>, tx: &mut Tx) -> Result<(), EncodeError> {
-        match self.usual(packet) {
-            Some((bytes, count)) => tx.put(bytes.get(..count).unwrap_or_default()),
-            None => {
-                let length = self.body_length(packet)?;
-                encode::write(packet, self.version, length, tx);
-            }
+        if !self.write_usual(packet, tx) {
+            let length = self.body_length(packet)?;
+            encode::write(packet, self.version, length, tx);
         }
         Ok(())
     }
@@ -65,34 +62,38 @@ impl Outgoing {
     /// Those of [`Outgoing::send`].
     #[inline]
     pub fn encode(&self, packet: &Packet<'_>, buffer: &mut BytesMut) -> Result<(), EncodeError> {
-        match self.usual(packet) {
-            Some((bytes, count)) => buffer.put(bytes.get(..count).unwrap_or_default()),
-            None => {
-                let length = self.body_length(packet)?;
-                buffer.reserve(whole(length) as usize);
-                encode::write(packet, self.version, length, buffer);
-            }
+        if !self.write_usual(packet, buffer) {
+            let length = self.body_length(packet)?;
+            buffer.reserve(whole(length) as usize);
+            encode::write(packet, self.version, length, buffer);
         }
         Ok(())
     }
 
-    /// The bytes of a ping, and of an acknowledgement that says success and nothing else.
+    /// Writes a ping, or an acknowledgement that says success and nothing else; `false` for everything else, right or wrong.
     #[inline]
-    fn usual(&self, packet: &Packet<'_>) -> Option<([u8; 4], usize)> {
+    fn write_usual(&self, packet: &Packet<'_>, sink: &mut impl Sink) -> bool {
         let (first, ack) = match (packet, self.sender) {
-            (Packet::PingReq, Role::Client) if self.limit >= 2 => return Some(([0xC0, 0, 0, 0], 2)),
-            (Packet::PingResp, Role::Server) if self.limit >= 2 => return Some(([0xD0, 0, 0, 0], 2)),
+            (Packet::PingReq, Role::Client) if self.limit >= 2 => {
+                sink.put(&[0xC0, 0]);
+                return true;
+            }
+            (Packet::PingResp, Role::Server) if self.limit >= 2 => {
+                sink.put(&[0xD0, 0]);
+                return true;
+            }
             (Packet::PubAck(ack), _) => (0x40, ack),
             (Packet::PubRec(ack), _) => (0x50, ack),
             (Packet::PubRel(ack), _) => (0x62, ack),
             (Packet::PubComp(ack), _) => (0x70, ack),
-            _ => return None,
+            _ => return false,
         };
         if ack.reason != ReasonCode::SUCCESS || !ack.properties.is_empty() || self.limit < 4 {
-            return None;
+            return false;
         }
         let [high, low] = ack.packet_id.get().to_be_bytes();
-        Some(([first, 2, high, low], 4))
+        sink.put(&[first, 2, high, low]);
+        true
     }
 
     #[inline]
