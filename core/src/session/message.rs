@@ -21,7 +21,7 @@ use bytes::Bytes;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Message {
-    /// [`TEXT`] or [`BINARY`]. In the spare values of a `bool`, every enum around a message would keep its tag, and to find out that
+    /// [`TEXT`], [`BINARY`], or what a protocol with more kinds of messages makes of it. In the spare values of a `bool`, every enum around a message would keep its tag, and to find out that
     /// a frame is a beat would take a third longer.
     kind: u8,
     payload: Bytes,
@@ -57,6 +57,15 @@ impl Message {
     /// Without a check: for a payload whose UTF-8 was checked as it came.
     pub(crate) const fn checked(text: bool, payload: Bytes) -> Self {
         Self { kind: if text { TEXT } else { BINARY }, payload }
+    }
+
+    /// Of a kind that a protocol has beside these two, numbered from 2.
+    pub(crate) const fn of_kind(kind: u8, payload: Bytes) -> Self {
+        Self { kind, payload }
+    }
+
+    pub(crate) const fn kind(&self) -> u8 {
+        self.kind
     }
 
     /// Whether it is a text.

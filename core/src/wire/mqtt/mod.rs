@@ -23,10 +23,12 @@
 //! | `text`, `payload`, `fields` | strings, topics and filters; bytes of the application; fields as they are on the wire |
 
 mod check;
+mod client;
 mod decode;
 mod encode;
 mod fields;
 mod incoming;
+mod message;
 mod outgoing;
 mod packet;
 mod payload;
@@ -38,7 +40,9 @@ mod text;
 mod types;
 
 pub use super::Role;
+pub use client::{Authentication, Exchange, Memory, Mqtt, MqttConfig, MqttConfigBuilder, MqttConfigError};
 pub use incoming::Incoming;
+pub use message::Answer;
 pub use outgoing::{Outgoing, PACKET_LIMIT};
 pub use packet::{
     Ack, ConnAck, Connect, Notice, Packet, Publish, RetainHandling, SubAck, Subscribe, Subscription, Unsubscribe, Will,

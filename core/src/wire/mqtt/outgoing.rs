@@ -35,6 +35,12 @@ impl Outgoing {
         self.limit = limit;
     }
 
+    /// The version of the connection.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
     /// How many bytes a packet has on the wire, fixed header included.
     ///
     /// # Errors

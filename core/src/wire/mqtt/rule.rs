@@ -125,16 +125,17 @@ impl core::error::Error for EncodeError {}
 pub(super) type Checked<T> = Result<T, &'static Rule>;
 
 macro_rules! rules {
-    ($($code:ident { $($name:ident $section:literal $problem:literal,)* })*) => {
+    ($all:ident: $($code:ident { $($name:ident $section:literal $problem:literal,)* })*) => {
         $($(pub(super) static $name: Rule =
             Rule { code: ReasonCode::$code, section: $section, problem: $problem };)*)*
 
         #[cfg(test)]
-        pub(super) static ALL: &[&Rule] = &[$($(&$name),*),*];
+        pub(super) static $all: &[&Rule] = &[$($(&$name),*),*];
     };
 }
 
-rules! {
+// Of the packets themselves.
+rules! { ALL:
     MALFORMED_PACKET {
         FIELD_MISSING "1.2" "it ends before its last field",
         BYTES_LEFT "2.1.4" "it goes on behind its last field",
@@ -189,5 +190,19 @@ rules! {
     }
     CLIENT_IDENTIFIER_NOT_VALID {
         CLIENT_ID_EMPTY "3.1.1: 3.1.3.1" "its client identifier is empty, and it does not ask for a clean session",
+    }
+}
+
+// Of packets at their place in a session.
+rules! { OF_SESSIONS:
+    PROTOCOL_ERROR {
+        ANSWERS "3.9.3" "it has not one reason code for each filter that was asked for",
+        NO_AUTHENTICATION "4.12" "nobody asked for an enhanced authentication by this method",
+    }
+    RECEIVE_MAXIMUM_EXCEEDED {
+        RECEIVE_MAXIMUM "3.3.4" "more messages of QoS 1 and 2 came without being acknowledged than we said may",
+    }
+    TOPIC_ALIAS_INVALID {
+        TOPIC_ALIAS_UNKNOWN "3.3.2.3.4" "its topic alias is above what we take, or stands for no topic yet",
     }
 }

@@ -1,0 +1,436 @@
+//! A client's connection to a broker, as the rest of the crate sees it: the session of MQTT under a link.
+
+mod authentication;
+mod config;
+mod meaning;
+mod memory;
+mod publishing;
+mod receiving;
+mod sending;
+mod subscriptions;
+
+pub use authentication::{Authentication, Exchange};
+pub use config::{MqttConfig, MqttConfigBuilder, MqttConfigError};
+pub use memory::Memory;
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::time::Duration;
+
+use self::publishing::{Publishing, Takes};
+use self::receiving::Receiving;
+use self::sending::{Sending, acknowledge};
+use super::message::{self, PUBLISH};
+use super::rule::{self, Rule};
+use super::{
+    Ack, ConnAck, Incoming, Notice, Outgoing, Packet, PacketType, Properties, Property, Qos, ReasonCode, Role, Version,
+    Violation,
+};
+use crate::session::{DropReason, Message, Token};
+use crate::wire::{Credentials, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError};
+
+/// How many bytes of a packet are around what is in a [`Message`]: the fixed header and the packet identifier.
+const AROUND: u32 = 5 + 2;
+
+/// A client's connection to an MQTT server, 3.1.1 or 5.0.
+///
+/// Messages of the link are [`Publish`](super::Publish), [`Subscribe`](super::Subscribe) and [`Unsubscribe`](super::Unsubscribe); beats
+/// are pings; and what outlives the connection is in a [`Memory`].
+pub struct Mqtt {
+    config: MqttConfig,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    memory: Box<Memory>,
+    stage: Stage,
+    /// The newest beat that left.
+    beat: u32,
+    /// We broke the connection off: for this.
+    failed: Option<ReasonCode>,
+}
+
+enum Stage {
+    /// Until the server has answered CONNECT.
+    Asking(Box<Asking>),
+    Open(Box<Open>),
+    /// One of the two has said goodbye, or was not let in: nothing but that is of interest.
+    Over,
+}
+
+#[derive(Default)]
+struct Asking {
+    interval_ms: u32,
+    reply_timeout_ms: u32,
+    exchange: Option<Box<dyn Exchange>>,
+}
+
+struct Open {
+    sending: Sending,
+    receiving: Receiving,
+}
+
+impl Mqtt {
+    /// Acts on a packet. `None` if there is nothing for the link in it.
+    fn hear(&mut self, packet: Packet<'_>, tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        let packet_type = packet.packet_type();
+        match (packet, &mut self.stage) {
+            (Packet::Disconnect(notice), _) => {
+                self.end();
+                Ok(Some(Frame::Goodbye(Box::new(meaning::of_reason(notice.reason, &notice.properties)))))
+            }
+            (_, Stage::Over) => Ok(None),
+            (Packet::ConnAck(ack), Stage::Asking(_)) => self.be_answered(&ack, tx).map(Some),
+            (Packet::Auth(notice), Stage::Asking(_)) => self.be_challenged(&notice, tx).map(|()| None),
+            (packet, Stage::Open(open)) => {
+                let (memory, outgoing) = (&mut *self.memory, &self.outgoing);
+                let version = outgoing.version();
+                match packet {
+                    Packet::PingResp => return Ok(Some(Frame::Echo { seq: self.beat })),
+                    Packet::Publish(publish) => {
+                        let limits = self.config.settings().limits();
+                        let heard = open.receiving.publish(&publish, limits, memory, outgoing, tx);
+                        return match heard {
+                            Ok(heard) => Ok(heard.map(|(seq, message)| Frame::Data { seq, message })),
+                            Err(rule) => Err(self.fail(packet_type, rule)),
+                        };
+                    }
+                    Packet::PubRec(ack) if !ack.reason.is_failure() => {
+                        let known = open.sending.received(ack.packet_id) || version == Version::V3;
+                        let reason =
+                            if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
+                        acknowledge(Packet::PubRel(Ack { reason, ..Ack::new(ack.packet_id) }), outgoing, tx);
+                        return Ok(None);
+                    }
+                    Packet::PubAck(ref ack) | Packet::PubRec(ref ack) | Packet::PubComp(ref ack) => {
+                        return Ok(open.sending.finish(&packet, ack, memory));
+                    }
+                    Packet::PubRel(ack) => {
+                        receiving::released(ack.packet_id, version, memory, outgoing, tx);
+                        return Ok(None);
+                    }
+                    Packet::SubAck(ack) | Packet::UnsubAck(ack) => {
+                        let is_end = packet_type == PacketType::UnsubAck;
+                        let answered = open.sending.answered(&ack, is_end, memory, outgoing, tx);
+                        return answered.map_err(|rule| self.fail(packet_type, rule));
+                    }
+                    _ => {}
+                }
+                Err(self.unexpected(packet_type, "a packet of an open connection"))
+            }
+            (_, Stage::Asking(_)) => Err(self.unexpected(packet_type, "CONNACK")),
+        }
+    }
+
+    /// The server lets us in, or does not.
+    fn be_answered(&mut self, ack: &ConnAck<'_>, tx: &mut Tx) -> Result<Frame, WireError> {
+        let Stage::Asking(asking) = &mut self.stage else { return Ok(Frame::Unknown) };
+        if ack.reason != ReasonCode::SUCCESS {
+            self.end();
+            return Ok(Frame::Refuse(Box::new(meaning::of_reason(ack.reason, &ack.properties))));
+        }
+        let terms = Terms::of(ack);
+        if let Some(exchange) = &mut asking.exchange
+            && !exchange.finish(terms.authentication)
+        {
+            self.failed = Some(ReasonCode::NOT_AUTHORIZED);
+            return Err(WireError::NotAllowed {
+                reason: crate::wire::Reason::Unauthorized,
+                problem: "the server did not prove who it is",
+            });
+        }
+        let (wish_ms, reply_timeout_ms) = (asking.interval_ms, asking.reply_timeout_ms);
+        if let Some(id) = terms.client_id {
+            self.memory.client_id = Some(id.into());
+        }
+        self.outgoing.limit(terms.packet_limit);
+        self.memory.connected(ack.session_present);
+        let publishing = Publishing::new(self.config.clone(), terms.takes);
+        let mut sending = Sending::new(publishing, terms.receive_maximum);
+        if !ack.session_present {
+            sending.renew(&self.memory, &self.outgoing, tx);
+        }
+        let received = self.memory.told;
+        self.stage = Stage::Open(Box::new(Open { sending, receiving: Receiving::default() }));
+        let longest_ms = terms.keep_alive.map_or(u32::MAX, |seconds| u32::from(seconds) * 1000);
+        Ok(Frame::Welcome(Box::new(Welcome {
+            version: PROTOCOL_VERSION,
+            token: Token::new([0; 16]),
+            resumed: ack.session_present,
+            interval_ms: wish_ms.min(longest_ms),
+            reply_timeout_ms,
+            message_limit: terms.packet_limit.saturating_sub(AROUND).into(),
+            received,
+        })))
+    }
+
+    /// A step of the enhanced authentication.
+    fn be_challenged(&mut self, notice: &Notice<'_>, tx: &mut Tx) -> Result<(), WireError> {
+        let settings = self.config.settings();
+        let method = settings.authentication.as_ref().map(|authentication| authentication.method());
+        let said = notice.properties.iter().find_map(|property| match property {
+            Property::AuthenticationMethod(method) => Some(method),
+            _ => None,
+        });
+        let Stage::Asking(asking) = &mut self.stage else { return Ok(()) };
+        let (Some(method), Some(exchange)) = (method, &mut asking.exchange) else {
+            return Err(self.fail(PacketType::Auth, &rule::NO_AUTHENTICATION));
+        };
+        if said.as_ref().map(|said| said.as_str()) != Some(method)
+            || notice.reason != ReasonCode::CONTINUE_AUTHENTICATION
+        {
+            return Err(self.fail(PacketType::Auth, &rule::NO_AUTHENTICATION));
+        }
+        let challenge = notice.properties.iter().find_map(|property| match property {
+            Property::AuthenticationData(data) => Some(data),
+            _ => None,
+        });
+        let answer = exchange.answer(challenge.unwrap_or_default());
+        let answer = answer.and_then(|answer| authenticate(Properties::NONE, method, &answer));
+        let Some(properties) = answer else {
+            self.failed = Some(ReasonCode::NOT_AUTHORIZED);
+            let problem = "the server's challenge is none that our method can answer";
+            return Err(WireError::NotAllowed { reason: crate::wire::Reason::Unauthorized, problem });
+        };
+        let reason = ReasonCode::CONTINUE_AUTHENTICATION;
+        acknowledge(Packet::Auth(Notice { reason, properties }), &self.outgoing, tx);
+        Ok(())
+    }
+
+    /// Asks for the connection.
+    fn ask(&mut self, hello: &Hello, tx: &mut Tx) {
+        let settings = self.config.settings();
+        let Stage::Asking(asking) = &mut self.stage else { return };
+        (asking.interval_ms, asking.reply_timeout_ms) = (hello.interval_ms, hello.reply_timeout_ms);
+        // The server waits half as long again; and a beat leaves at the interval at the latest.
+        let keep_alive = u16::try_from(hello.interval_ms.div_ceil(1000)).unwrap_or(u16::MAX);
+        let client_id = match &self.memory.client_id {
+            Some(assigned) => assigned,
+            None if settings.assigned_client_id => "",
+            None => hello.device.as_str(),
+        };
+        let mut connect = settings.connect(client_id, self.memory.was_connected, keep_alive);
+        connect.password = config::password(&hello.credentials);
+        if let Some(authentication) = &settings.authentication {
+            let mut exchange = authentication.begin(&hello.credentials);
+            let first = exchange.first();
+            if let Some(properties) = authenticate(connect.properties.clone(), authentication.method(), &first) {
+                connect.properties = properties;
+            }
+            // The credentials are the method's.
+            connect.password = None;
+            asking.exchange = Some(exchange);
+        }
+        // All of it was checked with the configuration.
+        let _ = self.outgoing.send(&Packet::Connect(Box::new(connect)), tx);
+    }
+
+    /// Says goodbye.
+    fn part(&mut self, goodbye: &Goodbye, tx: &mut Tx) {
+        let version = self.outgoing.version();
+        if let Some(reason) = meaning::farewell(goodbye, self.failed, version)
+            && matches!(self.stage, Stage::Open(_))
+        {
+            acknowledge(Packet::Disconnect(Notice::new(reason)), &self.outgoing, tx);
+        }
+        self.end();
+    }
+
+    /// What was under way is remembered; what comes from now on is not acted on.
+    fn end(&mut self) {
+        if let Stage::Open(open) = &mut self.stage {
+            open.sending.remember(&mut self.memory);
+        }
+        self.stage = Stage::Over;
+    }
+
+    fn fail(&mut self, packet: PacketType, rule: &'static Rule) -> WireError {
+        self.failed = Some(rule.code());
+        meaning::error(Violation::Broken { packet: Some(packet), rule })
+    }
+
+    fn unexpected(&mut self, packet: PacketType, expected: &'static str) -> WireError {
+        self.failed = Some(ReasonCode::PROTOCOL_ERROR);
+        WireError::Unexpected { frame: packet.name(), expected }
+    }
+}
+
+impl Wire for Mqtt {
+    type Config = MqttConfig;
+    type Memory = Option<Box<Memory>>;
+
+    fn new(config: &MqttConfig, _: Opening<'_>, memory: Self::Memory) -> Self {
+        let settings = config.settings();
+        Self {
+            config: config.clone(),
+            incoming: Incoming::client(settings.version, settings.message_limit),
+            outgoing: Outgoing::new(Role::Client, settings.version),
+            memory: memory.unwrap_or_default(),
+            stage: Stage::Asking(Box::default()),
+            beat: 0,
+            failed: None,
+        }
+    }
+
+    #[inline]
+    fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        loop {
+            let packet = match self.incoming.next(input) {
+                Ok(Some(packet)) => packet,
+                // All that came in one read is settled together.
+                Ok(None) => return Ok(self.left().map(|seq| Frame::Ack { seq })),
+                Err(violation) => {
+                    self.failed = Some(violation.code());
+                    return Err(meaning::error(violation));
+                }
+            };
+            if let Some(frame) = self.hear(packet, tx)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    fn mid_frame(&self) -> bool {
+        self.incoming.is_unfinished()
+    }
+
+    fn encode(&mut self, frame: &Frame, tx: &mut Tx) {
+        match frame {
+            Frame::Hello(hello) => self.ask(hello, tx),
+            Frame::Beat { seq } => {
+                self.beat = *seq;
+                acknowledge(Packet::PingReq, &self.outgoing, tx);
+            }
+            Frame::Data { message, .. } => self.encode_message(message, Origin::default(), tx),
+            Frame::Goodbye(goodbye) => self.part(goodbye, tx),
+            _ => {}
+        }
+    }
+
+    fn encode_message(&mut self, message: &Message, origin: Origin, tx: &mut Tx) {
+        if let Stage::Open(open) = &mut self.stage {
+            open.sending.send(message, origin, &mut self.memory, &self.outgoing, tx);
+        }
+    }
+
+    fn established(&mut self) {}
+
+    fn takes_message(&self, next: Option<crate::session::Ticket>) -> bool {
+        matches!(&self.stage, Stage::Open(open) if open.sending.takes(next))
+    }
+
+    fn objection(&self, message: &Message) -> Option<DropReason> {
+        match &self.stage {
+            Stage::Open(open) => open.sending.publishing.objection(message),
+            _ => None,
+        }
+    }
+
+    fn left(&mut self) -> Option<u64> {
+        match &mut self.stage {
+            Stage::Open(open) => open.sending.take_settled(&mut self.memory),
+            _ => None,
+        }
+    }
+
+    fn taken(&mut self, through: u64, tx: &mut Tx) {
+        if let Stage::Open(_) = self.stage {
+            receiving::taken(through, &mut self.memory, &self.outgoing, tx);
+        }
+    }
+
+    fn part_ways(&mut self) {
+        self.end();
+    }
+
+    fn remember(&mut self) -> Self::Memory {
+        self.end();
+        Some(core::mem::take(&mut self.memory))
+    }
+
+    fn message_limit(config: &MqttConfig) -> usize {
+        config.settings().message_limit.saturating_sub(AROUND) as usize
+    }
+
+    fn refuses(config: &MqttConfig, message: &Message) -> Option<&'static str> {
+        let settings = config.settings();
+        if message::is_request(message) {
+            let is_older = settings.version == Version::V3;
+            return (is_older && message::needs_v5(message)).then_some("it says what came with MQTT 5.0");
+        }
+        if message.kind() & 0xF0 != PUBLISH {
+            return settings.topic.is_none().then_some("it has no topic, and the configuration of MQTT has none for it");
+        }
+        (settings.version == Version::V3 && message::needs_v5(message)).then_some("it has properties, which came with MQTT 5.0")
+    }
+
+    fn lifetime(message: &Message) -> Option<Duration> {
+        publishing::lifetime(message)
+    }
+
+    fn acknowledges_by_hand(config: &MqttConfig) -> bool {
+        config.settings().manual
+    }
+
+    fn knows_sessions_by_token(_: &MqttConfig) -> bool {
+        false
+    }
+
+    fn shortest_interval(_: &MqttConfig, _: Duration) -> Duration {
+        // The server may have a keep-alive of its own, which is not to be missed.
+        Duration::from_secs(1)
+    }
+
+    fn takes_credentials(config: &MqttConfig, credentials: &Credentials) -> bool {
+        config.takes(credentials)
+    }
+}
+
+impl fmt::Debug for Mqtt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mqtt").field("incoming", &self.incoming).field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+/// What a CONNACK says for the connection; what it does not say is as the standard has it (MQTT 5.0, section 3.2.2.3).
+struct Terms<'a> {
+    takes: Takes,
+    receive_maximum: u16,
+    packet_limit: u32,
+    keep_alive: Option<u16>,
+    client_id: Option<alloc::string::String>,
+    authentication: &'a [u8],
+}
+
+impl<'a> Terms<'a> {
+    fn of(ack: &'a ConnAck<'_>) -> Self {
+        let mut terms = Self {
+            takes: Takes { qos: Qos::ExactlyOnce, retain: true, aliases: 0 },
+            receive_maximum: u16::MAX,
+            packet_limit: super::PACKET_LIMIT,
+            keep_alive: None,
+            client_id: None,
+            authentication: &[],
+        };
+        for property in ack.properties.iter() {
+            match property {
+                Property::MaximumQos(qos) => terms.takes.qos = qos,
+                Property::RetainAvailable(retain) => terms.takes.retain = retain,
+                Property::TopicAliasMaximum(aliases) => terms.takes.aliases = aliases,
+                Property::ReceiveMaximum(messages) => terms.receive_maximum = messages.get(),
+                Property::MaximumPacketSize(bytes) => terms.packet_limit = bytes.get().min(super::PACKET_LIMIT),
+                // 0: the server does not care.
+                Property::ServerKeepAlive(seconds) => terms.keep_alive = Some(seconds).filter(|seconds| *seconds > 0),
+                Property::AssignedClientIdentifier(id) => terms.client_id = Some(id.as_str().into()),
+                Property::AuthenticationData(data) => terms.authentication = data,
+                _ => {}
+            }
+        }
+        terms
+    }
+}
+
+/// These properties, and what the method says.
+fn authenticate(properties: Properties<'_>, method: &str, data: &[u8]) -> Option<Properties<'static>> {
+    let method = super::Text::new(method).ok()?;
+    let properties = properties.into_owned().with(&Property::AuthenticationMethod(method)).ok()?;
+    if data.is_empty() { Some(properties) } else { properties.with(&Property::AuthenticationData(data)).ok() }
+}

@@ -1,0 +1,177 @@
+//! Messages -> PUBLISH, SUBSCRIBE and UNSUBSCRIBE of one connection: aliases, what is left of a lifetime, the older version.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::num::NonZeroU16;
+use core::time::Duration;
+
+use super::config::MqttConfig;
+use crate::session::{DropReason, Message};
+use crate::wire::Tx;
+use crate::wire::mqtt::message::{self, PUBLISH, Parts, RETAIN, SUBSCRIBE};
+use crate::wire::mqtt::{
+    Outgoing, Packet, PacketId, Properties, Property, Qos, ReasonCode, Subscribe, Unsubscribe, Version,
+};
+use crate::wire::varint;
+
+const DUP: u8 = 0b1000;
+
+/// How messages are published on one connection.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    config: MqttConfig,
+    takes: Takes,
+    /// Topics that the server knows by a number.
+    aliases: BTreeMap<Box<[u8]>, NonZeroU16>,
+}
+
+/// What the server takes, as it said in its CONNACK.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Takes {
+    pub(super) qos: Qos,
+    pub(super) retain: bool,
+    pub(super) aliases: u16,
+}
+
+impl Publishing {
+    pub(super) const fn new(config: MqttConfig, takes: Takes) -> Self {
+        Self { config, takes, aliases: BTreeMap::new() }
+    }
+
+    /// What the server has against a message (MQTT 5.0, sections 3.2.2.3.4 and 3.2.2.3.5).
+    pub(super) fn objection(&self, message: &Message) -> Option<DropReason> {
+        if message::is_request(message) {
+            return None;
+        }
+        let retained = message.kind() & 0xF0 == PUBLISH && message.kind() & RETAIN != 0;
+        let code = match () {
+            () if self.qos(message) > self.takes.qos => ReasonCode::QOS_NOT_SUPPORTED,
+            () if retained && !self.takes.retain => ReasonCode::RETAIN_NOT_SUPPORTED,
+            () => return None,
+        };
+        Some(DropReason::Refused { code: code.get().into() })
+    }
+
+    /// How surely a message is to arrive.
+    pub(super) fn qos(&self, message: &Message) -> Qos {
+        match (&self.config.settings().topic, message.kind() & 0xF0 == PUBLISH) {
+            (Some((_, qos)), false) => *qos,
+            _ => message::qos_of(message),
+        }
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        message: &Message,
+        id: Option<PacketId>,
+        again: bool,
+        waited: Duration,
+        tx: &mut Tx,
+    ) {
+        let config = self.config.clone();
+        let settings = config.settings();
+        let plain = message.kind() & 0xF0 != PUBLISH;
+        let parts = match (&settings.topic, plain) {
+            (Some((topic, _)), true) => {
+                Parts { topic: topic.as_str().as_bytes(), properties: &[], payload: message.payload().clone() }
+            }
+            // What was accepted can be read.
+            _ => match Parts::of(message) {
+                Ok(parts) => parts,
+                Err(_) => return,
+            },
+        };
+        let retain = if plain { 0 } else { message.kind() & RETAIN };
+        let first = PUBLISH | if again { DUP } else { 0 } | (self.qos(message) as u8) << 1 | retain;
+        let mut head = Vec::with_capacity(parts.topic.len() + parts.properties.len() + 16);
+        let alias = self.alias(parts.topic);
+        let topic = if let Some((_, true)) = alias { &[] } else { parts.topic };
+        head.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+        head.extend_from_slice(topic);
+        if let Some(id) = id {
+            head.extend_from_slice(&id.get().to_be_bytes());
+        }
+        if settings.version == Version::V5 {
+            let properties = Properties::unchecked(parts.properties);
+            message::push_properties(&adapted(&properties, alias.map(|(alias, _)| alias), waited), &mut head);
+        }
+        let (length, digits) = varint::bytes((head.len() + parts.payload.len()) as u64);
+        tx.put(&[first]);
+        tx.put(length.get(..digits).unwrap_or_default());
+        tx.put(&head);
+        tx.put_payload(&parts.payload);
+    }
+
+    /// The number of a topic, and whether the server knows it. The first topics that are published to have one.
+    fn alias(&mut self, topic: &[u8]) -> Option<(NonZeroU16, bool)> {
+        if let Some(alias) = self.aliases.get(topic) {
+            return Some((*alias, true));
+        }
+        let next = self.aliases.len() as u16 + 1;
+        if next > self.takes.aliases.min(self.config.settings().topic_aliases) {
+            return None;
+        }
+        let alias = NonZeroU16::new(next)?;
+        self.aliases.insert(topic.into(), alias);
+        Some((alias, false))
+    }
+}
+
+/// Properties with a topic alias, and with what is left of the message's lifetime after it has waited.
+fn adapted<'a>(
+    properties: &'a Properties<'_>,
+    alias: Option<NonZeroU16>,
+    waited: Duration,
+) -> alloc::borrow::Cow<'a, [u8]> {
+    let waited = u32::try_from(waited.as_secs()).unwrap_or(u32::MAX);
+    let expires = properties.iter().any(|property| matches!(property, Property::MessageExpiryInterval(_)));
+    if alias.is_none() && !(expires && waited > 0) {
+        return properties.as_bytes().into();
+    }
+    let mut adapted = Vec::with_capacity(properties.as_bytes().len() + 3);
+    for property in properties.iter() {
+        let property = match property {
+            Property::MessageExpiryInterval(seconds) => {
+                Property::MessageExpiryInterval(seconds.saturating_sub(waited))
+            }
+            other => other,
+        };
+        // What could be read can be written.
+        let _ = property.write(&mut adapted);
+    }
+    if let Some(alias) = alias {
+        let _ = Property::TopicAlias(alias).write(&mut adapted);
+    }
+    adapted.into()
+}
+
+/// Asks for subscriptions, or for their end.
+pub(super) fn request(message: &Message, id: PacketId, outgoing: &Outgoing, tx: &mut Tx) {
+    let Ok((properties, filters)) = message::filters_of(message) else { return };
+    let is_older = outgoing.version() == Version::V3;
+    let properties = if is_older { Properties::NONE } else { Properties::unchecked(properties) };
+    let packet = if message.kind() == SUBSCRIBE {
+        let subscriptions = filters
+            .into_iter()
+            .map(|(filter, options)| message::subscription(filter, if is_older { options & 0b11 } else { options }));
+        Packet::Subscribe(Subscribe { packet_id: id, properties, subscriptions: subscriptions.collect() })
+    } else {
+        let filters = filters.into_iter().map(|(filter, _)| filter).collect();
+        Packet::Unsubscribe(Unsubscribe { packet_id: id, properties, filters })
+    };
+    // It was checked when it was accepted; and the link keeps what is too large for the server to itself.
+    let _ = outgoing.send(&packet, tx);
+}
+
+/// How long a message is of use, if it says so.
+pub(super) fn lifetime(message: &Message) -> Option<Duration> {
+    if message.kind() & 0xF0 != PUBLISH {
+        return None;
+    }
+    let parts = Parts::of(message).ok()?;
+    Properties::unchecked(parts.properties).iter().find_map(|property| match property {
+        Property::MessageExpiryInterval(seconds) => Some(Duration::from_secs(seconds.into())),
+        _ => None,
+    })
+}

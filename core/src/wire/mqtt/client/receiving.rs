@@ -1,0 +1,136 @@
+//! The server's messages on their way to the application, and their acknowledgements (MQTT 5.0, section 4.3).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::memory::{Memory, Owed};
+use crate::session::Message;
+use crate::wire::Tx;
+use crate::wire::mqtt::message;
+use crate::wire::mqtt::rule::{self, Checked};
+use crate::wire::mqtt::{Ack, Outgoing, Packet, PacketId, Property, Publish, Qos, ReasonCode, Version};
+
+/// What comes on one connection.
+#[derive(Debug, Default)]
+pub(super) struct Receiving {
+    /// What the server's aliases stand for.
+    aliases: Vec<Option<Box<str>>>,
+}
+
+impl Receiving {
+    /// A message came: its number and the message, unless it came before.
+    pub(super) fn publish(
+        &mut self,
+        publish: &Publish<'_>,
+        limits: Limits,
+        memory: &mut Memory,
+        outgoing: &Outgoing,
+        tx: &mut Tx,
+    ) -> Checked<Option<(u64, Message)>> {
+        let topic = self.topic(publish, limits.aliases)?;
+        if let Some(id) = publish.packet_id {
+            let exactly_once = publish.qos == Qos::ExactlyOnce;
+            if came_before(publish, id, memory, outgoing, tx) {
+                return Ok(None);
+            }
+            if limits.version == Version::V5 && memory.owed.len() >= limits.receive_maximum.into() {
+                return Err(&rule::RECEIVE_MAXIMUM);
+            }
+            memory.owed.push_back(Owed { seq: memory.received + 1, id: id.get(), exactly_once, here: true });
+        }
+        memory.received += 1;
+        Ok(Some((memory.received, message::received(publish, topic))))
+    }
+
+    /// The topic of a message, which may be said by an alias.
+    fn topic<'a>(&'a mut self, publish: &'a Publish<'_>, limit: u16) -> Checked<&'a str> {
+        let alias = publish.properties.iter().find_map(|property| match property {
+            Property::TopicAlias(alias) => Some(alias.get()),
+            _ => None,
+        });
+        let topic = publish.topic.as_ref().map(|topic| topic.as_str());
+        let Some(alias) = alias else { return topic.ok_or(&rule::TOPIC_MISSING) };
+        if alias > limit {
+            return Err(&rule::TOPIC_ALIAS_UNKNOWN);
+        }
+        let place = usize::from(alias) - 1;
+        if let Some(topic) = topic {
+            if self.aliases.len() <= place {
+                self.aliases.resize(place + 1, None);
+            }
+            if let Some(slot) = self.aliases.get_mut(place) {
+                *slot = Some(topic.into());
+            }
+        }
+        self.aliases.get(place).and_then(Option::as_deref).ok_or(&rule::TOPIC_ALIAS_UNKNOWN)
+    }
+}
+
+/// What we announced to the server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) version: Version,
+    pub(super) receive_maximum: u16,
+    pub(super) aliases: u16,
+}
+
+/// Whether a message is here already. If it is acknowledged, the server is told again.
+fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) -> bool {
+    let owed = memory.owed.iter_mut().find(|owed| owed.id == id.get());
+    match publish.qos {
+        Qos::AtMostOnce => false,
+        Qos::AtLeastOnce => {
+            let unsaid = memory.unsaid.remove(&id.get());
+            // Without the flag, it is another message, whose identifier is free again.
+            if publish.dup && unsaid {
+                acknowledge(Packet::PubAck(Ack::new(id)), outgoing, tx);
+                return true;
+            }
+            owed.filter(|_| publish.dup).is_some_and(|owed| {
+                owed.here = true;
+                true
+            })
+        }
+        Qos::ExactlyOnce => {
+            if memory.unreleased.contains(&id.get()) {
+                acknowledge(Packet::PubRec(Ack::new(id)), outgoing, tx);
+                return true;
+            }
+            owed.is_some_and(|owed| {
+                owed.here = true;
+                true
+            })
+        }
+    }
+}
+
+/// The application is done with the messages up to this one.
+pub(super) fn taken(through: u64, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) {
+    let count = memory.owed.iter().take_while(|owed| owed.seq <= through).count();
+    for owed in memory.owed.drain(..count) {
+        let Some(id) = PacketId::new(owed.id) else { continue };
+        if owed.exactly_once {
+            memory.unreleased.insert(owed.id);
+            if owed.here {
+                acknowledge(Packet::PubRec(Ack::new(id)), outgoing, tx);
+            }
+        } else if owed.here {
+            acknowledge(Packet::PubAck(Ack::new(id)), outgoing, tx);
+        } else {
+            memory.unsaid.insert(owed.id);
+        }
+    }
+}
+
+/// The server forgets a message of QoS 2, and so do we.
+pub(super) fn released(id: PacketId, version: Version, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) {
+    let known = memory.unreleased.remove(&id.get());
+    let reason =
+        if known || version == Version::V3 { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
+    acknowledge(Packet::PubComp(Ack { reason, ..Ack::new(id) }), outgoing, tx);
+}
+
+fn acknowledge(packet: Packet<'_>, outgoing: &Outgoing, tx: &mut Tx) {
+    // An acknowledgement breaks no rule; a server that takes packets of four bytes and more takes it.
+    let _ = outgoing.send(&packet, tx);
+}
