@@ -101,6 +101,9 @@ impl<W: Wire> Client<W> {
         if told && !matches!(self.state, State::Down) {
             self.disconnect = Some(self.epoch);
         }
+        if let State::Connected { connection, .. } = &mut self.state {
+            self.memory = connection.remember();
+        }
         self.state = State::Down;
         self.session.outbox.forget_greetings();
         self.greeting = None;

@@ -123,6 +123,14 @@ pub enum Event {
         /// The newest message.
         through: Ticket,
     },
+    /// The peer says this to a message, beyond that it arrived: an [`Answer`](crate::wire::mqtt::Answer) of MQTT.
+    Answered {
+        /// The message. `None` if the link asked by itself: a subscription could not be renewed after the server had lost the
+        /// session.
+        ticket: Option<Ticket>,
+        /// What it says.
+        answer: Message,
+    },
     /// An accepted message will not be delivered.
     Dropped(Dropped),
     /// The peer is late and is being probed.
@@ -161,7 +169,7 @@ pub enum Event {
 
 impl Outdated for Event {
     fn is_outdated_by_later(&self) -> bool {
-        !matches!(self, Self::Message(_) | Self::Closed { .. } | Self::GaveUp { .. })
+        !matches!(self, Self::Message(_) | Self::Answered { .. } | Self::Closed { .. } | Self::GaveUp { .. })
     }
 }
 

@@ -8,6 +8,7 @@ mod ending;
 mod event;
 mod settle;
 mod status;
+mod taken;
 mod talk;
 
 pub use config::{ClientConfig, ClientConfigBuilder, ClientConfigError};
@@ -20,14 +21,12 @@ use core::time::Duration;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::reconnect::{Hint, Reconnect};
+use self::taken::Taken;
 use crate::session::{Message, SendError, Session, Ticket, Token};
 use crate::time::{Deadline, Timestamp};
 use crate::tunnel::HostPort;
 use crate::wire::Any;
 use crate::wire::{Credentials, DeviceId, Frame, Goodbye, Reason, Wire};
-
-/// The server may not make us beat more often than at this part of the interval that we asked for.
-const FASTEST: u32 = 10;
 
 /// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1024;
@@ -40,6 +39,9 @@ pub struct Client<W: Wire = Any> {
     server: Option<Arc<HostPort>>,
     reconnect: Reconnect,
     session: Session,
+    messages: Taken,
+    /// What the wire of the last connection knew, while there is none.
+    memory: W::Memory,
     token: Option<Token>,
     /// Tells this life of the client from others, so that the server knows which of two hellos is the later one.
     instance: u64,
@@ -111,6 +113,8 @@ impl<W: Wire> Client<W> {
             device: config.device.clone(),
             reconnect: Reconnect::new(config.reconnect.clone(), prng.next_u64()),
             session: Session::new(config.outbox.clone(), config.inbox.clone()),
+            messages: Taken::default(),
+            memory: W::Memory::default(),
             token: None,
             instance: prng.next_u64().max(1),
             prng,
@@ -225,10 +229,14 @@ impl<W: Wire> Client<W> {
         if message.len() > limit {
             return Err(SendError::TooLarge { message, limit });
         }
+        if let Some(problem) = W::objection(&self.config.wire, &message) {
+            return Err(SendError::Unfit { message, problem });
+        }
         while let Some(dropped) = self.session.outbox.overflow(message.len()) {
             self.events.push(Event::Dropped(dropped));
         }
-        let ticket = self.session.outbox.push(now, message);
+        let lifetime = W::lifetime(&self.config.wire, &message);
+        let ticket = self.session.outbox.push_for(now, message, lifetime);
         self.settle(now);
         ticket
     }
@@ -250,6 +258,9 @@ impl<W: Wire> Client<W> {
         if message.len() > limit {
             return Err(SendError::TooLarge { message, limit });
         }
+        if let Some(problem) = W::objection(&self.config.wire, &message) {
+            return Err(SendError::Unfit { message, problem });
+        }
         let accepted = self.session.outbox.greet(now, message);
         self.settle(now);
         accepted
@@ -260,6 +271,19 @@ impl<W: Wire> Client<W> {
         let now = self.tick(now);
         self.greeting = None;
         self.settle(now);
+    }
+
+    /// The application is done with the oldest message that it has taken and not said so about: the peer is told, where the
+    /// configuration of the protocol leaves that to the application
+    /// ([`manual_acknowledgements`](crate::wire::mqtt::MqttConfigBuilder::manual_acknowledgements)). `false` if there is none.
+    pub fn acknowledge(&mut self, now: Timestamp) -> bool {
+        let now = self.tick(now);
+        let has_one = W::is_taken_by_hand(&self.config.wire) && self.messages.finish();
+        if has_one {
+            self.tell_taken(now);
+            self.settle(now);
+        }
+        has_one
     }
 
     /// Skips the wait for the next attempt.
@@ -291,6 +315,11 @@ impl<W: Wire> Client<W> {
             return core::mem::take(&mut self.rtt_is_new).then(|| self.rtt().map(Event::Rtt)).flatten();
         };
         if let Event::Message(message) = &event {
+            self.messages.take();
+            if !W::is_taken_by_hand(&self.config.wire) {
+                self.messages.finish();
+                self.tell_taken(now);
+            }
             let was_full = self.session.inbox.is_full();
             self.session.inbox.taken(message.len());
             if was_full && !self.session.inbox.is_full() {
@@ -439,6 +468,16 @@ impl<W: Wire> Client<W> {
     fn tick(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now
+    }
+
+    fn tell_taken(&mut self, now: Timestamp) {
+        let done = self.messages.done();
+        if let State::Connected { connection, ending: None } = &mut self.state
+            && connection.is_established()
+        {
+            connection.taken(now, done);
+            self.transmit |= connection.take_transmit();
+        }
     }
 
     fn connection_mut(&mut self) -> Option<&mut Connection<W>> {

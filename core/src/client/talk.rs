@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::{Client, Event, FASTEST, State, Unauthorized};
+use super::{Client, Event, State, Unauthorized};
 use crate::connection::{Connection, DownCause, Heard, Meaning};
 use crate::liveness::{Judgement, Liveness, LivenessConfig};
 use crate::reconnect::ReconnectState;
@@ -21,6 +21,7 @@ impl<W: Wire> Client<W> {
             Ok(layers) => layers,
             Err(error) => return self.lose(now, error.into()),
         };
+        let memory = core::mem::take(&mut self.memory);
         let opening = Opening {
             role: Role::Client,
             server: self.server.as_deref(),
@@ -30,8 +31,9 @@ impl<W: Wire> Client<W> {
                 None => &mut self.prng,
             },
         };
-        let mut connection =
-            Box::new(Connection::open(&self.config.wire, opening, layers, now, self.config.handshake_timeout));
+        let connection =
+            Connection::open(&self.config.wire, opening, layers, now, self.config.handshake_timeout, memory);
+        let mut connection = Box::new(connection);
         let hello = Hello {
             version: PROTOCOL_VERSION,
             device: self.device.clone(),
@@ -143,8 +145,12 @@ impl<W: Wire> Client<W> {
             };
             match meaning {
                 Ok(Meaning::Nothing) => {}
-                Ok(Meaning::Message(message)) => self.events.push(Event::Message(message)),
+                Ok(Meaning::Message(message)) => {
+                    self.messages.came += 1;
+                    self.events.push(Event::Message(message));
+                }
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
+                Ok(Meaning::Answered { ticket, answer }) => self.events.push(Event::Answered { ticket, answer }),
                 Err(cause) => self.part(now, cause),
             }
             let State::Connected { connection, ending: None } = &mut self.state else { return };
@@ -199,6 +205,7 @@ impl<W: Wire> Client<W> {
         self.greeting = self.config.greeting.then(|| now.after(self.config.handshake_timeout));
         if let State::Connected { connection, .. } = &mut self.state {
             connection.establish(now, liveness, welcome.message_limit);
+            connection.taken(now, self.messages.done());
             // The server learns that its welcome arrived.
             connection.acknowledge();
         }
@@ -212,10 +219,11 @@ impl<W: Wire> Client<W> {
                 let (got, expected) = (welcome.received, 0);
                 return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
             }
+            self.messages.restart();
             return Ok(self.session.restart());
         }
         // A session that cannot go on is given up; the next attempt begins a new one.
-        if self.token.take().is_none() {
+        if self.token.take().is_none() && !W::resumes_without_token(&self.config.wire) {
             let problem = "it resumes a session that we did not ask for";
             return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
         }
@@ -235,7 +243,7 @@ impl<W: Wire> Client<W> {
 
     pub(super) fn judge(&mut self, now: Timestamp, welcome: &Welcome) -> Liveness {
         let wish = self.config.liveness.interval();
-        let shortest = (wish / FASTEST).max(LivenessConfig::SHORTEST);
+        let shortest = W::shortest_interval(&self.config.wire, wish).max(LivenessConfig::SHORTEST);
         let interval =
             Duration::from_millis(welcome.interval_ms.into()).clamp(shortest, LivenessConfig::LONGEST_INTERVAL);
         let reply_timeout = Duration::from_millis(welcome.reply_timeout_ms.into())

@@ -90,6 +90,8 @@ pub(crate) enum Meaning {
     Message(Message),
     /// Messages up to this one are settled.
     Acknowledged(Ticket),
+    /// The peer says this to one of our messages, or to what the wire asked by itself.
+    Answered { ticket: Option<Ticket>, answer: Message },
 }
 
 /// What liveness says to the owner.
@@ -107,9 +109,10 @@ impl<W: Wire> Connection<W> {
         layers: Option<Box<Layers>>,
         now: Timestamp,
         handshake_timeout: Duration,
+        memory: W::Memory,
     ) -> Self {
         Self {
-            wire: W::new(wire, opening),
+            wire: W::new(wire, opening, memory),
             tx: Tx::default(),
             layers,
             phase: Phase::Handshake { until: now.after(handshake_timeout) },
@@ -228,6 +231,9 @@ impl<W: Wire> Connection<W> {
                     return Ok(Meaning::Acknowledged(ticket));
                 }
             }
+            Frame::Answer { seq, answer } => {
+                return Ok(Meaning::Answered { ticket: session.outbox.ticket_of(seq), answer });
+            }
             Frame::Goodbye(goodbye) => return Err(DownCause::Goodbye(*goodbye)),
             Frame::Hello(_) | Frame::Welcome(_) | Frame::Refuse(_) => {
                 return Err(DownCause::Protocol(WireError::Unexpected {
@@ -255,6 +261,18 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn close(&mut self, now: Timestamp, timeout: Duration) {
         self.last_word();
         self.phase = Phase::Closing { until: now.after(timeout) };
+    }
+
+    /// The application is done with the peer's messages up to this number.
+    #[inline]
+    pub(crate) fn taken(&mut self, now: Timestamp, through: u64) {
+        self.wire.taken(through, &mut self.tx);
+        self.note_writes(now);
+    }
+
+    /// What the next connection must know.
+    pub(crate) fn remember(&mut self) -> W::Memory {
+        self.wire.remember()
     }
 
     /// By what the peer is to be judged that need not beat by itself.

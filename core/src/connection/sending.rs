@@ -27,7 +27,12 @@ impl<W: Wire> Connection<W> {
         if !self.is_established() {
             return None;
         }
-        let settled = if self.tx.is_empty() && !self.wire.acknowledges() { session.outbox.settle_sent() } else { None };
+        while let Some((seq, code)) = self.wire.take_refused() {
+            session.outbox.refused(seq, code).into_iter().for_each(&mut dropped);
+        }
+        let left = if self.tx.is_empty() { self.wire.left() } else { None };
+        // What is settled has left.
+        let settled = left.and_then(|seq| session.outbox.acknowledge(seq).ok().flatten());
         // A peer that does not read gets one answer when it reads again, not one for each of its frames.
         if self.tx.len() < HIGH_WATER {
             self.answer(now, session.inbox.received());
@@ -43,9 +48,12 @@ impl<W: Wire> Connection<W> {
                 dropped(too_large);
                 continue;
             }
-            let next = if greeting { session.outbox.next_greeting() } else { session.outbox.next_to_send() };
-            let Some((seq, message)) = next else { break };
-            self.wire.encode(&Frame::Data { seq, message }, &mut self.tx);
+            let Some(origin) = session.outbox.origin_of_next(now, greeting) else { break };
+            if !self.wire.takes_message(origin.ticket) {
+                break;
+            }
+            let Some((seq, message)) = session.outbox.next_to_send() else { break };
+            self.wire.encode_message(&Frame::Data { seq, message }, origin, &mut self.tx);
         }
         self.note_writes(now);
         settled

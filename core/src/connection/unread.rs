@@ -151,6 +151,7 @@ impl<W: Wire> Connection<W> {
     }
 
     fn last_word_in(&mut self, mut bytes: &[u8]) -> Option<DownCause> {
+        self.wire.end();
         loop {
             match self.wire.decode(&mut bytes, &mut self.tx) {
                 Ok(Some(Frame::Goodbye(goodbye))) => return Some(DownCause::Goodbye(*goodbye)),

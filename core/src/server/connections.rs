@@ -181,7 +181,7 @@ impl<W: Wire> Server<W> {
                                 self.acknowledged(device, through);
                                 Ok(())
                             }
-                            Ok(Meaning::Nothing) => Ok(()),
+                            Ok(Meaning::Nothing | Meaning::Answered { .. }) => Ok(()),
                             Err(cause) => Err(cause),
                         }
                     }

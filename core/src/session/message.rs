@@ -68,6 +68,12 @@ impl Message {
         self.kind
     }
 
+    /// Whether it is bytes or a text, and nothing that a protocol made of it.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        matches!(self.kind, BINARY | TEXT)
+    }
+
     /// Whether it is a text.
     #[must_use]
     pub const fn is_text(&self) -> bool {

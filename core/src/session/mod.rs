@@ -31,7 +31,7 @@ mod token;
 
 pub use inbox::Inbox;
 pub use message::{Message, NotUtf8};
-pub use outbox::{DropReason, Dropped, Outbox, Overflow, SendError, Ticket};
+pub use outbox::{DropReason, Dropped, Origin, Outbox, Overflow, SendError, Ticket};
 pub use token::Token;
 
 use alloc::sync::Arc;

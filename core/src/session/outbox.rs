@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::fmt;
+use core::time::Duration;
 
 use super::{Message, QueueLimits, SequenceError};
 use crate::time::Timestamp;
@@ -32,6 +33,11 @@ pub enum DropReason {
     Expired,
     /// The peer accepts only smaller messages.
     PeerLimit,
+    /// The peer refused it.
+    Refused {
+        /// The protocol's code for why: a reason code of MQTT.
+        code: u16,
+    },
 }
 
 impl fmt::Display for DropReason {
@@ -40,6 +46,7 @@ impl fmt::Display for DropReason {
             Self::Overflow => "it made room for a newer one",
             Self::Expired => "it grew too old",
             Self::PeerLimit => "the peer accepts only smaller ones",
+            Self::Refused { code } => return write!(f, "the peer refused it with code {code}"),
         })
     }
 }
@@ -80,6 +87,13 @@ pub enum SendError {
         /// The message.
         message: Message,
     },
+    /// The protocol of the link cannot carry the message.
+    Unfit {
+        /// The message.
+        message: Message,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }
 
 impl SendError {
@@ -87,7 +101,10 @@ impl SendError {
     #[must_use]
     pub fn into_message(self) -> Message {
         match self {
-            Self::Full { message, .. } | Self::TooLarge { message, .. } | Self::Closed { message } => message,
+            Self::Full { message, .. }
+            | Self::TooLarge { message, .. }
+            | Self::Closed { message }
+            | Self::Unfit { message, .. } => message,
         }
     }
 }
@@ -102,17 +119,29 @@ impl fmt::Display for SendError {
                 write!(f, "the message has {} bytes; at most {limit} are accepted", message.len())
             }
             Self::Closed { .. } => f.write_str("the link is closed; open it before sending"),
+            Self::Unfit { problem, .. } => write!(f, "the link's protocol cannot carry the message: {problem}"),
         }
     }
 }
 
 impl core::error::Error for SendError {}
 
+/// Where a message that leaves comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin {
+    /// `None` for a greeting.
+    pub ticket: Option<Ticket>,
+    /// How long it has waited since it was accepted.
+    pub waited: Duration,
+}
+
 #[derive(Debug)]
 struct Entry {
     /// `None` for a greeting, which goes before all that has not left, and dies with its connection if it has not left.
     ticket: Option<Ticket>,
     accepted: Timestamp,
+    /// After so long it is dropped, if it has not left.
+    lifetime: Option<Duration>,
     message: Message,
 }
 
@@ -134,6 +163,8 @@ struct Waiting {
     numbered: usize,
     /// How many of the numbered entries have left on the current connection.
     sent: usize,
+    /// No entry that may be dropped expires before; `None` if none expires.
+    earliest: Option<Timestamp>,
 }
 
 impl Waiting {
@@ -141,6 +172,16 @@ impl Waiting {
     fn first_to_drop(&self) -> usize {
         let greetings = self.queue.iter().skip(self.numbered).take_while(|entry| entry.ticket.is_none()).count();
         self.numbered + greetings
+    }
+
+    fn find_earliest(&mut self) {
+        self.earliest = self.queue.iter().skip(self.first_to_drop()).filter_map(Entry::expires).min();
+    }
+}
+
+impl Entry {
+    fn expires(&self) -> Option<Timestamp> {
+        self.lifetime.map(|lifetime| self.accepted.after(lifetime))
     }
 }
 
@@ -156,6 +197,19 @@ impl Outbox {
     /// # Errors
     /// There is no room, or the message is larger than the whole outbox; it is handed back.
     pub fn push(&mut self, now: Timestamp, message: Message) -> Result<Ticket, SendError> {
+        self.push_for(now, message, None)
+    }
+
+    /// Accepts a message that is of use for so long only: it is dropped then if it has not left, or before, if the limits say so.
+    ///
+    /// # Errors
+    /// Those of [`Outbox::push`].
+    pub fn push_for(
+        &mut self,
+        now: Timestamp,
+        message: Message,
+        lifetime: Option<Duration>,
+    ) -> Result<Ticket, SendError> {
         if message.len() > self.limits.bytes {
             return Err(SendError::TooLarge { limit: self.limits.bytes, message });
         }
@@ -164,9 +218,14 @@ impl Outbox {
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
+        let lifetime = [lifetime, self.limits.age].into_iter().flatten().min();
         let waiting = self.waiting.get_or_insert_default();
         waiting.bytes += message.len();
-        waiting.queue.push_back(Entry { ticket: Some(ticket), accepted: now, message });
+        if let Some(lifetime) = lifetime {
+            let expires = now.after(lifetime);
+            waiting.earliest = Some(waiting.earliest.map_or(expires, |earliest| earliest.min(expires)));
+        }
+        waiting.queue.push_back(Entry { ticket: Some(ticket), accepted: now, lifetime, message });
         Ok(ticket)
     }
 
@@ -183,7 +242,7 @@ impl Outbox {
         let waiting = self.waiting.get_or_insert_default();
         waiting.bytes += message.len();
         let place = waiting.first_to_drop();
-        waiting.queue.insert(place, Entry { ticket: None, accepted: now, message });
+        waiting.queue.insert(place, Entry { ticket: None, accepted: now, lifetime: None, message });
         Ok(())
     }
 
@@ -206,6 +265,9 @@ impl Outbox {
     pub(crate) fn change_clock(&mut self, then: Timestamp, now: Timestamp) {
         for entry in self.waiting.iter_mut().flat_map(|waiting| &mut waiting.queue) {
             entry.accepted = now.before(then.since(entry.accepted));
+        }
+        if let Some(waiting) = &mut self.waiting {
+            waiting.find_earliest();
         }
     }
 
@@ -236,15 +298,27 @@ impl Outbox {
 
     /// The next message that reached its age limit before it left.
     pub fn expire(&mut self, now: Timestamp) -> Option<Dropped> {
-        if self.next_expiry()? <= now { self.drop_first_unnumbered(DropReason::Expired) } else { None }
+        if self.next_expiry()? > now {
+            return None;
+        }
+        let waiting = self.waiting.as_mut()?;
+        let from = waiting.first_to_drop();
+        let expired = waiting.queue.iter().skip(from).position(|entry| entry.expires().is_some_and(|at| at <= now));
+        match expired {
+            Some(place) => self.drop_at(from + place, DropReason::Expired),
+            None => {
+                // What was to expire has left, or is dropped.
+                waiting.find_earliest();
+                None
+            }
+        }
     }
 
-    /// When the next message reaches its age limit, unless it leaves before.
+    /// When [`Outbox::expire`] is to be called next: no message reaches its age limit before.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
         let waiting = self.waiting.as_ref()?;
-        let age = self.limits.age?;
-        waiting.queue.get(waiting.first_to_drop()).map(|entry| entry.accepted.after(age))
+        waiting.earliest.filter(|_| waiting.first_to_drop() < waiting.queue.len())
     }
 
     /// If the next message to leave for the first time is larger than the peer accepts, drops it.
@@ -274,20 +348,8 @@ impl Outbox {
 
     /// The next message to leave on this connection, with its number.
     pub fn next_to_send(&mut self) -> Option<(u64, Message)> {
-        self.next_of(false)
-    }
-
-    /// The same, but for messages that would leave for the first time, if they are no greetings.
-    pub fn next_greeting(&mut self) -> Option<(u64, Message)> {
-        self.next_of(true)
-    }
-
-    fn next_of(&mut self, held: bool) -> Option<(u64, Message)> {
         let waiting = self.waiting.as_mut()?;
         let entry = waiting.queue.get(waiting.sent)?;
-        if held && waiting.sent >= waiting.numbered && entry.ticket.is_some() {
-            return None;
-        }
         waiting.sent += 1;
         waiting.numbered = waiting.numbered.max(waiting.sent);
         Some((self.acknowledged + waiting.sent as u64, entry.message.clone()))
@@ -307,10 +369,32 @@ impl Outbox {
         Ok(self.settle(settled))
     }
 
-    /// All that has left on this connection counts as acknowledged. The newest message that this settles, if any.
-    pub(crate) fn settle_sent(&mut self) -> Option<Ticket> {
-        let sent = self.waiting.as_ref().map_or(0, |waiting| waiting.sent);
-        self.settle(sent)
+    /// The ticket of the message with this number, which has left and is not settled.
+    pub(crate) fn ticket_of(&self, seq: u64) -> Option<Ticket> {
+        self.entry(seq)?.ticket
+    }
+
+    /// The peer refused the message with this number. It stays until it is acknowledged with those before it.
+    pub(crate) fn refused(&self, seq: u64, code: u16) -> Option<Dropped> {
+        let entry = self.entry(seq)?;
+        let message = entry.message.clone();
+        Some(Dropped { ticket: entry.ticket?, message, reason: DropReason::Refused { code } })
+    }
+
+    fn entry(&self, seq: u64) -> Option<&Entry> {
+        let place = seq.checked_sub(self.acknowledged + 1)?;
+        self.waiting.as_ref()?.queue.get(usize::try_from(place).ok()?)
+    }
+
+    /// Where the next message to leave on this connection comes from, if there is one; while `held`, only one that has left before,
+    /// or a greeting.
+    pub(crate) fn origin_of_next(&self, now: Timestamp, held: bool) -> Option<Origin> {
+        let waiting = self.waiting.as_ref()?;
+        let entry = waiting.queue.get(waiting.sent)?;
+        if held && waiting.sent >= waiting.numbered && entry.ticket.is_some() {
+            return None;
+        }
+        Some(Origin { ticket: entry.ticket, waited: now.since(entry.accepted) })
     }
 
     /// A new connection of the same session: the peer has everything up to `received`, the rest leaves again. The
@@ -341,6 +425,7 @@ impl Outbox {
         waiting.queue.retain(|entry| entry.ticket.is_some());
         waiting.bytes = waiting.queue.iter().map(|entry| entry.message.len()).sum();
         (waiting.numbered, waiting.sent) = (0, 0);
+        waiting.find_earliest();
         self.waiting.take_if(|waiting| waiting.queue.is_empty());
         in_doubt
     }
@@ -394,8 +479,13 @@ impl Outbox {
     }
 
     fn drop_first_unnumbered(&mut self, reason: DropReason) -> Option<Dropped> {
+        let place = self.waiting.as_ref()?.first_to_drop();
+        self.drop_at(place, reason)
+    }
+
+    fn drop_at(&mut self, place: usize, reason: DropReason) -> Option<Dropped> {
         let waiting = self.waiting.as_mut()?;
-        let entry = waiting.queue.remove(waiting.first_to_drop())?;
+        let entry = waiting.queue.remove(place)?;
         waiting.bytes -= entry.message.len();
         self.waiting.take_if(|waiting| waiting.queue.is_empty());
         Some(Dropped { ticket: entry.ticket?, message: entry.message, reason })
@@ -405,7 +495,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
 
     const NOW: Timestamp = Timestamp::ZERO;
 

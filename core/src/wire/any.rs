@@ -4,9 +4,10 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::beat::{Beat, BeatConfig};
+use super::mqtt::{Memory, Mqtt, MqttConfig};
 use super::websocket::upgrade::Offer;
 use super::websocket::{WebSocket, WebSocketConfig};
-use super::{Credentials, Frame, Opening, Tx, Wire, WireError};
+use super::{Credentials, Frame, Message, Opening, Origin, Ticket, Tx, Wire, WireError};
 
 /// The native protocol or WebSocket, whatever the configuration says: what the adapters drive.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub enum Any {
     Beat(Beat),
     /// WebSocket.
     WebSocket(Box<WebSocket>),
+    /// MQTT.
+    Mqtt(Box<Mqtt>),
 }
 
 /// The protocol and its settings. Default: the native one, with its defaults.
@@ -24,6 +27,8 @@ pub enum AnyConfig {
     Beat(BeatConfig),
     /// WebSocket.
     WebSocket(WebSocketConfig),
+    /// MQTT, which clients speak.
+    Mqtt(MqttConfig),
 }
 
 impl Default for AnyConfig {
@@ -44,13 +49,21 @@ impl From<WebSocketConfig> for AnyConfig {
     }
 }
 
+impl From<MqttConfig> for AnyConfig {
+    fn from(config: MqttConfig) -> Self {
+        Self::Mqtt(config)
+    }
+}
+
 impl Wire for Any {
     type Config = AnyConfig;
+    type Memory = Option<Box<Memory>>;
 
-    fn new(config: &AnyConfig, opening: Opening<'_>) -> Self {
+    fn new(config: &AnyConfig, opening: Opening<'_>, memory: Self::Memory) -> Self {
         match config {
             AnyConfig::Beat(config) => Self::Beat(Beat::new(config)),
-            AnyConfig::WebSocket(config) => Self::WebSocket(Box::new(WebSocket::new(config, opening))),
+            AnyConfig::WebSocket(config) => Self::WebSocket(Box::new(WebSocket::new(config, opening, ()))),
+            AnyConfig::Mqtt(config) => Self::Mqtt(Box::new(Mqtt::new(config, opening, memory))),
         }
     }
 
@@ -59,6 +72,7 @@ impl Wire for Any {
         match self {
             Self::Beat(beat) => beat.decode(input),
             Self::WebSocket(websocket) => websocket.decode(input, tx),
+            Self::Mqtt(mqtt) => mqtt.decode(input, tx),
         }
     }
 
@@ -66,6 +80,7 @@ impl Wire for Any {
         match self {
             Self::Beat(beat) => beat.mid_frame(),
             Self::WebSocket(websocket) => websocket.mid_frame(),
+            Self::Mqtt(mqtt) => mqtt.mid_frame(),
         }
     }
 
@@ -74,12 +89,13 @@ impl Wire for Any {
         match self {
             Self::Beat(beat) => beat.encode(frame, tx),
             Self::WebSocket(websocket) => websocket.encode(frame, tx),
+            Self::Mqtt(mqtt) => mqtt.encode(frame, tx),
         }
     }
 
     fn encode_rest(&mut self, tx: &mut Tx) -> bool {
         match self {
-            Self::Beat(_) => false,
+            Self::Beat(_) | Self::Mqtt(_) => false,
             Self::WebSocket(websocket) => websocket.encode_rest(tx),
         }
     }
@@ -88,19 +104,20 @@ impl Wire for Any {
         match self {
             Self::Beat(beat) => beat.is_same_frame(others),
             Self::WebSocket(websocket) => websocket.is_same_frame(others),
+            Self::Mqtt(mqtt) => mqtt.is_same_frame(others),
         }
     }
 
     fn holds_beat(&self) -> bool {
         match self {
-            Self::Beat(_) => false,
+            Self::Beat(_) | Self::Mqtt(_) => false,
             Self::WebSocket(websocket) => websocket.holds_beat(),
         }
     }
 
     fn keeps_session(&self) -> bool {
         match self {
-            Self::Beat(_) => true,
+            Self::Beat(_) | Self::Mqtt(_) => true,
             Self::WebSocket(websocket) => websocket.keeps_session(),
         }
     }
@@ -109,6 +126,7 @@ impl Wire for Any {
         match self {
             Self::Beat(beat) => beat.patience(),
             Self::WebSocket(websocket) => websocket.patience(),
+            Self::Mqtt(mqtt) => mqtt.patience(),
         }
     }
 
@@ -116,6 +134,7 @@ impl Wire for Any {
         match self {
             Self::Beat(beat) => beat.show_life(tx),
             Self::WebSocket(websocket) => websocket.show_life(tx),
+            Self::Mqtt(mqtt) => mqtt.show_life(tx),
         }
     }
 
@@ -123,33 +142,114 @@ impl Wire for Any {
         match self {
             Self::Beat(beat) => beat.established(),
             Self::WebSocket(websocket) => websocket.established(),
+            Self::Mqtt(mqtt) => mqtt.established(),
         }
     }
 
     fn acknowledges(&self) -> bool {
         match self {
-            Self::Beat(_) => true,
+            Self::Beat(_) | Self::Mqtt(_) => true,
             Self::WebSocket(websocket) => websocket.acknowledges(),
+        }
+    }
+
+    fn remember(&mut self) -> Self::Memory {
+        match self {
+            Self::Beat(_) | Self::WebSocket(_) => None,
+            Self::Mqtt(mqtt) => mqtt.remember(),
+        }
+    }
+
+    fn encode_message(&mut self, data: &Frame, origin: Origin, tx: &mut Tx) {
+        match self {
+            Self::Beat(beat) => beat.encode(data, tx),
+            Self::WebSocket(websocket) => websocket.encode(data, tx),
+            Self::Mqtt(mqtt) => mqtt.encode_message(data, origin, tx),
+        }
+    }
+
+    fn takes_message(&self, next: Option<Ticket>) -> bool {
+        match self {
+            Self::Beat(_) | Self::WebSocket(_) => true,
+            Self::Mqtt(mqtt) => mqtt.takes_message(next),
+        }
+    }
+
+    fn left(&mut self) -> Option<u64> {
+        match self {
+            Self::Beat(_) => None,
+            Self::WebSocket(websocket) => websocket.left(),
+            Self::Mqtt(mqtt) => mqtt.left(),
+        }
+    }
+
+    fn take_refused(&mut self) -> Option<(u64, u16)> {
+        match self {
+            Self::Beat(_) | Self::WebSocket(_) => None,
+            Self::Mqtt(mqtt) => mqtt.take_refused(),
+        }
+    }
+
+    fn taken(&mut self, through: u64, tx: &mut Tx) {
+        if let Self::Mqtt(mqtt) = self {
+            mqtt.taken(through, tx);
+        }
+    }
+
+    fn is_taken_by_hand(config: &AnyConfig) -> bool {
+        matches!(config, AnyConfig::Mqtt(config) if Mqtt::is_taken_by_hand(config))
+    }
+
+    fn end(&mut self) {
+        if let Self::Mqtt(mqtt) = self {
+            mqtt.end();
+        }
+    }
+
+    fn objection(config: &AnyConfig, message: &Message) -> Option<&'static str> {
+        match config {
+            AnyConfig::Beat(config) => Beat::objection(config, message),
+            AnyConfig::WebSocket(config) => WebSocket::objection(config, message),
+            AnyConfig::Mqtt(config) => Mqtt::objection(config, message),
+        }
+    }
+
+    fn lifetime(config: &AnyConfig, message: &Message) -> Option<Duration> {
+        match config {
+            AnyConfig::Beat(_) | AnyConfig::WebSocket(_) => None,
+            AnyConfig::Mqtt(config) => Mqtt::lifetime(config, message),
+        }
+    }
+
+    fn resumes_without_token(config: &AnyConfig) -> bool {
+        matches!(config, AnyConfig::Mqtt(_))
+    }
+
+    fn shortest_interval(config: &AnyConfig, wish: Duration) -> Duration {
+        match config {
+            AnyConfig::Beat(config) => Beat::shortest_interval(config, wish),
+            AnyConfig::WebSocket(config) => WebSocket::shortest_interval(config, wish),
+            AnyConfig::Mqtt(config) => Mqtt::shortest_interval(config, wish),
         }
     }
 
     fn beats(&self) -> bool {
         match self {
-            Self::Beat(_) => true,
+            Self::Beat(_) | Self::Mqtt(_) => true,
             Self::WebSocket(websocket) => websocket.beats(),
         }
     }
 
     fn is_closed(&self) -> bool {
         match self {
-            Self::Beat(_) => false,
+            Self::Beat(_) | Self::Mqtt(_) => false,
             Self::WebSocket(websocket) => websocket.is_closed(),
         }
     }
 
     fn offer(&mut self) -> Option<Box<Offer>> {
         match self {
-            Self::Beat(_) => None,
+            Self::Beat(_) | Self::Mqtt(_) => None,
             Self::WebSocket(websocket) => websocket.offer(),
         }
     }
@@ -158,12 +258,13 @@ impl Wire for Any {
         match config {
             AnyConfig::Beat(config) => config.message_limit(),
             AnyConfig::WebSocket(config) => WebSocket::message_limit(config),
+            AnyConfig::Mqtt(config) => Mqtt::message_limit(config),
         }
     }
 
     fn needs_server_name(config: &AnyConfig) -> bool {
         match config {
-            AnyConfig::Beat(_) => false,
+            AnyConfig::Beat(_) | AnyConfig::Mqtt(_) => false,
             AnyConfig::WebSocket(config) => WebSocket::needs_server_name(config),
         }
     }
@@ -172,12 +273,13 @@ impl Wire for Any {
         match config {
             AnyConfig::Beat(_) => true,
             AnyConfig::WebSocket(config) => WebSocket::takes_credentials(config, credentials),
+            AnyConfig::Mqtt(config) => Mqtt::takes_credentials(config, credentials),
         }
     }
 
     fn idle_limit(config: &AnyConfig) -> Option<Duration> {
         match config {
-            AnyConfig::Beat(_) => None,
+            AnyConfig::Beat(_) | AnyConfig::Mqtt(_) => None,
             AnyConfig::WebSocket(config) => WebSocket::idle_limit(config),
         }
     }

@@ -46,6 +46,13 @@ pub enum Frame {
         /// The highest `seq` up to which no message is missing; 0 for none.
         seq: u64,
     },
+    /// What the peer says to one of our messages, beyond that it has arrived.
+    Answer {
+        /// The number of our message; 0 if the wire asked by itself.
+        seq: u64,
+        /// What it says.
+        answer: Message,
+    },
     /// The last frame of a connection: why it ends, and what to do then.
     Goodbye(Box<Goodbye>),
     /// A well-formed frame of a type this version does not know. It is skipped.
@@ -65,6 +72,7 @@ impl Frame {
             Self::Data { message, .. } if message.is_text() => "TEXT",
             Self::Data { .. } => "DATA",
             Self::Ack { .. } => "ACK",
+            Self::Answer { .. } => "ANSWER",
             Self::Goodbye(_) => "GOODBYE",
             Self::Unknown => "unknown",
         }

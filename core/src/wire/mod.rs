@@ -12,7 +12,7 @@ mod tx;
 mod varint;
 pub mod websocket;
 
-pub use crate::session::{Message, Token};
+pub use crate::session::{Message, Origin, Ticket, Token};
 pub use any::{Any, AnyConfig};
 pub use frame::{
     Credentials, DETAIL_LIMIT, DEVICE_ID_LIMIT, DeviceId, DeviceIdError, Frame, Goodbye, Hello, Reason, Welcome,
@@ -59,9 +59,18 @@ pub trait Wire {
     /// What all connections of this protocol share.
     type Config: Clone;
 
+    /// What a client's connection knows that the next one must know, too; `()` for protocols in which the numbers of messages say
+    /// it all.
+    type Memory: Default;
+
     /// The framing of a connection that was just opened. Until [`Wire::established`] is called, the limit for
-    /// handshake frames holds.
-    fn new(config: &Self::Config, opening: Opening<'_>) -> Self;
+    /// handshake frames holds. `memory` is from the connection before, if there was one.
+    fn new(config: &Self::Config, opening: Opening<'_>, memory: Self::Memory) -> Self;
+
+    /// The connection is over: what the next one must know. Default: nothing.
+    fn remember(&mut self) -> Self::Memory {
+        Self::Memory::default()
+    }
 
     /// Takes one frame from the front of `input` and moves `input` past the bytes used.
     ///
@@ -84,6 +93,18 @@ pub trait Wire {
 
     /// Appends `frame` to what is to be transmitted.
     fn encode(&mut self, frame: &Frame, tx: &mut Tx);
+
+    /// Appends [`Frame::Data`]. Default: as any other frame.
+    fn encode_message(&mut self, data: &Frame, origin: Origin, tx: &mut Tx) {
+        let _ = origin;
+        self.encode(data, tx);
+    }
+
+    /// Whether another message may leave now, which has this ticket. Default: it may.
+    fn takes_message(&self, next: Option<Ticket>) -> bool {
+        let _ = next;
+        true
+    }
 
     /// Appends the next piece of a message of which [`Wire::encode`] appended only the front, so that beats need not wait for
     /// all of it. `false` if there is none; then the next message may follow. Default: messages go whole.
@@ -115,6 +136,57 @@ pub trait Wire {
     /// left. Default: it does.
     fn acknowledges(&self) -> bool {
         true
+    }
+
+    /// All that was appended has left: the newest message that is settled by that, with all before it. Default: none is.
+    fn left(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// The number of a message that the peer refused, or will never take, and the protocol's code for why. It counts as settled
+    /// then. Default: none.
+    fn take_refused(&mut self) -> Option<(u64, u16)> {
+        None
+    }
+
+    /// The application is done with the messages that came, up to this number. Default: that is nobody's concern.
+    fn taken(&mut self, through: u64, tx: &mut Tx) {
+        let _ = (through, tx);
+    }
+
+    /// Whether the application says itself when it is done with a message; if not, it is when it takes it. Default: it does not.
+    fn is_taken_by_hand(config: &Self::Config) -> bool {
+        let _ = config;
+        false
+    }
+
+    /// From now on, only the peer's last word is of interest: messages that are decoded go nowhere. Default: that is nobody's
+    /// concern.
+    fn end(&mut self) {}
+
+    /// What is wrong with a message that the application hands in; such a message is not accepted. Default: nothing, if it is
+    /// bytes or a text.
+    fn objection(config: &Self::Config, message: &Message) -> Option<&'static str> {
+        let _ = config;
+        (!message.is_plain()).then_some("it is for a link that speaks MQTT")
+    }
+
+    /// How long a message is of use, if it says so: one that has not left by then is dropped. Default: none does.
+    fn lifetime(config: &Self::Config, message: &Message) -> Option<Duration> {
+        let _ = (config, message);
+        None
+    }
+
+    /// Whether a client may go on with a session without having been given its token. Default: it may not.
+    fn resumes_without_token(config: &Self::Config) -> bool {
+        let _ = config;
+        false
+    }
+
+    /// The shortest interval that a server may make of a client's wish. Default: a tenth of it.
+    fn shortest_interval(config: &Self::Config, wish: Duration) -> Duration {
+        let _ = config;
+        wish / 10
     }
 
     /// Whether beats ask anything of the peer ([`Frame::Beat`]). If not, it is judged by what it says by itself. Default: they do.

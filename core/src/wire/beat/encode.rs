@@ -66,7 +66,7 @@ pub(super) fn frame(frame: &Frame, tx: &mut Tx) {
         Frame::Welcome(frame) => welcome(frame, tx),
         Frame::Refuse(frame) => goodbye(kind::REFUSE, frame, tx),
         Frame::Goodbye(frame) => goodbye(kind::GOODBYE, frame, tx),
-        Frame::Unknown => {}
+        Frame::Answer { .. } | Frame::Unknown => {}
     }
 }
 

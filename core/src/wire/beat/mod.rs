@@ -356,8 +356,9 @@ impl Beat {
 
 impl Wire for Beat {
     type Config = BeatConfig;
+    type Memory = ();
 
-    fn new(config: &BeatConfig, _opening: Opening<'_>) -> Self {
+    fn new(config: &BeatConfig, _opening: Opening<'_>, (): ()) -> Self {
         Self::new(config)
     }
 

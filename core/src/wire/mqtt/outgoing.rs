@@ -41,6 +41,12 @@ impl Outgoing {
         self.version
     }
 
+    /// The largest packet that the peer takes, in bytes.
+    #[must_use]
+    pub const fn packet_limit(&self) -> u32 {
+        self.limit
+    }
+
     /// How many bytes a packet has on the wire, fixed header included.
     ///
     /// # Errors

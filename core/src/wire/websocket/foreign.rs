@@ -95,7 +95,7 @@ impl Foreign {
     }
 
     /// The newest message of which nothing is left to write.
-    const fn left(&self, outgoing: &Outgoing) -> u64 {
+    pub(super) const fn left(&self, outgoing: &Outgoing) -> u64 {
         self.begun - outgoing.has_rest() as u64
     }
 

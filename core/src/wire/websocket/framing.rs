@@ -295,8 +295,9 @@ impl WebSocket {
 
 impl Wire for WebSocket {
     type Config = WebSocketConfig;
+    type Memory = ();
 
-    fn new(config: &WebSocketConfig, opening: Opening<'_>) -> Self {
+    fn new(config: &WebSocketConfig, opening: Opening<'_>, (): ()) -> Self {
         let Opening { role, server, secure, entropy } = opening;
         let limit = config.settings().frames.message_limit();
         let (stage, outgoing) = match role {
@@ -402,6 +403,13 @@ impl Wire for WebSocket {
 
     fn acknowledges(&self) -> bool {
         !matches!(self.stage, Stage::Foreign(_)) || matches!(self.config.settings().beats, Beats::Ping)
+    }
+
+    fn left(&mut self) -> Option<u64> {
+        match &self.stage {
+            Stage::Foreign(foreign) if !self.acknowledges() => Some(foreign.left(&self.outgoing)),
+            _ => None,
+        }
     }
 
     fn beats(&self) -> bool {

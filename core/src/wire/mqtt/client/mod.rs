@@ -19,18 +19,15 @@ use core::time::Duration;
 
 use self::publishing::{Publishing, Takes};
 use self::receiving::Receiving;
-use self::sending::{Sending, acknowledge};
+use self::sending::{AROUND, Sending, acknowledge};
 use super::message::{self, PUBLISH};
 use super::rule::{self, Rule};
 use super::{
     Ack, ConnAck, Incoming, Notice, Outgoing, Packet, PacketType, Properties, Property, Qos, ReasonCode, Role, Version,
     Violation,
 };
-use crate::session::{DropReason, Message, Token};
+use crate::session::{Message, Ticket, Token};
 use crate::wire::{Credentials, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError};
-
-/// How many bytes of a packet are around what is in a [`Message`]: the fixed header and the packet identifier.
-const AROUND: u32 = 5 + 2;
 
 /// A client's connection to an MQTT server, 3.1.1 or 5.0.
 ///
@@ -101,7 +98,9 @@ impl Mqtt {
                         return Ok(None);
                     }
                     Packet::PubAck(ref ack) | Packet::PubRec(ref ack) | Packet::PubComp(ref ack) => {
-                        return Ok(open.sending.finish(&packet, ack, memory));
+                        open.sending.finish(&packet, ack, memory);
+                        // If it was refused, the link looks for that after the frame.
+                        return Ok(ack.reason.is_failure().then_some(Frame::Unknown));
                     }
                     Packet::PubRel(ack) => {
                         receiving::released(ack.packet_id, version, memory, outgoing, tx);
@@ -157,7 +156,7 @@ impl Mqtt {
             resumed: ack.session_present,
             interval_ms: wish_ms.min(longest_ms),
             reply_timeout_ms,
-            message_limit: terms.packet_limit.saturating_sub(AROUND).into(),
+            message_limit: u64::from(terms.packet_limit).saturating_sub(AROUND),
             received,
         })))
     }
@@ -234,14 +233,6 @@ impl Mqtt {
         self.end();
     }
 
-    /// What was under way is remembered; what comes from now on is not acted on.
-    fn end(&mut self) {
-        if let Stage::Open(open) = &mut self.stage {
-            open.sending.remember(&mut self.memory);
-        }
-        self.stage = Stage::Over;
-    }
-
     fn fail(&mut self, packet: PacketType, rule: &'static Rule) -> WireError {
         self.failed = Some(rule.code());
         meaning::error(Violation::Broken { packet: Some(packet), rule })
@@ -299,27 +290,27 @@ impl Wire for Mqtt {
                 self.beat = *seq;
                 acknowledge(Packet::PingReq, &self.outgoing, tx);
             }
-            Frame::Data { message, .. } => self.encode_message(message, Origin::default(), tx),
+            Frame::Data { .. } => self.encode_message(frame, Origin::default(), tx),
             Frame::Goodbye(goodbye) => self.part(goodbye, tx),
             _ => {}
         }
     }
 
-    fn encode_message(&mut self, message: &Message, origin: Origin, tx: &mut Tx) {
-        if let Stage::Open(open) = &mut self.stage {
+    fn encode_message(&mut self, data: &Frame, origin: Origin, tx: &mut Tx) {
+        if let (Stage::Open(open), Frame::Data { message, .. }) = (&mut self.stage, data) {
             open.sending.send(message, origin, &mut self.memory, &self.outgoing, tx);
         }
     }
 
-    fn established(&mut self) {}
-
-    fn takes_message(&self, next: Option<crate::session::Ticket>) -> bool {
+    fn takes_message(&self, next: Option<Ticket>) -> bool {
         matches!(&self.stage, Stage::Open(open) if open.sending.takes(next))
     }
 
-    fn objection(&self, message: &Message) -> Option<DropReason> {
-        match &self.stage {
-            Stage::Open(open) => open.sending.publishing.objection(message),
+    fn established(&mut self) {}
+
+    fn take_refused(&mut self) -> Option<(u64, u16)> {
+        match &mut self.stage {
+            Stage::Open(open) => open.sending.take_refused(),
             _ => None,
         }
     }
@@ -337,8 +328,11 @@ impl Wire for Mqtt {
         }
     }
 
-    fn part_ways(&mut self) {
-        self.end();
+    fn end(&mut self) {
+        if let Stage::Open(open) = &mut self.stage {
+            open.sending.remember(&mut self.memory);
+        }
+        self.stage = Stage::Over;
     }
 
     fn remember(&mut self) -> Self::Memory {
@@ -347,10 +341,10 @@ impl Wire for Mqtt {
     }
 
     fn message_limit(config: &MqttConfig) -> usize {
-        config.settings().message_limit.saturating_sub(AROUND) as usize
+        config.settings().message_limit.saturating_sub(AROUND as u32) as usize
     }
 
-    fn refuses(config: &MqttConfig, message: &Message) -> Option<&'static str> {
+    fn objection(config: &MqttConfig, message: &Message) -> Option<&'static str> {
         let settings = config.settings();
         if message::is_request(message) {
             let is_older = settings.version == Version::V3;
@@ -362,21 +356,21 @@ impl Wire for Mqtt {
         (settings.version == Version::V3 && message::needs_v5(message)).then_some("it has properties, which came with MQTT 5.0")
     }
 
-    fn lifetime(message: &Message) -> Option<Duration> {
+    fn lifetime(_: &MqttConfig, message: &Message) -> Option<Duration> {
         publishing::lifetime(message)
     }
 
-    fn acknowledges_by_hand(config: &MqttConfig) -> bool {
+    fn is_taken_by_hand(config: &MqttConfig) -> bool {
         config.settings().manual
     }
 
-    fn knows_sessions_by_token(_: &MqttConfig) -> bool {
-        false
+    fn resumes_without_token(_: &MqttConfig) -> bool {
+        true
     }
 
-    fn shortest_interval(_: &MqttConfig, _: Duration) -> Duration {
+    fn shortest_interval(_: &MqttConfig, wish: Duration) -> Duration {
         // The server may have a keep-alive of its own, which is not to be missed.
-        Duration::from_secs(1)
+        wish.min(Duration::from_secs(1))
     }
 
     fn takes_credentials(config: &MqttConfig, credentials: &Credentials) -> bool {

@@ -7,7 +7,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::config::MqttConfig;
-use crate::session::{DropReason, Message};
+use crate::session::Message;
 use crate::wire::Tx;
 use crate::wire::mqtt::message::{self, PUBLISH, Parts, RETAIN, SUBSCRIBE};
 use crate::wire::mqtt::{
@@ -40,17 +40,15 @@ impl Publishing {
     }
 
     /// What the server has against a message (MQTT 5.0, sections 3.2.2.3.4 and 3.2.2.3.5).
-    pub(super) fn objection(&self, message: &Message) -> Option<DropReason> {
+    pub(super) fn objection(&self, message: &Message) -> Option<ReasonCode> {
         if message::is_request(message) {
             return None;
         }
         let retained = message.kind() & 0xF0 == PUBLISH && message.kind() & RETAIN != 0;
-        let code = match () {
-            () if self.qos(message) > self.takes.qos => ReasonCode::QOS_NOT_SUPPORTED,
-            () if retained && !self.takes.retain => ReasonCode::RETAIN_NOT_SUPPORTED,
-            () => return None,
-        };
-        Some(DropReason::Refused { code: code.get().into() })
+        if self.qos(message) > self.takes.qos {
+            return Some(ReasonCode::QOS_NOT_SUPPORTED);
+        }
+        (retained && !self.takes.retain).then_some(ReasonCode::RETAIN_NOT_SUPPORTED)
     }
 
     /// How surely a message is to arrive.

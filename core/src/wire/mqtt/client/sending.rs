@@ -16,6 +16,9 @@ use crate::wire::{Frame, Origin, Tx};
 /// for subscriptions that are renewed.
 const TICKETED: u64 = 65_000;
 
+/// How many bytes of a packet are around what is in a [`Message`]: the fixed header and the packet identifier.
+pub(super) const AROUND: u64 = 5 + 2;
+
 /// What leaves on one connection.
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -27,6 +30,8 @@ pub(super) struct Sending {
     slots: VecDeque<Slot>,
     /// So many of them, at the front, are settled.
     settled: usize,
+    /// Those that the server does not take, with its reason.
+    refused: VecDeque<(u64, ReasonCode)>,
     renewals: Renewals,
     /// The last identifier without a ticket.
     unticketed: u16,
@@ -59,6 +64,7 @@ impl Sending {
             under_way: 0,
             slots: VecDeque::new(),
             settled: 0,
+            refused: VecDeque::new(),
             renewals: Renewals::default(),
             unticketed: 0,
         }
@@ -108,18 +114,22 @@ impl Sending {
             self.unticketed = id.get();
         }
         let mut slot = Slot { ticket: origin.ticket, id: id.get(), awaits: Awaits::Nothing, request: None };
-        match origin.ticket.and_then(|ticket| memory.flights.remove(&ticket)) {
-            Some(Flight::Done) => {}
-            Some(Flight::Received) => {
+        let flight = origin.ticket.and_then(|ticket| memory.flights.remove(&ticket));
+        match (flight, self.objection(message, outgoing)) {
+            (Some(Flight::Done), _) => {}
+            (Some(Flight::Received), _) => {
                 acknowledge(Packet::PubRel(Ack::new(id)), outgoing, tx);
                 slot.awaits = Awaits::PubComp;
+            }
+            (_, Some(reason)) => {
+                self.refused.push_back((memory.told + 1 + self.slots.len() as u64, reason));
             }
             _ if message::is_request(message) => {
                 publishing::request(message, id, outgoing, tx);
                 slot.awaits = Awaits::Answer;
                 slot.request = Some(Box::new(message.clone()));
             }
-            flight => {
+            (flight, None) => {
                 let qos = self.publishing.qos(message);
                 slot.awaits = match qos {
                     Qos::AtMostOnce => Awaits::Nothing,
@@ -135,9 +145,15 @@ impl Sending {
         self.advance();
     }
 
+    /// A message that the server does not take.
+    pub(super) fn take_refused(&mut self) -> Option<(u64, u16)> {
+        self.refused.pop_front().map(|(seq, reason)| (seq, reason.get().into()))
+    }
+
     /// The newest message that is settled, with all before it, if the link was not told.
     pub(super) fn take_settled(&mut self, memory: &mut Memory) -> Option<u64> {
-        if self.settled == 0 {
+        // What was refused is told first.
+        if self.settled == 0 || !self.refused.is_empty() {
             return None;
         }
         self.slots.drain(..self.settled);
@@ -146,18 +162,19 @@ impl Sending {
         Some(memory.told)
     }
 
-    /// A PUBACK or PUBCOMP, or a PUBREC that refuses a message: it is settled. `Some` if it was refused.
-    pub(super) fn finish(&mut self, packet: &Packet<'_>, ack: &Ack<'_>, memory: &Memory) -> Option<Frame> {
+    /// A PUBACK or PUBCOMP, or a PUBREC that refuses a message: it is settled.
+    pub(super) fn finish(&mut self, packet: &Packet<'_>, ack: &Ack<'_>, memory: &Memory) {
         let awaited = match packet {
             Packet::PubAck(_) => Awaits::PubAck,
             Packet::PubRec(_) => Awaits::PubRec,
             _ => Awaits::PubComp,
         };
-        let place = self.find(ack.packet_id, awaited)?;
+        let Some(place) = self.find(ack.packet_id, awaited) else { return };
         self.settle(place);
         // A server that does not know the identifier any more has released the message.
-        let refused = ack.reason.is_failure() && awaited != Awaits::PubComp;
-        refused.then(|| Frame::Refusal { seq: memory.told + 1 + place as u64, code: ack.reason.get().into() })
+        if ack.reason.is_failure() && awaited != Awaits::PubComp {
+            self.refused.push_back((memory.told + 1 + place as u64, ack.reason));
+        }
     }
 
     /// A PUBREC: the server has a message of QoS 2. Whether we sent it.
@@ -209,6 +226,14 @@ impl Sending {
             memory.flights.insert(ticket, flight);
         }
         self.settled = 0;
+    }
+
+    /// What the server has against a message. Messages of another connection, too, may be too much for it.
+    fn objection(&self, message: &Message, outgoing: &Outgoing) -> Option<ReasonCode> {
+        if message.len() as u64 + AROUND > outgoing.packet_limit().into() {
+            return Some(ReasonCode::PACKET_TOO_LARGE);
+        }
+        self.publishing.objection(message)
     }
 
     /// Where a message is that awaits this.

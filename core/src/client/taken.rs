@@ -1,0 +1,36 @@
+//! With which of the peer's messages the application is done.
+
+/// Counts the peer's messages over all sessions.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Those that came, those that the application took, and those with which it is done.
+    pub(super) came: u64,
+    taken: u64,
+    done: u64,
+    /// Those that came in earlier sessions.
+    earlier: u64,
+}
+
+impl Taken {
+    /// The application takes the next message.
+    pub(super) const fn take(&mut self) {
+        self.taken += 1;
+    }
+
+    /// The application is done with the oldest message that it has taken and not been done with. `false` if there is none.
+    pub(super) const fn finish(&mut self) -> bool {
+        let has_one = self.done < self.taken;
+        self.done += has_one as u64;
+        has_one
+    }
+
+    /// A new session begins: its messages count from 1.
+    pub(super) const fn restart(&mut self) {
+        self.earlier = self.came;
+    }
+
+    /// The newest message of this session with which the application is done, with all before it; 0 for none.
+    pub(super) const fn done(&self) -> u64 {
+        self.done.saturating_sub(self.earlier)
+    }
+}
