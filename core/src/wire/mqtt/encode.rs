@@ -23,6 +23,9 @@ const SMALL_HEAD: usize = 64;
 pub(super) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 
+    /// So many bytes follow.
+    fn expect(&mut self, _count: usize) {}
+
     fn payload(&mut self, payload: &Payload<'_>) {
         self.put(payload);
     }
@@ -32,6 +35,11 @@ impl Sink for BytesMut {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn expect(&mut self, count: usize) {
+        self.reserve(count);
     }
 }
 
@@ -78,10 +86,20 @@ impl Out for Slot<'_> {
 }
 
 /// How many bytes the body of a packet has.
-#[inline]
 pub(super) fn length(packet: &Packet<'_>, version: Version) -> u64 {
-    let mut length = Length(payload(packet).map_or(0, |payload| payload.len() as u64));
+    if let Packet::Publish(publish) = packet {
+        return publish_length(publish, version);
+    }
+    let mut length = Length(0);
     body(packet, version, &mut length);
+    length.0
+}
+
+/// How many bytes the body of a PUBLISH has.
+#[inline]
+pub(super) fn publish_length(publish: &Publish<'_>, version: Version) -> u64 {
+    let mut length = Length(publish.payload.len() as u64);
+    publish_head(publish, version, &mut length);
     length.0
 }
 
@@ -97,54 +115,57 @@ pub(super) const fn whole(length: u64) -> u64 {
 }
 
 /// Writes a packet whose body has this length.
-#[inline]
 pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, sink: &mut impl Sink) {
-    let payload = payload(packet);
-    let head = whole(length) as usize - payload.map_or(0, |payload| payload.len());
-    if head <= SMALL_HEAD {
-        let mut room = [0; SMALL_HEAD];
-        let slot = room.get_mut(..head).unwrap_or_default();
-        write_head(packet, version, length, slot);
-        sink.put(slot);
-    } else {
-        let mut room = vec![0; head];
-        write_head(packet, version, length, &mut room);
-        sink.put(&room);
+    if let Packet::Publish(publish) = packet {
+        return write_publish(publish, version, length, sink);
     }
-    if let Some(payload) = payload {
-        sink.payload(payload);
-    }
-}
-
-#[inline]
-const fn payload<'a>(packet: &'a Packet<'_>) -> Option<&'a Payload<'a>> {
-    if let Packet::Publish(publish) = packet { Some(&publish.payload) } else { None }
-}
-
-/// All but the payload of a message.
-#[inline]
-fn write_head(packet: &Packet<'_>, version: Version, length: u64, slot: &mut [u8]) {
-    let mut slot = Slot(slot);
     let packet_type = packet.packet_type();
-    let flags = match packet {
-        Packet::Publish(Publish { dup, qos, retain, .. }) => {
-            flag(*dup, publish_flag::DUP) | (*qos as u8) << publish_flag::QOS | flag(*retain, publish_flag::RETAIN)
+    let first = (packet_type as u8) << 4 | packet_type.flags().unwrap_or_default();
+    write_head(whole(length) as usize, sink, |slot| {
+        slot.put(&[first]);
+        integer(length, slot);
+        body(packet, version, slot);
+    });
+}
+
+/// Writes a PUBLISH whose body has this length.
+#[inline]
+pub(super) fn write_publish(publish: &Publish<'_>, version: Version, length: u64, sink: &mut impl Sink) {
+    let Publish { dup, qos, retain, .. } = publish;
+    let flags = flag(*dup, publish_flag::DUP) | (*qos as u8) << publish_flag::QOS | flag(*retain, publish_flag::RETAIN);
+    let whole = whole(length) as usize;
+    sink.expect(whole);
+    write_head(whole - publish.payload.len(), sink, |slot| {
+        slot.put(&[(PacketType::Publish as u8) << 4 | flags]);
+        integer(length, slot);
+        publish_head(publish, version, slot);
+    });
+    sink.payload(&publish.payload);
+}
+
+/// Writes so many bytes, which `fill` says.
+#[inline]
+fn write_head(length: usize, sink: &mut impl Sink, fill: impl Fn(&mut Slot<'_>)) {
+    let mut room = [0; SMALL_HEAD];
+    match room.get_mut(..length) {
+        Some(room) => {
+            fill(&mut Slot(room));
+            sink.put(room);
         }
-        _ => packet_type.flags().unwrap_or_default(),
-    };
-    slot.put(&[(packet_type as u8) << 4 | flags]);
-    integer(length, &mut slot);
-    body(packet, version, &mut slot);
+        None => write_large_head(length, sink, fill),
+    }
 }
 
-/// All behind the fixed header but the payload of a message.
-#[inline]
-fn body(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
-    if let Packet::Publish(packet) = packet { publish(packet, version, out) } else { other(packet, version, out) }
+#[cold]
+fn write_large_head(length: usize, sink: &mut impl Sink, fill: impl Fn(&mut Slot<'_>)) {
+    let mut room = vec![0; length];
+    fill(&mut Slot(&mut room));
+    sink.put(&room);
 }
 
+/// The body of a PUBLISH without its payload.
 #[inline]
-fn publish(publish: &Publish<'_>, version: Version, out: &mut impl Out) {
+fn publish_head(publish: &Publish<'_>, version: Version, out: &mut impl Out) {
     binary(publish.topic.as_ref().map_or(&[], |topic| topic.as_str().as_bytes()), out);
     if let Some(id) = publish.packet_id {
         out.put(&id.get().to_be_bytes());
@@ -152,9 +173,8 @@ fn publish(publish: &Publish<'_>, version: Version, out: &mut impl Out) {
     properties(&publish.properties, version, out);
 }
 
-// Kept out of line, so that the path of a message is small.
-#[inline(never)]
-fn other(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
+/// All behind the fixed header of a packet, without the payload of a PUBLISH.
+fn body(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
     let packet_type = packet.packet_type();
     match packet {
         Packet::Connect(packet) => connect(packet, version, out),
@@ -162,7 +182,7 @@ fn other(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
             out.put(&[packet.session_present.into(), packet.reason.write(packet_type, version)]);
             properties(&packet.properties, version, out);
         }
-        Packet::Publish(packet) => publish(packet, version, out),
+        Packet::Publish(packet) => publish_head(packet, version, out),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
             out.put(&ack.packet_id.get().to_be_bytes());
             notice(packet_type, ack.reason, &ack.properties, version, out);

@@ -8,12 +8,15 @@ use nom::Err as NomErr;
 
 use super::Role;
 use super::check::{self, Sent};
-use super::decode;
+use super::decode::{self, publish_flag};
 use super::encode::whole;
-use super::fields::INTEGER_BITS;
+use super::fields::{Fields, INTEGER_BITS};
 use super::packet::{Ack, Packet, Publish};
 use super::payload::Payload;
+use super::properties::Properties;
+use super::property::Place;
 use super::rule::{self, Checked, Rule, Violation};
+use super::text::Topic;
 use super::types::{PacketId, PacketType, Qos, Version};
 use crate::wire::varint::varint;
 
@@ -31,6 +34,10 @@ pub struct Incoming {
     version: Option<Version>,
     limit: u32,
     state: State,
+    /// The version, if it is known, nothing is unfinished, and there is room for a ping.
+    ready: Option<Version>,
+    /// The peer's ping, or its answer to ours.
+    ping: [u8; 2],
 }
 
 enum State {
@@ -78,12 +85,19 @@ impl Incoming {
     }
 
     const fn new(reader: Role, version: Option<Version>, limit: u32) -> Self {
-        Self { reader, version, limit, state: State::Idle }
+        let ping = match reader {
+            Role::Client => [0xD0, 0],
+            Role::Server => [0xC0, 0],
+        };
+        let mut incoming = Self { reader, version, limit, state: State::Idle, ready: None, ping };
+        incoming.settle();
+        incoming
     }
 
     /// From the next packet on, this is the limit, in bytes.
     pub const fn limit(&mut self, limit: u32) {
         self.limit = limit;
+        self.settle();
     }
 
     /// The version; `None` if the client has not said it yet.
@@ -103,31 +117,14 @@ impl Incoming {
     /// The peer broke the protocol. Every later call returns the same error.
     #[inline]
     pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Packet<'i>>, Violation> {
-        if matches!(self.state, State::Idle)
-            && let Some(version) = self.version
+        if self.ready.is_some()
+            && let Some((head, behind)) = input.split_first_chunk()
+            && *head == self.ping
         {
-            if let [first @ (0xC0 | 0xD0), 0, behind @ ..] = *input
-                && (*first == 0xC0) == (self.reader == Role::Server)
-                && self.limit >= 2
-            {
-                *input = behind;
-                return Ok(Some(if *first == 0xC0 { Packet::PingReq } else { Packet::PingResp }));
-            }
-            if let Some((first, body, behind)) = short(input, self.limit) {
-                if first >> 4 == PacketType::Publish as u8 {
-                    if let Ok(message) = decode::publish(first, body, version)
-                        && check::publish(&message, Sent { by: sender(self.reader), version }).is_ok()
-                    {
-                        *input = behind;
-                        return Ok(Some(Packet::Publish(message)));
-                    }
-                } else if let Some(packet) = success(first, body) {
-                    *input = behind;
-                    return Ok(Some(packet));
-                }
-            }
+            *input = behind;
+            return Ok(Some(if self.reader == Role::Client { Packet::PingResp } else { Packet::PingReq }));
         }
-        self.next_any(input)
+        self.next_usual(input)
     }
 
     /// Whether part of a packet has arrived and the rest is outstanding.
@@ -142,7 +139,27 @@ impl Incoming {
         if let State::Body { body, .. } = &self.state { body.capacity() } else { 0 }
     }
 
-    // Kept out of line, so that the path of what mostly comes is small enough to be inlined.
+    /// What is neither a ping nor its answer.
+    // Kept out of line, so that the path of a ping is small enough to be inlined.
+    #[inline(never)]
+    fn next_usual<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Packet<'i>>, Violation> {
+        if let Some(version) = self.ready
+            && let Some((first, body, behind)) = short(input, self.limit)
+        {
+            if first >> 4 == PacketType::Publish as u8 {
+                if let Some(message) = message(first, body, Sent { by: sender(self.reader), version }) {
+                    *input = behind;
+                    return Ok(Some(Packet::Publish(message)));
+                }
+            } else if let Some(packet) = success(first, body) {
+                *input = behind;
+                return Ok(Some(packet));
+            }
+        }
+        self.next_any(input)
+    }
+
+    // Kept out of line, so that the path of what mostly comes is small.
     #[inline(never)]
     fn next_any<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Packet<'i>>, Violation> {
         let packet = self.gather(input).and_then(|whole| {
@@ -158,7 +175,12 @@ impl Incoming {
             Ok(_) => {}
             Err(violation) => self.state = State::Failed(*violation),
         }
+        self.settle();
         packet
+    }
+
+    const fn settle(&mut self) {
+        self.ready = if matches!(self.state, State::Idle) && self.limit >= 2 { self.version } else { None };
     }
 
     /// Takes bytes until a packet has come.
@@ -271,7 +293,7 @@ impl Incoming {
         }
         match packet.flags() {
             Some(flags) if first & 0x0F != flags => Err(&rule::FLAGS),
-            None if Qos::new(first >> decode::publish_flag::QOS & 3).is_none() => Err(&rule::QOS_3),
+            None if Qos::new(first >> publish_flag::QOS & 3).is_none() => Err(&rule::QOS_3),
             _ => Ok(packet),
         }
     }
@@ -320,6 +342,33 @@ fn short(input: &[u8], limit: u32) -> Option<(u8, &[u8], &[u8])> {
     };
     let (body, behind) = rest.split_at_checked(length)?;
     (input.len() - behind.len() <= limit as usize).then_some((first, body, behind))
+}
+
+/// A message that names its topic. `None` for everything else, right or wrong.
+#[inline]
+fn message(first: u8, body: &[u8], sent: Sent) -> Option<Publish<'_>> {
+    let mut fields = Fields::new(body);
+    let qos = Qos::new(first >> publish_flag::QOS & 3)?;
+    let dup = first & publish_flag::DUP != 0;
+    let topic = Topic::read_plain(fields.binary().ok()?)?;
+    let packet_id = match qos {
+        Qos::AtMostOnce if dup => return None,
+        Qos::AtMostOnce => None,
+        _ => Some(fields.packet_id().ok()?),
+    };
+    let properties = Properties::unchecked(fields.properties(sent.version).ok()?);
+    if !properties.is_empty() {
+        properties.check(Place::packet(PacketType::Publish, sent.by)).ok()?;
+    }
+    Some(Publish {
+        dup,
+        qos,
+        retain: first & publish_flag::RETAIN != 0,
+        topic: Some(topic),
+        packet_id,
+        properties,
+        payload: Payload::Borrowed(fields.rest()),
+    })
 }
 
 /// An acknowledgement that says success and nothing else.

@@ -5,10 +5,10 @@ use bytes::BytesMut;
 use super::Role;
 use super::check::{self, Sent};
 use super::encode::{self, LONGEST_BODY, Sink, whole};
-use super::packet::Packet;
+use super::packet::{Packet, Publish};
 use super::reason::ReasonCode;
 use super::rule::EncodeError;
-use super::types::Version;
+use super::types::{PacketType, Version};
 use crate::wire::Tx;
 
 /// The largest packet that MQTT has, in bytes, fixed header included.
@@ -61,11 +61,7 @@ impl Outgoing {
     /// The packet breaks a rule, or is larger than the peer takes. Then nothing is appended.
     #[inline]
     pub fn send(&self, packet: &Packet<'_>, tx: &mut Tx) -> Result<(), EncodeError> {
-        if !self.write_usual(packet, tx) {
-            let length = self.body_length(packet)?;
-            encode::write(packet, self.version, length, tx);
-        }
-        Ok(())
+        self.write(packet, tx)
     }
 
     /// Appends a packet to any buffer, with a copy of its payload.
@@ -74,30 +70,48 @@ impl Outgoing {
     /// Those of [`Outgoing::send`].
     #[inline]
     pub fn encode(&self, packet: &Packet<'_>, buffer: &mut BytesMut) -> Result<(), EncodeError> {
-        if !self.write_usual(packet, buffer) {
-            let length = self.body_length(packet)?;
-            buffer.reserve(whole(length) as usize);
-            encode::write(packet, self.version, length, buffer);
+        self.write(packet, buffer)
+    }
+
+    #[inline]
+    fn write(&self, packet: &Packet<'_>, sink: &mut impl Sink) -> Result<(), EncodeError> {
+        match packet {
+            Packet::PingReq if self.sender == Role::Client && self.limit >= 2 => sink.put(&[0xC0, 0]),
+            Packet::PingResp if self.sender == Role::Server && self.limit >= 2 => sink.put(&[0xD0, 0]),
+            Packet::Publish(publish) => return self.write_publish(publish, sink),
+            _ => return self.write_other(packet, sink),
         }
         Ok(())
     }
 
-    /// Writes a ping, or an acknowledgement that says success and nothing else; `false` for everything else, right or wrong.
+    // Kept out of line, as is all that follows, so that the path of a ping is small enough to be inlined.
+    #[inline(never)]
+    fn write_publish(&self, publish: &Publish<'_>, sink: &mut impl Sink) -> Result<(), EncodeError> {
+        let sent = Sent { by: self.sender, version: self.version };
+        check::publish(publish, sent).map_err(|rule| EncodeError::Broken { packet: PacketType::Publish, rule })?;
+        let length = encode::publish_length(publish, self.version);
+        self.check_length(PacketType::Publish, length)?;
+        encode::write_publish(publish, self.version, length, sink);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn write_other(&self, packet: &Packet<'_>, sink: &mut impl Sink) -> Result<(), EncodeError> {
+        if !self.write_success(packet, sink) {
+            let length = self.body_length(packet)?;
+            encode::write(packet, self.version, length, sink);
+        }
+        Ok(())
+    }
+
+    /// Writes an acknowledgement that says success and nothing else; `false` for everything else, right or wrong.
     #[inline]
-    fn write_usual(&self, packet: &Packet<'_>, sink: &mut impl Sink) -> bool {
-        let (first, ack) = match (packet, self.sender) {
-            (Packet::PingReq, Role::Client) if self.limit >= 2 => {
-                sink.put(&[0xC0, 0]);
-                return true;
-            }
-            (Packet::PingResp, Role::Server) if self.limit >= 2 => {
-                sink.put(&[0xD0, 0]);
-                return true;
-            }
-            (Packet::PubAck(ack), _) => (0x40, ack),
-            (Packet::PubRec(ack), _) => (0x50, ack),
-            (Packet::PubRel(ack), _) => (0x62, ack),
-            (Packet::PubComp(ack), _) => (0x70, ack),
+    fn write_success(&self, packet: &Packet<'_>, sink: &mut impl Sink) -> bool {
+        let (first, ack) = match packet {
+            Packet::PubAck(ack) => (0x40, ack),
+            Packet::PubRec(ack) => (0x50, ack),
+            Packet::PubRel(ack) => (0x62, ack),
+            Packet::PubComp(ack) => (0x70, ack),
             _ => return false,
         };
         if ack.reason != ReasonCode::SUCCESS || !ack.properties.is_empty() || self.limit < 4 {
@@ -108,15 +122,20 @@ impl Outgoing {
         true
     }
 
-    #[inline]
     fn body_length(&self, packet: &Packet<'_>) -> Result<u64, EncodeError> {
         let sent = Sent { by: self.sender, version: self.version };
         check::packet(packet, sent).map_err(|rule| EncodeError::Broken { packet: packet.packet_type(), rule })?;
         let length = encode::length(packet, self.version);
-        if length > LONGEST_BODY || whole(length) > self.limit.into() {
-            let limit = self.limit.min(PACKET_LIMIT);
-            return Err(EncodeError::TooLarge { packet: packet.packet_type(), length: whole(length), limit });
-        }
+        self.check_length(packet.packet_type(), length)?;
         Ok(length)
+    }
+
+    #[inline]
+    const fn check_length(&self, packet: PacketType, length: u64) -> Result<(), EncodeError> {
+        if length <= LONGEST_BODY && whole(length) <= self.limit as u64 {
+            return Ok(());
+        }
+        let limit = if self.limit < PACKET_LIMIT { self.limit } else { PACKET_LIMIT };
+        Err(EncodeError::TooLarge { packet, length: whole(length), limit })
     }
 }

@@ -11,7 +11,9 @@ use super::text::{Filter, Text, Topic};
 use super::types::{PacketId, PacketType, Qos, Version};
 
 /// One packet. What came whole is borrowed from what it came in.
+// With a tag of its own: which packet it is takes fewer instructions to find out than from the values of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Packet<'a> {
     /// A client asks for a connection.
     Connect(Box<Connect<'a>>),

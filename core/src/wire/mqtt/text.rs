@@ -53,6 +53,7 @@ macro_rules! strings {
 
             /// The string.
             #[must_use]
+            #[inline]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -114,29 +115,47 @@ impl Filter<'_> {
     }
 }
 
-/// In [`SIGNS`].
-const NULL: u8 = 1;
+impl<'a> Topic<'a> {
+    /// What came, if it is right at first sight; `None` for everything else, right or wrong.
+    #[inline]
+    pub(super) fn read_plain(bytes: &'a [u8]) -> Option<Self> {
+        let text = core::str::from_utf8(bytes).ok()?;
+        if text.is_empty() || has_sign(text) { None } else { Some(Self(Cow::Borrowed(text))) }
+    }
+}
 
-/// In [`SIGNS`].
-const WILDCARD: u8 = 2;
-
-/// What a byte means for a string.
-const SIGNS: [u8; 256] = {
-    let mut signs = [0; 256];
-    signs[0] = NULL;
-    signs[b'+' as usize] = WILDCARD;
-    signs[b'#' as usize] = WILDCARD;
-    signs
-};
-
-#[inline]
+/// Whether there is a wildcard; refuses U+0000.
 fn check_signs(text: &str) -> Checked<bool> {
     if text.len() > FIELD_LIMIT {
         return Err(&rule::TOO_LONG);
     }
-    // Without a branch for each byte: most are looked at to the end.
-    let signs = text.bytes().fold(0, |signs, byte| signs | SIGNS.get(usize::from(byte)).copied().unwrap_or_default());
-    if signs & NULL == 0 { Ok(signs & WILDCARD != 0) } else { Err(&rule::NULL_CHARACTER) }
+    if !has_sign(text) {
+        return Ok(false);
+    }
+    if text.contains('\0') { Err(&rule::NULL_CHARACTER) } else { Ok(true) }
+}
+
+/// Whether there is a wildcard or U+0000.
+#[inline]
+fn has_sign(text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let word = u64::from_ne_bytes(*word);
+        // '#' and '+' differ in one bit.
+        if zeros(word) | zeros((word | ONES * 0x08) ^ ONES * 0x2B) != 0 {
+            return true;
+        }
+        rest = behind;
+    }
+    rest.iter().any(|byte| matches!(byte, 0 | b'#' | b'+'))
+}
+
+/// Every byte of it is 1.
+const ONES: u64 = u64::MAX / 0xFF;
+
+/// Not 0 if a byte of the word is.
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & ONES << 7
 }
 
 fn check_text(text: &str) -> Checked<()> {
