@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use keepbeat_benches::mqtt::{
-    CoreReading, CoreWriting, Load, OursReading, OursSending, OursWriting, Reader, RumqttcReading, RumqttcWriting,
-    Stream, Writer,
+    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursReading, OursSending, OursWriting,
+    Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
 };
 use keepbeat_benches::process::ProcessorTime;
 use keepbeat_benches::ratios::Ratios;
@@ -27,8 +27,12 @@ fn main() {
     for load in Load::ALL {
         group.throughput(Throughput::Elements(load.packets()));
         reads::<OursReading>(&mut group, load);
+        reads::<MqttbytesReading>(&mut group, load);
         reads::<RumqttcReading>(&mut group, load);
         reads::<CoreReading>(&mut group, load);
+        if load.payload().is_some() {
+            reads::<Copied>(&mut group, load);
+        }
     }
     group.finish();
     let mut group = criterion.benchmark_group("mqtt/writes");
@@ -36,6 +40,7 @@ fn main() {
         group.throughput(Throughput::Elements(load.packets()));
         writes::<OursWriting>(&mut group, load);
         writes::<OursSending>(&mut group, load);
+        writes::<MqttbytesWriting>(&mut group, load);
         writes::<RumqttcWriting>(&mut group, load);
         writes::<CoreWriting>(&mut group, load);
     }

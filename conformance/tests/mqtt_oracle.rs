@@ -77,7 +77,7 @@ const KNOWN: &[(Other, Difference, Role, Version, &[u8])] = &[
     // Section 3.8.2.1.2: no subscription is number 0.
     (Other::Proto, Difference::TheyTake("a property has a value out of its range"), Role::Client, V5, b"\x82\x09\0\x01\x02\x0B\0\0\x01#\0"),
     // Section 4.8.2: a shared subscription has a name and a filter; section 3.8.3.1: and gets its client's own messages.
-    (Other::Core, Difference::TheyTake("a shared subscription has no share name or no filter, or wildcards in its name"), Role::Client, V3, b"\x82\x0D\0\x01\0\x08$share/a\0"),
+    (Other::Core, Difference::TheyTake("a shared subscription has no share name or no filter, or wildcards in its name"), Role::Client, V5, b"\x82\x0E\0\x01\0\0\x08$share/a\0"),
     (Other::Core, Difference::TheyTake("a shared subscription has the option No Local"), Role::Client, V5, b"\x82\x10\0\x01\0\0\x0A$share/a/#\x04"),
     (Other::Proto, Difference::TheyTake("a shared subscription has the option No Local"), Role::Client, V5, b"\x82\x10\0\x01\0\0\x0A$share/a/#\x04"),
     // Section 3.3.1.1: what is sent at most once is never sent again.
@@ -96,8 +96,8 @@ const KNOWN: &[(Other, Difference, Role, Version, &[u8])] = &[
     // Sections 3.14.2.1 and 3.14.2.2: some things are said by one side only. The others do not know who sends.
     (Other::Core, Difference::TheyTake("its reason code is none, or not one for it from this side"), Role::Client, V5, b"\xE0\x01\x8E"),
     (Other::Proto, Difference::TheyTake("its reason code is none, or not one for it from this side"), Role::Client, V5, b"\xE0\x01\x8E"),
-    (Other::Core, Difference::TheyTake("it has a property that does not belong there"), Role::Client, V5, b"\xE0\x06\0\x04\x1C\0\x01s"),
-    (Other::Proto, Difference::TheyTake("it has a property that does not belong there"), Role::Client, V5, b"\xE0\x06\0\x04\x1C\0\x01s"),
+    (Other::Core, Difference::TheyTake("it has a property that only the other side may send in it"), Role::Client, V5, b"\xE0\x06\0\x04\x1C\0\x01s"),
+    (Other::Proto, Difference::TheyTake("it has a property that only the other side may send in it"), Role::Client, V5, b"\xE0\x06\0\x04\x1C\0\x01s"),
     // Section 3.1.2.9: since MQTT 5.0, a password needs no user name.
     (Other::Core, Difference::WeTake("password alone"), Role::Client, V5, b"\x10\x0F\0\x04MQTT\x05\x42\0\0\0\0\0\0\0"),
     // Section 2.4 lists the code for a DISCONNECT, section 3.14.2.1 does not.

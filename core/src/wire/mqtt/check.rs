@@ -6,7 +6,7 @@ use super::properties::Properties;
 use super::property::{Found, Place};
 use super::reason::ReasonCode;
 use super::rule::{self, Checked};
-use super::text::FIELD_LIMIT;
+use super::text::{FIELD_LIMIT, Filter};
 use super::types::{PacketType, Qos, Version};
 
 /// Who sends a packet, and in which version.
@@ -66,6 +66,7 @@ fn other(packet: &Packet<'_>, sent: Sent) -> Checked<()> {
         }
         Packet::Unsubscribe(packet) => {
             list(packet.filters.is_empty())?;
+            packet.filters.iter().try_for_each(|one| filter(one, sent))?;
             properties(packet_type, &packet.properties, sent).map(drop)
         }
         Packet::SubAck(ack) | Packet::UnsubAck(ack) => {
@@ -116,11 +117,19 @@ fn connect(connect: &Connect<'_>, sent: Sent) -> Checked<()> {
 }
 
 fn subscription(subscription: &Subscription<'_>, sent: Sent) -> Checked<()> {
+    filter(&subscription.filter, sent)?;
     let Subscription { filter, no_local, retain_as_published, retain_handling, .. } = subscription;
     if sent.version == Version::V3 && (*no_local || *retain_as_published || *retain_handling != Default::default()) {
         return Err(&rule::OPTIONS_V5_ONLY);
     }
     if *no_local && filter.share().is_some() { Err(&rule::NO_LOCAL_SHARED) } else { Ok(()) }
+}
+
+fn filter(filter: &Filter<'_>, sent: Sent) -> Checked<()> {
+    match sent.version {
+        Version::V3 => Ok(()),
+        Version::V5 => filter.check_share(),
+    }
 }
 
 #[inline]

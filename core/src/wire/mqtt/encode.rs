@@ -1,8 +1,5 @@
 //! PACKETS -> BYTES. What is written was checked.
 
-use alloc::vec;
-use core::mem;
-
 use bytes::BytesMut;
 
 use super::decode::{connect_flag, option, publish_flag};
@@ -15,9 +12,6 @@ use crate::wire::{Tx, varint};
 
 /// The longest body of a packet, in bytes: a variable byte integer has 28 bits.
 pub(super) const LONGEST_BODY: u64 = (1 << 28) - 1;
-
-/// A head up to this size, in bytes, is put together on the stack.
-const SMALL_HEAD: usize = 64;
 
 /// Where packets are written to.
 pub(super) trait Sink {
@@ -72,16 +66,13 @@ impl Out for Length {
     }
 }
 
-/// Exactly as much room as was counted.
-struct Slot<'a>(&'a mut [u8]);
+/// Writes.
+struct To<'a, S>(&'a mut S);
 
-impl Out for Slot<'_> {
+impl<S: Sink> Out for To<'_, S> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        if let Some((slot, rest)) = mem::take(&mut self.0).split_at_mut_checked(bytes.len()) {
-            slot.copy_from_slice(bytes);
-            self.0 = rest;
-        }
+        self.0.put(bytes);
     }
 }
 
@@ -120,12 +111,10 @@ pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, sink: &m
         return write_publish(publish, version, length, sink);
     }
     let packet_type = packet.packet_type();
-    let first = (packet_type as u8) << 4 | packet_type.flags().unwrap_or_default();
-    write_head(whole(length) as usize, sink, |slot| {
-        slot.put(&[first]);
-        integer(length, slot);
-        body(packet, version, slot);
-    });
+    sink.expect(whole(length) as usize);
+    let mut out = To(sink);
+    header(packet_type, packet_type.flags().unwrap_or_default(), length, &mut out);
+    body(packet, version, &mut out);
 }
 
 /// Writes a PUBLISH whose body has this length.
@@ -133,34 +122,22 @@ pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, sink: &m
 pub(super) fn write_publish(publish: &Publish<'_>, version: Version, length: u64, sink: &mut impl Sink) {
     let Publish { dup, qos, retain, .. } = publish;
     let flags = flag(*dup, publish_flag::DUP) | (*qos as u8) << publish_flag::QOS | flag(*retain, publish_flag::RETAIN);
-    let whole = whole(length) as usize;
-    sink.expect(whole);
-    write_head(whole - publish.payload.len(), sink, |slot| {
-        slot.put(&[(PacketType::Publish as u8) << 4 | flags]);
-        integer(length, slot);
-        publish_head(publish, version, slot);
-    });
+    sink.expect(whole(length) as usize);
+    let mut out = To(sink);
+    header(PacketType::Publish, flags, length, &mut out);
+    publish_head(publish, version, &mut out);
     sink.payload(&publish.payload);
 }
 
-/// Writes so many bytes, which `fill` says.
+/// The fixed header.
 #[inline]
-fn write_head(length: usize, sink: &mut impl Sink, fill: impl Fn(&mut Slot<'_>)) {
-    let mut room = [0; SMALL_HEAD];
-    match room.get_mut(..length) {
-        Some(room) => {
-            fill(&mut Slot(room));
-            sink.put(room);
-        }
-        None => write_large_head(length, sink, fill),
+fn header(packet: PacketType, flags: u8, length: u64, out: &mut impl Out) {
+    let first = (packet as u8) << 4 | flags;
+    if length < 0x80 {
+        return out.put(&[first, length as u8]);
     }
-}
-
-#[cold]
-fn write_large_head(length: usize, sink: &mut impl Sink, fill: impl Fn(&mut Slot<'_>)) {
-    let mut room = vec![0; length];
-    fill(&mut Slot(&mut room));
-    sink.put(&room);
+    out.put(&[first]);
+    integer(length, out);
 }
 
 /// The body of a PUBLISH without its payload.

@@ -47,7 +47,8 @@ impl Outgoing {
         self.limit
     }
 
-    /// How many bytes a packet has on the wire, fixed header included.
+    /// How many bytes a packet has on the wire, fixed header included: before it is queued, this says whether the peer will take it.
+    /// Which packet identifier it has makes no difference.
     ///
     /// # Errors
     /// Those of [`Outgoing::send`].
@@ -75,12 +76,13 @@ impl Outgoing {
 
     #[inline]
     fn write(&self, packet: &Packet<'_>, sink: &mut impl Sink) -> Result<(), EncodeError> {
-        match packet {
-            Packet::PingReq if self.sender == Role::Client && self.limit >= 2 => sink.put(&[0xC0, 0]),
-            Packet::PingResp if self.sender == Role::Server && self.limit >= 2 => sink.put(&[0xD0, 0]),
-            Packet::Publish(publish) => return self.write_publish(publish, sink),
+        let ping = match (packet, self.sender) {
+            (Packet::PingReq, Role::Client) if self.limit >= 2 => 0xC0,
+            (Packet::PingResp, Role::Server) if self.limit >= 2 => 0xD0,
+            (Packet::Publish(publish), _) => return self.write_publish(publish, sink),
             _ => return self.write_other(packet, sink),
-        }
+        };
+        sink.put(&[ping, 0]);
         Ok(())
     }
 

@@ -221,25 +221,15 @@ impl Packet<'_> {
     pub fn into_owned(self) -> Packet<'static> {
         match self {
             Self::Connect(connect) => Packet::Connect(Box::new(connect.into_owned())),
-            Self::ConnAck(ConnAck { session_present, reason, properties }) => {
-                Packet::ConnAck(ConnAck { session_present, reason, properties: properties.into_owned() })
-            }
+            Self::ConnAck(answer) => Packet::ConnAck(answer.into_owned()),
             Self::Publish(publish) => Packet::Publish(publish.into_owned()),
             Self::PubAck(ack) => Packet::PubAck(ack.into_owned()),
             Self::PubRec(ack) => Packet::PubRec(ack.into_owned()),
             Self::PubRel(ack) => Packet::PubRel(ack.into_owned()),
             Self::PubComp(ack) => Packet::PubComp(ack.into_owned()),
-            Self::Subscribe(Subscribe { packet_id, properties, subscriptions }) => Packet::Subscribe(Subscribe {
-                packet_id,
-                properties: properties.into_owned(),
-                subscriptions: subscriptions.into_iter().map(Subscription::into_owned).collect(),
-            }),
+            Self::Subscribe(subscribe) => Packet::Subscribe(subscribe.into_owned()),
             Self::SubAck(ack) => Packet::SubAck(ack.into_owned()),
-            Self::Unsubscribe(Unsubscribe { packet_id, properties, filters }) => Packet::Unsubscribe(Unsubscribe {
-                packet_id,
-                properties: properties.into_owned(),
-                filters: filters.into_iter().map(Filter::into_owned).collect(),
-            }),
+            Self::Unsubscribe(unsubscribe) => Packet::Unsubscribe(unsubscribe.into_owned()),
             Self::UnsubAck(ack) => Packet::UnsubAck(ack.into_owned()),
             Self::PingReq => Packet::PingReq,
             Self::PingResp => Packet::PingResp,
@@ -248,6 +238,19 @@ impl Packet<'_> {
         }
     }
 }
+
+/// For packets whose fields alone say which they are.
+macro_rules! from {
+    ($($name:ident)*) => {$(
+        impl<'a> From<$name<'a>> for Packet<'a> {
+            fn from(packet: $name<'a>) -> Self {
+                Self::$name(packet.into())
+            }
+        }
+    )*};
+}
+
+from! { Connect ConnAck Publish Subscribe Unsubscribe }
 
 impl<'a> Connect<'a> {
     /// Asks for a new session, without a will, without a keep-alive.
@@ -317,6 +320,21 @@ impl<'a> Will<'a> {
     }
 }
 
+impl ConnAck<'_> {
+    /// Whether the client is connected, and goes on with a session.
+    #[must_use]
+    pub const fn new(session_present: bool, reason: ReasonCode) -> Self {
+        Self { session_present, reason, properties: Properties::NONE }
+    }
+
+    /// The same, with copies of what was borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> ConnAck<'static> {
+        let Self { session_present, reason, properties } = self;
+        ConnAck { session_present, reason, properties: properties.into_owned() }
+    }
+}
+
 impl<'a> Publish<'a> {
     /// A message at QoS 0, not retained.
     #[must_use]
@@ -329,6 +347,17 @@ impl<'a> Publish<'a> {
             packet_id: None,
             properties: Properties::NONE,
             payload: payload.into(),
+        }
+    }
+
+    /// The same, borrowed from this one, such as to be sent again: then with `dup`. A payload that is shared still is.
+    #[must_use]
+    pub fn borrowed(&self) -> Publish<'_> {
+        Publish {
+            topic: self.topic.as_ref().map(Topic::borrowed),
+            properties: self.properties.borrowed(),
+            payload: self.payload.clone(),
+            ..*self
         }
     }
 
@@ -361,6 +390,42 @@ impl Ack<'_> {
     }
 }
 
+impl<'a> Subscribe<'a> {
+    /// Subscriptions, of which there is at least one.
+    #[must_use]
+    pub const fn new(packet_id: PacketId, subscriptions: Vec<Subscription<'a>>) -> Self {
+        Self { packet_id, properties: Properties::NONE, subscriptions }
+    }
+
+    /// The same, with copies of what was borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> Subscribe<'static> {
+        Subscribe {
+            packet_id: self.packet_id,
+            properties: self.properties.into_owned(),
+            subscriptions: self.subscriptions.into_iter().map(Subscription::into_owned).collect(),
+        }
+    }
+}
+
+impl<'a> Unsubscribe<'a> {
+    /// Filters of subscriptions, of which there is at least one.
+    #[must_use]
+    pub const fn new(packet_id: PacketId, filters: Vec<Filter<'a>>) -> Self {
+        Self { packet_id, properties: Properties::NONE, filters }
+    }
+
+    /// The same, with copies of what was borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> Unsubscribe<'static> {
+        Unsubscribe {
+            packet_id: self.packet_id,
+            properties: self.properties.into_owned(),
+            filters: self.filters.into_iter().map(Filter::into_owned).collect(),
+        }
+    }
+}
+
 impl<'a> Subscription<'a> {
     /// A subscription without further options.
     #[must_use]
@@ -382,6 +447,12 @@ impl<'a> Subscription<'a> {
 }
 
 impl SubAck<'_> {
+    /// One reason for each filter, in their order.
+    #[must_use]
+    pub const fn new(packet_id: PacketId, reasons: Vec<ReasonCode>) -> Self {
+        Self { packet_id, properties: Properties::NONE, reasons }
+    }
+
     /// The same, with copies of what was borrowed.
     #[must_use]
     pub fn into_owned(self) -> SubAck<'static> {

@@ -149,7 +149,9 @@ impl Found {
         if let Some(Place { bit, sender }) = place
             && property.places(sender) & bit == 0
         {
-            return Err(&rule::PROPERTY_PLACE);
+            // A packet of a type that has no such property is malformed. What only the other side may say breaks the protocol.
+            let is_of_type = (property.places(Role::Client) | property.places(Role::Server)) & bit != 0;
+            return Err(if is_of_type { &rule::PROPERTY_SIDE } else { &rule::PROPERTY_PLACE });
         }
         // A message that comes may be for several subscriptions.
         let for_messages = place.is_none_or(|place| place.bit == PacketType::Publish.bit());

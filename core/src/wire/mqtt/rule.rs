@@ -174,6 +174,7 @@ rules! { ALL:
         LIST_EMPTY "3.8.3" "it lists nothing",
         LIST_UNASKED "3.1.1: 3.11" "it has reason codes, which came with MQTT 5.0",
         PROPERTIES_V5_ONLY "2.2.2" "it has properties, which came with MQTT 5.0",
+        PROPERTY_SIDE "3.3.4, 3.14.2.2" "it has a property that only the other side may send in it",
         PROPERTY_TWICE "2.2.2.2" "it has a property twice that may be there once",
         PROPERTY_VALUE "2.2.2.2" "a property has a value out of its range",
         REASON_PLACE "2.4" "its reason code is none, or not one for it from this side",

@@ -26,8 +26,8 @@ pub struct Text<'a>(Cow<'a, str>);
 pub struct Topic<'a>(Cow<'a, str>);
 
 /// Which topics a subscription is for: a [`Text`] that is not empty, in which `+` stands for a level and `#` at the end for any
-/// number of them. With `$share/NAME/` in front, whoever says the same name shares the messages (MQTT 5.0, section 4.8.2; many
-/// servers of 3.1.1 take it, too).
+/// number of them. With `$share/NAME/` in front, whoever says the same name shares the messages (MQTT 5.0, section 4.8.2; to many
+/// servers of 3.1.1 it means the same, though the standard does not say so). In MQTT 5.0, nothing else can begin with `$share/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter<'a>(Cow<'a, str>);
 
@@ -91,7 +91,14 @@ impl Filter<'_> {
     /// Of a shared subscription: its share name, and the filter that is compared with topics.
     #[must_use]
     pub fn share(&self) -> Option<(&str, &str)> {
-        self.0.strip_prefix(SHARE)?.split_once('/')
+        let (name, filter) = self.0.strip_prefix(SHARE)?.split_once('/')?;
+        let is_whole = !name.is_empty() && !filter.is_empty() && !name.contains(['+', '#']);
+        is_whole.then_some((name, filter))
+    }
+
+    /// Checks what MQTT 5.0 asks of a filter: if it begins as a shared subscription, it is one.
+    pub(super) fn check_share(&self) -> Checked<()> {
+        if self.0.starts_with(SHARE) && self.share().is_none() { Err(&rule::FILTER_SHARE) } else { Ok(()) }
     }
 
     /// Whether messages to this topic are for this subscription (MQTT 5.0, section 4.7). Wildcards do not stand for a first level
@@ -175,12 +182,6 @@ fn check_filter(text: &str) -> Checked<()> {
     if text.is_empty() {
         return Err(&rule::TOPIC_EMPTY);
     }
-    if let Some(shared) = text.strip_prefix(SHARE) {
-        match shared.split_once('/') {
-            Some((name, filter)) if !name.is_empty() && !filter.is_empty() && !name.contains(['+', '#']) => {}
-            _ => return Err(&rule::FILTER_SHARE),
-        }
-    }
     if !wildcard {
         return Ok(());
     }
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(Topic::new("#\0"), Err(&rule::NULL_CHARACTER));
     }
 
-    /// Sections 4.7.1.2, 4.7.1.3 and 4.8.2.
+    /// Sections 4.7.1.2 and 4.7.1.3.
     #[test]
     fn wildcards_of_a_filter_are_levels_of_their_own() {
         for filter in
@@ -236,10 +237,53 @@ mod tests {
         for filter in ["sport/tennis#", "sport/tennis/#/ranking", "sport+", "##", "+#", "a/++", "#/"] {
             assert_eq!(Filter::new(filter), Err(&rule::FILTER_WILDCARD), "{filter}");
         }
-        for filter in ["$share/", "$share/a", "$share//b", "$share/a/", "$share/+/b", "$share/a#/b"] {
-            assert_eq!(Filter::new(filter), Err(&rule::FILTER_SHARE), "{filter}");
-        }
         assert_eq!(Filter::new(""), Err(&rule::TOPIC_EMPTY));
+    }
+
+    /// Section 4.8.2.
+    #[test]
+    fn a_shared_subscription_has_a_name_and_a_filter() {
+        for (filter, share) in
+            [("$share/a/b/+", ("a", "b/+")), ("$share/a//", ("a", "/")), ("$share/$a/$share/b/c", ("$a", "$share/b/c"))]
+        {
+            let filter = Filter::new(filter).unwrap();
+            assert_eq!((filter.share(), filter.check_share()), (Some(share), Ok(())), "{filter}");
+        }
+        for filter in ["$share/", "$share/a", "$share//b", "$share/a/", "$share/+/b"] {
+            let filter = Filter::new(filter).unwrap();
+            assert_eq!((filter.share(), filter.check_share()), (None, Err(&rule::FILTER_SHARE)), "{filter}");
+        }
+        for filter in ["$share", "$shared/a", "a/$share/b"] {
+            let filter = Filter::new(filter).unwrap();
+            assert_eq!((filter.share(), filter.check_share()), (None, Ok(())), "{filter}");
+        }
+        assert_eq!(Filter::new("$share/a#/b"), Err(&rule::FILTER_WILDCARD));
+    }
+
+    #[test]
+    fn a_sign_is_found_wherever_it_is() {
+        for length in 1..40 {
+            for at in 0..length {
+                let with = |sign: &str| ["a".repeat(at).as_str(), sign, &"\u{AB}".repeat(length - at)].concat();
+                for (sign, error) in [
+                    ("\0", Err(&rule::NULL_CHARACTER)),
+                    ("+", Err(&rule::TOPIC_WILDCARD)),
+                    ("#", Err(&rule::TOPIC_WILDCARD)),
+                    ("+\0", Err(&rule::NULL_CHARACTER)),
+                ] {
+                    let topic = with(sign);
+                    assert_eq!(Topic::read(topic.as_bytes()), error, "{topic:?}");
+                    assert_eq!(Topic::read_plain(topic.as_bytes()), None, "{topic:?}");
+                }
+                // Their neighbours are none, nor is what has one bit more.
+                for sign in ["\u{1}", "\"", "$", "*", ",", "\u{7F}", "\u{A3}", "\u{AB}"] {
+                    let topic = with(sign);
+                    assert_eq!(Topic::read_plain(topic.as_bytes()), Topic::read(topic.as_bytes()).ok());
+                    assert!(Topic::new(topic.as_str()).is_ok(), "{topic:?}");
+                }
+            }
+        }
+        assert_eq!((Topic::read_plain(b""), Topic::read_plain(b"a\xC3")), (None, None));
     }
 
     #[test]
@@ -274,7 +318,6 @@ mod tests {
                 assert!(!filter.matches(&Topic::new(*topic).unwrap()), "{filter} and {topic}");
             }
         }
-        assert_eq!(Filter::new("$share/a/b/+").unwrap().share(), Some(("a", "b/+")));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) fn is_gauge(name: &str) -> bool {
 
 /// Whether a case of this name counts what others, or a plain copy, take for the same work: to be shown, not to be judged.
 pub(crate) fn is_for_comparison(name: &str) -> bool {
-    (name.starts_with("frames/") || name.starts_with("websocket/")) && !name.ends_with("/ours")
+    ["frames/", "mqtt/", "websocket/"].iter().any(|what| name.starts_with(what)) && !name.contains("/ours")
 }
 
 /// All cases.

@@ -2,8 +2,8 @@
 //! copies the same holds as of `frames`.
 
 use keepbeat_benches::mqtt::{
-    CoreReading, CoreWriting, Load, OursReading, OursSending, OursWriting, Reader, RumqttcReading, RumqttcWriting,
-    Stream, Writer,
+    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursReading, OursSending, OursWriting,
+    Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
 };
 
 use super::{Case, counted_operation};
@@ -12,15 +12,18 @@ pub(super) fn cases() -> Vec<Case> {
     let all = |load| {
         [
             reads::<OursReading>(load),
+            reads::<MqttbytesReading>(load),
             reads::<RumqttcReading>(load),
             reads::<CoreReading>(load),
             writes::<OursWriting>(load),
             writes::<OursSending>(load),
+            writes::<MqttbytesWriting>(load),
             writes::<RumqttcWriting>(load),
             writes::<CoreWriting>(load),
         ]
     };
-    Load::ALL.into_iter().flat_map(all).collect()
+    let floors = Load::ALL.into_iter().filter(|load| load.payload().is_some()).map(reads::<Copied>);
+    Load::ALL.into_iter().flat_map(all).chain(floors).collect()
 }
 
 fn reads<R: Reader>(load: Load) -> Case {

@@ -49,9 +49,9 @@ const BROKEN: &[(Role, Version, &[u8], &Rule)] = &[
     (C, V5, b"\x30\x06\0\x01t\x02\x04\0", &rule::PROPERTY_UNKNOWN),
     (C, V5, b"\x30\x07\0\x01t\x03\xA3\0\x01", &rule::PROPERTY_UNKNOWN),
     (C, V5, b"\x30\x07\0\x01t\x03\x13\0\x01", &rule::PROPERTY_PLACE),
-    (C, V5, b"\x30\x06\0\x01t\x02\x0B\x01", &rule::PROPERTY_PLACE),
-    (S, V5, b"\xE0\x07\0\x05\x11\0\0\0\x01", &rule::PROPERTY_PLACE),
-    (C, V5, b"\xE0\x06\0\x04\x1C\0\x01s", &rule::PROPERTY_PLACE),
+    (C, V5, b"\x30\x06\0\x01t\x02\x0B\x01", &rule::PROPERTY_SIDE),
+    (S, V5, b"\xE0\x07\0\x05\x11\0\0\0\x01", &rule::PROPERTY_SIDE),
+    (C, V5, b"\xE0\x06\0\x04\x1C\0\x01s", &rule::PROPERTY_SIDE),
     (C, V5, b"\x10\x18\0\x04MQTT\x05\x06\0\0\0\0\0\x05\x11\0\0\0\x01\0\x01w\0\0", &rule::PROPERTY_PLACE),
     (C, V5, b"\x82\x07\0\x01\0\0\x01#\x40", &rule::OPTION_RESERVED),
     (C, V3, b"\x82\x06\0\x01\0\x01#\x04", &rule::OPTION_RESERVED),
@@ -74,7 +74,9 @@ const BROKEN: &[(Role, Version, &[u8], &Rule)] = &[
     (C, V5, b"\x30\x08\0\x01t\x04\x08\0\x01+", &rule::TOPIC_WILDCARD),
     (C, V3, b"\x82\x07\0\x01\0\x02a#\0", &rule::FILTER_WILDCARD),
     (C, V3, b"\xA2\x06\0\x01\0\x02++", &rule::FILTER_WILDCARD),
-    (C, V5, b"\x82\x10\0\x01\0\0\x0A$share/a+/\0", &rule::FILTER_SHARE),
+    (C, V5, b"\x82\x10\0\x01\0\0\x0A$share/a+/\0", &rule::FILTER_WILDCARD),
+    (C, V5, b"\x82\x0E\0\x01\0\0\x08$share/a\0", &rule::FILTER_SHARE),
+    (C, V5, b"\xA2\x0F\0\x01\0\0\x0A$share/+/b", &rule::FILTER_SHARE),
     (C, V5, b"\x82\x10\0\x01\0\0\x0A$share/a/#\x04", &rule::NO_LOCAL_SHARED),
     (C, V5, b"\x82\x07\0\x01\0\0\x01#\x03", &rule::SUBSCRIPTION_QOS_3),
     (C, V5, b"\x82\x07\0\x01\0\0\x01#\x30", &rule::RETAIN_HANDLING_3),
@@ -159,6 +161,37 @@ fn a_server_reads_one_connect_and_first() {
     assert_eq!(connected.version(), Some(V3));
     assert_eq!(connected.next(&mut &b"\x10"[..]), broken(PacketType::Connect, &rule::SECOND_CONNECT));
     assert_eq!(connected.next(&mut &b"\xC0\0"[..]), broken(PacketType::Connect, &rule::SECOND_CONNECT));
+}
+
+/// Section 4.13.1: a rule that is broken is told in a DISCONNECT, or by a server in its CONNACK.
+#[test]
+fn both_sides_can_say_which_rule_was_broken() {
+    for rule in rule::ALL {
+        let is_of_connect = [&rule::VERSION, &rule::CLIENT_ID_EMPTY].contains(rule);
+        assert_eq!(rule.code().is_for(PacketType::Disconnect, C, V5), !is_of_connect, "{rule}");
+        let packet = if is_of_connect { PacketType::ConnAck } else { PacketType::Disconnect };
+        assert!(rule.code().is_for(packet, S, V5), "{rule}");
+    }
+    let of_side = read_one(C, V5, b"\x30\x06\0\x01t\x02\x0B\x01").unwrap_err();
+    let of_type = read_one(C, V5, b"\x30\x07\0\x01t\x03\x13\0\x01").unwrap_err();
+    assert_eq!([of_side.code(), of_type.code()], [ReasonCode::PROTOCOL_ERROR, ReasonCode::MALFORMED_PACKET]);
+}
+
+#[test]
+fn shared_subscriptions_came_with_the_newer_version() {
+    for filter in ["$share/", "$share/a", "$share//b", "$share/a/", "$share/+/b"] {
+        let filters = [Filter::new(filter).unwrap()].into();
+        let unsubscribe = Packet::Unsubscribe(Unsubscribe::new(id(1), filters));
+        let bytes = written(C, V3, &unsubscribe).unwrap();
+        assert_eq!(read_one(C, V3, &bytes), Ok(unsubscribe.clone()), "{filter}");
+        let one = Subscription::new(Filter::new(filter).unwrap(), Qos::AtMostOnce);
+        let subscribe = Packet::Subscribe(Subscribe::new(id(1), [one].into()));
+        for packet in [unsubscribe, subscribe] {
+            let rule = &rule::FILTER_SHARE;
+            let broken = EncodeError::Broken { packet: packet.packet_type(), rule };
+            assert_eq!(written(C, V5, &packet), Err(broken), "{filter}");
+        }
+    }
 }
 
 #[test]

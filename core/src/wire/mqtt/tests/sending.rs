@@ -106,10 +106,25 @@ fn a_property_is_there_once_and_in_its_range() {
     let twice = Properties::NONE.with(&id).and_then(|properties| properties.with(&id)).unwrap();
     let packet = Packet::Publish(Publish { properties: twice.clone(), ..publish() });
     assert!(written(Role::Server, Version::V5, &packet).is_ok());
-    assert_eq!(refused(Role::Client, Version::V5, &packet), &rule::PROPERTY_PLACE);
+    assert_eq!(refused(Role::Client, Version::V5, &packet), &rule::PROPERTY_SIDE);
     let all = [Subscription::new(Filter::new("#").unwrap(), Qos::AtMostOnce)];
     let packet = Subscribe { packet_id: self::id(1), properties: twice, subscriptions: all.into() };
     assert_eq!(refused(Role::Client, Version::V5, &Packet::Subscribe(packet)), &rule::PROPERTY_TWICE);
+}
+
+#[test]
+fn a_message_that_is_kept_is_sent_again_without_a_copy() {
+    let payload = ::bytes::Bytes::from(alloc::vec![7; 5000]);
+    let topic = Topic::new("t").unwrap();
+    let kept = Publish { qos: Qos::AtLeastOnce, packet_id: Some(id(1)), ..Publish::new(topic, payload.clone()) };
+    for (dup, first) in [(false, 0x32), (true, 0x3A)] {
+        let (packet, mut tx) = (Packet::from(Publish { dup, ..kept.borrowed() }), Tx::default());
+        Outgoing::new(Role::Client, Version::V5).send(&packet, &mut tx).unwrap();
+        let head = tx.chunk().to_vec();
+        assert_eq!(head, [first, 0x8E, 0x27, 0, 1, b't', 0, 1, 0]);
+        tx.consume(head.len());
+        assert_eq!((tx.chunk().as_ptr(), tx.len()), (payload.as_ptr(), 5000));
+    }
 }
 
 #[test]
