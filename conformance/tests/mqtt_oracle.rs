@@ -76,8 +76,8 @@ const KNOWN: &[(Other, Difference, Role, Version, &[u8])] = &[
     (Other::Proto, Difference::TheyTake("its topic alias is 0"), Role::Client, V5, b"\x30\x07\0\x01t\x03\x23\0\0"),
     // Section 3.8.2.1.2: no subscription is number 0.
     (Other::Proto, Difference::TheyTake("a property has a value out of its range"), Role::Client, V5, b"\x82\x09\0\x01\x02\x0B\0\0\x01#\0"),
-    // Section 4.8.2: a shared subscription has a name and a filter; section 3.8.3.1: and gets its client's own messages.
-    (Other::Core, Difference::TheyTake("a shared subscription has no share name or no filter, or wildcards in its name"), Role::Client, V5, b"\x82\x0E\0\x01\0\0\x08$share/a\0"),
+    // Section 4.8.2: a shared subscription has a filter; section 3.8.3.1: and gets its client's own messages.
+    (Other::Core, Difference::TheyTake("a shared subscription has no share name or no filter, or wildcards in its name"), Role::Client, V5, b"\x82\x0F\0\x01\0\0\x09$share/a/\0"),
     (Other::Core, Difference::TheyTake("a shared subscription has the option No Local"), Role::Client, V5, b"\x82\x10\0\x01\0\0\x0A$share/a/#\x04"),
     (Other::Proto, Difference::TheyTake("a shared subscription has the option No Local"), Role::Client, V5, b"\x82\x10\0\x01\0\0\x0A$share/a/#\x04"),
     // Section 3.3.1.1: what is sent at most once is never sent again.
@@ -107,6 +107,8 @@ const KNOWN: &[(Other, Difference, Role, Version, &[u8])] = &[
     (Other::Proto, Difference::WeTake("not the text it says"), Role::Client, V5, b"\x30\x07\0\x01t\x02\x01\x01\xFF"),
     // Section 3.3.4: a message may be for several subscriptions.
     (Other::Proto, Difference::WeTake("several subscriptions"), Role::Server, V5, b"\x30\x08\0\x01t\x04\x0B\x01\x0B\x02"),
+    // Section 4.7 of MQTT 3.1.1 knows no shared subscriptions, so this is a filter like any other.
+    (Other::Proto, Difference::WeTake("almost shared"), Role::Client, V3, b"\x82\x0D\0\x01\0\x08$share/a\0"),
     // Section 3.9.3 of MQTT 3.1.1: failure is 0x80. It reads that, and writes 3.
     (Other::Proto, Difference::Written, Role::Server, V3, b"\x90\x03\0\x01\x80"),
 ];
@@ -250,7 +252,8 @@ fn special(packet: &Packet<'_>) -> Vec<&'static str> {
         !says_so || str::from_utf8(payload).is_ok()
     };
     let is_subscription = |one: &Property<'_>| matches!(one, Property::SubscriptionIdentifier(_));
-    let (mut alone, mut code, mut text, mut several) = (false, false, true, false);
+    let is_almost_shared = |one: &Filter<'_>| one.as_str().starts_with("$share/") && one.share().is_none();
+    let (mut alone, mut code, mut text, mut several, mut shared) = (false, false, true, false, false);
     match packet {
         Packet::Connect(connect) => {
             alone = connect.password.is_some() && connect.user_name.is_none();
@@ -260,6 +263,8 @@ fn special(packet: &Packet<'_>) -> Vec<&'static str> {
             text = is_text(&publish.properties, &publish.payload);
             several = publish.properties.iter().filter(is_subscription).count() > 1;
         }
+        Packet::Subscribe(packet) => shared = packet.subscriptions.iter().any(|one| is_almost_shared(&one.filter)),
+        Packet::Unsubscribe(packet) => shared = packet.filters.iter().any(is_almost_shared),
         Packet::Disconnect(notice) => code = notice.reason == ReasonCode::BAD_AUTHENTICATION_METHOD,
         _ => {}
     }
@@ -268,6 +273,7 @@ fn special(packet: &Packet<'_>) -> Vec<&'static str> {
         (code, "bad authentication method"),
         (!text, "not the text it says"),
         (several, "several subscriptions"),
+        (shared, "almost shared"),
     ];
     all.into_iter().filter(|(applies, _)| *applies).map(|(_, special)| special).collect()
 }
