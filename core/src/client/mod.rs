@@ -18,10 +18,10 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use self::taken::Taken;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::reconnect::{Hint, Reconnect};
-use self::taken::Taken;
 use crate::session::{Message, SendError, Session, Ticket, Token};
 use crate::time::{Deadline, Timestamp};
 use crate::tunnel::HostPort;

@@ -200,7 +200,8 @@ impl<W: Wire> Server<W> {
         self.handshakes += 1;
         let opening =
             Opening { role: Role::Server, server: None, secure: layers.is_some(), entropy: &mut *self.entropy };
-        let connection = Connection::open(&way.wire, opening, layers, now, config.handshake_timeout, W::Memory::default());
+        let connection =
+            Connection::open(&way.wire, opening, layers, now, config.handshake_timeout, W::Memory::default());
         let id = self.connections.insert(Accepted {
             connection,
             port: port as u16,

@@ -10,6 +10,7 @@ mod dialer;
 #[cfg(feature = "tls-ring")]
 pub(crate) mod foreign;
 mod link;
+pub(crate) mod mqtt;
 #[cfg(feature = "tls-ring")]
 pub(crate) mod pki;
 mod raw;
@@ -167,6 +168,7 @@ pub(crate) fn name(event: &Event) -> &'static str {
         Event::Up { .. } => "up",
         Event::Message(_) => "message",
         Event::Acknowledged { .. } => "acknowledged",
+        Event::Answered { .. } => "answered",
         Event::Dropped(_) => "dropped",
         Event::Suspect { .. } => "suspect",
         Event::Recovered => "recovered",

@@ -27,7 +27,9 @@ use super::{
     Violation,
 };
 use crate::session::{Message, Ticket, Token};
-use crate::wire::{Credentials, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError};
+use crate::wire::{
+    Credentials, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError,
+};
 
 /// A client's connection to an MQTT server, 3.1.1 or 5.0.
 ///
@@ -92,8 +94,7 @@ impl Mqtt {
                     }
                     Packet::PubRec(ack) if !ack.reason.is_failure() => {
                         let known = open.sending.received(ack.packet_id) || version == Version::V3;
-                        let reason =
-                            if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
+                        let reason = if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
                         acknowledge(Packet::PubRel(Ack { reason, ..Ack::new(ack.packet_id) }), outgoing, tx);
                         return Ok(None);
                     }
@@ -351,9 +352,13 @@ impl Wire for Mqtt {
             return (is_older && message::needs_v5(message)).then_some("it says what came with MQTT 5.0");
         }
         if message.kind() & 0xF0 != PUBLISH {
-            return settings.topic.is_none().then_some("it has no topic, and the configuration of MQTT has none for it");
+            return settings
+                .topic
+                .is_none()
+                .then_some("it has no topic, and the configuration of MQTT has none for it");
         }
-        (settings.version == Version::V3 && message::needs_v5(message)).then_some("it has properties, which came with MQTT 5.0")
+        (settings.version == Version::V3 && message::needs_v5(message))
+            .then_some("it has properties, which came with MQTT 5.0")
     }
 
     fn lifetime(_: &MqttConfig, message: &Message) -> Option<Duration> {

@@ -130,9 +130,7 @@ fn adapted<'a>(
     let mut adapted = Vec::with_capacity(properties.as_bytes().len() + 3);
     for property in properties.iter() {
         let property = match property {
-            Property::MessageExpiryInterval(seconds) => {
-                Property::MessageExpiryInterval(seconds.saturating_sub(waited))
-            }
+            Property::MessageExpiryInterval(seconds) => Property::MessageExpiryInterval(seconds.saturating_sub(waited)),
             other => other,
         };
         // What could be read can be written.

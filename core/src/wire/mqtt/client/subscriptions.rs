@@ -60,7 +60,8 @@ fn split(
         ..Subscribe::to(subscriptions.iter().cloned().collect())
     };
     // In the older version it is shorter, and there is no limit.
-    let is_too_large = outgoing.version() == Version::V5 && outgoing.length(&Packet::Subscribe(request.clone())).is_err();
+    let is_too_large =
+        outgoing.version() == Version::V5 && outgoing.length(&Packet::Subscribe(request.clone())).is_err();
     if is_too_large && subscriptions.len() > 1 {
         let (front, back) = subscriptions.split_at(subscriptions.len() / 2);
         split(front, properties, outgoing, requests);
