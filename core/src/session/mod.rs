@@ -27,11 +27,13 @@
 mod inbox;
 mod message;
 mod outbox;
+mod store;
 mod token;
 
 pub use inbox::Inbox;
 pub use message::{Message, NotUtf8};
 pub use outbox::{DropReason, Dropped, Origin, Outbox, Overflow, SendError, Ticket};
+pub use store::{Change, MemoryStore, Room, SessionStore, StoreError, StoreKey};
 pub use token::Token;
 
 use alloc::sync::Arc;
