@@ -12,13 +12,14 @@ impl<W: Wire> Client<W> {
     /// Ends the connection for a cause that the peer should hear, if it is not the one who said it.
     pub(super) fn part(&mut self, now: Timestamp, cause: DownCause) {
         self.greeting = None;
-        let State::Connected { connection, ending } = &mut self.state else { return self.lose(now, cause) };
         if matches!(&cause, DownCause::Goodbye(goodbye) if goodbye.reason == Reason::TooLarge)
+            && let State::Connected { connection, .. } = &self.state
             && let Some(dropped) = connection.take_too_large(&mut self.session)
         {
             // It would be sent again on every connection, and end it.
-            self.events.push(Event::Dropped(dropped));
+            self.dropped(dropped);
         }
+        let State::Connected { connection, ending } = &mut self.state else { return self.lose(now, cause) };
         let farewell = cause.farewell().map(|goodbye| Frame::Goodbye(Box::new(goodbye)));
         if !connection.say_last(farewell.as_ref(), &cause) {
             return self.lose(now, cause);
@@ -101,6 +102,7 @@ impl<W: Wire> Client<W> {
         if told && !matches!(self.state, State::Down) {
             self.disconnect = Some(self.epoch);
         }
+        self.hear_changes();
         if let State::Connected { connection, .. } = &mut self.state {
             self.memory = connection.remember();
         }

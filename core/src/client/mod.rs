@@ -4,6 +4,7 @@
 //! `examples/blocking/driver.rs` is a complete driver.
 
 mod config;
+mod durable;
 mod ending;
 mod event;
 mod settle;
@@ -16,13 +17,14 @@ pub use event::{Action, Epoch, Event, Input, LinkState};
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use self::taken::Taken;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::reconnect::{Hint, Reconnect};
-use crate::session::{Message, SendError, Session, Ticket, Token};
+use crate::session::{Change, Message, SendError, Session, Ticket, Token};
 use crate::time::{Deadline, Timestamp};
 use crate::tunnel::HostPort;
 use crate::wire::Any;
@@ -42,6 +44,8 @@ pub struct Client<W: Wire = Any> {
     messages: Taken,
     /// What the wire of the last connection knew, while there is none.
     memory: W::Memory,
+    /// Of what must survive the process, for the store.
+    changes: Vec<Change>,
     token: Option<Token>,
     /// Tells this life of the client from others, so that the server knows which of two hellos is the later one.
     instance: u64,
@@ -115,6 +119,7 @@ impl<W: Wire> Client<W> {
             session: Session::new(config.outbox.clone(), config.inbox.clone()),
             messages: Taken::default(),
             memory: W::Memory::default(),
+            changes: Vec::new(),
             token: None,
             instance: prng.next_u64().max(1),
             prng,
@@ -233,12 +238,16 @@ impl<W: Wire> Client<W> {
             return Err(SendError::Unfit { message, problem });
         }
         while let Some(dropped) = self.session.outbox.overflow(message.len()) {
-            self.events.push(Event::Dropped(dropped));
+            self.dropped(dropped);
         }
         let lifetime = W::lifetime(&self.config.wire, &message);
-        let ticket = self.session.outbox.push_for(now, message, lifetime);
+        let stored = self.config.durable.then(|| message.clone());
+        let ticket = self.session.outbox.push_for(now, message, lifetime)?;
+        if let Some(message) = stored {
+            self.note_accepted(ticket, &message);
+        }
         self.settle(now);
-        ticket
+        Ok(ticket)
     }
 
     /// Sends a message before all that wait, on this connection only: after [`Event::Up`], if the configuration says
@@ -397,7 +406,7 @@ impl<W: Wire> Client<W> {
             return;
         }
         while let Some(dropped) = self.session.outbox.expire(now) {
-            self.events.push(Event::Dropped(dropped));
+            self.dropped(dropped);
         }
         match &mut self.state {
             State::Credentials { until } if *until <= now => self.lose(now, DownCause::CredentialsTimeout),

@@ -1,6 +1,7 @@
 //! What follows every change: the lower machines are heard, attempts begin, and the next deadline is found.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::config::CredentialsSource;
 use super::{Client, Epoch, Event, Intent, State};
@@ -27,11 +28,11 @@ impl<W: Wire> Client<W> {
             }
         }
         if let State::Connected { connection, .. } = &mut self.state {
-            let events = &mut self.events;
+            let mut drops = Vec::new();
             let greeting = self.greeting.is_some();
-            let settled =
-                connection.pump(now, &mut self.session, greeting, |dropped| events.push(Event::Dropped(dropped)));
+            let settled = connection.pump(now, &mut self.session, greeting, |dropped| drops.push(dropped));
             self.transmit |= connection.take_transmit();
+            drops.into_iter().for_each(|dropped| self.dropped(dropped));
             if let Some(through) = settled {
                 self.acknowledged(through);
             }

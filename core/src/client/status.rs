@@ -75,6 +75,12 @@ impl<W: Wire> Client<W> {
         self.rtt_is_new || !self.events.is_empty()
     }
 
+    /// Whether the driver should have a turn: there are actions for it, or changes for its store.
+    #[must_use]
+    pub fn wants_turn(&self) -> bool {
+        self.transmit || self.untold || self.disconnect.is_some() || !self.changes.is_empty()
+    }
+
     /// The device that this link speaks for.
     #[must_use]
     pub const fn device(&self) -> &DeviceId {

@@ -26,6 +26,7 @@ impl<W: Wire> Client<W> {
             role: Role::Client,
             server: self.server.as_deref(),
             secure: self.config.is_secure(),
+            durable: self.config.durable,
             entropy: match &mut self.entropy {
                 Some(entropy) => &mut **entropy,
                 None => &mut self.prng,
@@ -163,6 +164,7 @@ impl<W: Wire> Client<W> {
     }
 
     pub(super) fn acknowledged(&mut self, through: Ticket) {
+        self.note_settled(through);
         match self.events.newest_mut() {
             Some(Event::Acknowledged { through: newest }) => *newest = through,
             _ => self.events.push(Event::Acknowledged { through }),

@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::liveness::{DeathCause, Evidence};
 use crate::reconnect::{Retry, Wait};
+use crate::session::StoreError;
 #[cfg(feature = "tls")]
 use crate::tunnel::tls::TlsError;
 use crate::tunnel::{LayerError, ProxyError};
@@ -89,6 +90,8 @@ pub enum DownCause {
     CredentialsTimeout,
     /// Our own application did not finish its greeting in time.
     GreetingTimeout,
+    /// Our own store did not keep what must not be forgotten.
+    Store(StoreError),
     /// Another connection of the same device took over.
     Replaced,
     /// Our own side ended it, for this reason.
@@ -104,7 +107,7 @@ impl DownCause {
             Self::Refused(Goodbye { reason: Reason::TooLarge, .. }) => Retry::Fatal,
             Self::Goodbye(goodbye) | Self::Refused(goodbye) => goodbye_retry(goodbye),
             Self::Replaced => Retry::Conflict,
-            Self::EndedByUs(_) | Self::ServerUnnamed => Retry::Fatal,
+            Self::EndedByUs(_) | Self::ServerUnnamed | Self::Store(_) => Retry::Fatal,
             Self::Proxy(error) => error.retry(),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.retry(),
@@ -212,6 +215,7 @@ impl fmt::Display for DownCause {
             Self::GreetingTimeout => {
                 f.write_str("our application did not finish its greeting in time; see Client::greeted")
             }
+            Self::Store(error) => write!(f, "our store did not keep what must not be forgotten: {error}"),
             Self::Replaced => f.write_str("another connection of the same device took over"),
             Self::EndedByUs(reason) => write!(f, "closed by us: {reason}"),
         }

@@ -12,6 +12,7 @@ pub use cause::{DownCause, DownReport, Failure};
 pub(crate) use events::{EventQueue, Outdated};
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::mem;
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 
 use self::unread::Unread;
 use crate::liveness::{DeathCause, Evidence, Judgement, Liveness, LivenessAction};
-use crate::session::{Message, SequenceError, Session, Ticket};
+use crate::session::{Change, Message, SequenceError, Session, Ticket};
 use crate::time::{Deadline, DeadlineCause, Timestamp};
 use crate::tunnel::{Layers, Stage};
 use crate::wire::websocket::upgrade::Offer;
@@ -268,6 +269,11 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn taken(&mut self, now: Timestamp, through: u64) {
         self.wire.taken(through, &mut self.tx);
         self.note_writes(now);
+    }
+
+    /// What has changed of what must survive the process.
+    pub(crate) fn take_changes(&mut self, changes: &mut Vec<Change>) {
+        self.wire.take_changes(changes);
     }
 
     /// What the next connection must know.

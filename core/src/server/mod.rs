@@ -198,8 +198,13 @@ impl<W: Wire> Server<W> {
             }
         };
         self.handshakes += 1;
-        let opening =
-            Opening { role: Role::Server, server: None, secure: layers.is_some(), entropy: &mut *self.entropy };
+        let opening = Opening {
+            role: Role::Server,
+            server: None,
+            secure: layers.is_some(),
+            durable: false,
+            entropy: &mut *self.entropy,
+        };
         let connection =
             Connection::open(&way.wire, opening, layers, now, config.handshake_timeout, W::Memory::default());
         let id = self.connections.insert(Accepted {

@@ -68,6 +68,19 @@ impl Message {
         self.kind
     }
 
+    /// As a store keeps it: the kind, and the payload behind it.
+    pub(crate) fn to_stored(&self) -> Bytes {
+        [&[self.kind][..], &self.payload].concat().into()
+    }
+
+    /// As a store kept it. `None` if it is no message.
+    pub(crate) fn restored(stored: &Bytes) -> Option<Self> {
+        match *stored.first()? {
+            TEXT => Self::text_from(stored.slice(1..)).ok(),
+            kind => Some(Self { kind, payload: stored.slice(1..) }),
+        }
+    }
+
     /// Whether it is bytes or a text, and nothing that a protocol made of it.
     #[must_use]
     pub const fn is_plain(&self) -> bool {

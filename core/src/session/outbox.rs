@@ -216,6 +216,10 @@ impl Outbox {
         if !self.has_room(message.len()) {
             return Err(SendError::Full { message, messages: self.len(), bytes: self.bytes() });
         }
+        Ok(self.queue(now, message, lifetime))
+    }
+
+    fn queue(&mut self, now: Timestamp, message: Message, lifetime: Option<Duration>) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let lifetime = [lifetime, self.limits.age].into_iter().flatten().min();
@@ -226,7 +230,7 @@ impl Outbox {
             waiting.earliest = Some(waiting.earliest.map_or(expires, |earliest| earliest.min(expires)));
         }
         waiting.queue.push_back(Entry { ticket: Some(ticket), accepted: now, lifetime, message });
-        Ok(ticket)
+        ticket
     }
 
     /// Accepts a message that goes before all that has not left yet, on this connection only. Such messages may take as much
@@ -254,6 +258,26 @@ impl Outbox {
             waiting.bytes -= greeting.message.len();
         }
         self.waiting.take_if(|waiting| waiting.queue.is_empty());
+    }
+
+    /// Takes up a message that a store has kept, behind those that are here.
+    pub(crate) fn restore(&mut self, now: Timestamp, ticket: Ticket, message: Message, lifetime: Option<Duration>) {
+        self.tickets_from(ticket);
+        self.queue(now, message, lifetime);
+    }
+
+    /// The newest message, if it has this ticket: it is not accepted after all.
+    pub(crate) fn take_back(&mut self, ticket: Ticket) -> Option<Message> {
+        let waiting = self.waiting.as_mut()?;
+        if waiting.queue.back()?.ticket != Some(ticket) {
+            return None;
+        }
+        let entry = waiting.queue.pop_back()?;
+        waiting.bytes -= entry.message.len();
+        waiting.numbered = waiting.numbered.min(waiting.queue.len());
+        waiting.sent = waiting.sent.min(waiting.queue.len());
+        self.waiting.take_if(|waiting| waiting.queue.is_empty());
+        Some(entry.message)
     }
 
     /// Tickets from now on are at least this one.

@@ -1,13 +1,17 @@
 //! One of this crate's protocols, chosen when a connection is made.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
+
+use bytes::Bytes;
 
 use super::beat::{Beat, BeatConfig};
 use super::mqtt::{Memory, Mqtt, MqttConfig};
 use super::websocket::upgrade::Offer;
 use super::websocket::{WebSocket, WebSocketConfig};
 use super::{Credentials, Frame, Message, Opening, Origin, Ticket, Tx, Wire, WireError};
+use crate::session::{Change, StoreKey};
 
 /// The native protocol or WebSocket, whatever the configuration says: what the adapters drive.
 #[derive(Debug)]
@@ -165,6 +169,28 @@ impl Wire for Any {
             Self::Beat(beat) => beat.encode(data, tx),
             Self::WebSocket(websocket) => websocket.encode(data, tx),
             Self::Mqtt(mqtt) => mqtt.encode_message(data, origin, tx),
+        }
+    }
+
+    fn take_changes(&mut self, changes: &mut Vec<Change>) {
+        if let Self::Mqtt(mqtt) = self {
+            mqtt.take_changes(changes);
+        }
+    }
+
+    fn recall(memory: &mut Self::Memory, key: StoreKey, value: &Bytes) -> bool {
+        Mqtt::recall(memory, key, value)
+    }
+
+    fn recall_message(memory: &mut Self::Memory, ticket: Ticket, message: &Message) {
+        Mqtt::recall_message(memory, ticket, message);
+    }
+
+    fn is_durable(config: &AnyConfig, message: &Message) -> bool {
+        match config {
+            AnyConfig::Beat(config) => Beat::is_durable(config, message),
+            AnyConfig::WebSocket(config) => WebSocket::is_durable(config, message),
+            AnyConfig::Mqtt(config) => Mqtt::is_durable(config, message),
         }
     }
 

@@ -21,10 +21,14 @@ pub use frame::{
 pub use tx::Tx;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
+
+use bytes::Bytes;
 
 use self::websocket::upgrade::Offer;
 use crate::entropy::Entropy;
+use crate::session::{Change, StoreKey};
 use crate::tunnel::HostPort;
 
 /// The highest protocol version that this crate speaks, for wires that carry one.
@@ -48,6 +52,8 @@ pub struct Opening<'a> {
     pub server: Option<&'a HostPort>,
     /// Whether TLS is below.
     pub secure: bool,
+    /// A client's: whether what it must not forget survives the process.
+    pub durable: bool,
     /// For keys and names that nobody can guess.
     pub entropy: &'a mut dyn Entropy,
 }
@@ -98,6 +104,29 @@ pub trait Wire {
     fn encode_message(&mut self, data: &Frame, origin: Origin, tx: &mut Tx) {
         let _ = origin;
         self.encode(data, tx);
+    }
+
+    /// Moves what has changed of the memory, where it is to survive the process, to the end of `changes`. Default: nothing has.
+    fn take_changes(&mut self, changes: &mut Vec<Change>) {
+        let _ = changes;
+    }
+
+    /// Puts an entry of a store back into a memory. `false` if it has not the form that [`Wire::take_changes`] gave it. Default:
+    /// nothing was given.
+    fn recall(memory: &mut Self::Memory, key: StoreKey, value: &Bytes) -> bool {
+        let _ = (memory, key, value);
+        false
+    }
+
+    /// A message comes back from a store, and may have left before. Default: that makes no difference.
+    fn recall_message(memory: &mut Self::Memory, ticket: Ticket, message: &Message) {
+        let _ = (memory, ticket, message);
+    }
+
+    /// Whether a message, once accepted, must survive the process, if anything does. Default: it must.
+    fn is_durable(config: &Self::Config, message: &Message) -> bool {
+        let _ = (config, message);
+        true
     }
 
     /// Whether another message may leave now, which has this ticket. Default: it may.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keepbeat_core::client::{Action, Client, ClientConfig, ClientConfigBuilder, Epoch, Event, Input};
-use keepbeat_core::session::Message;
+use keepbeat_core::session::{MemoryStore, Message, SessionStore as _};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::Tx;
 use keepbeat_core::wire::mqtt::{
@@ -52,6 +52,8 @@ pub(crate) struct Rig {
     pub(crate) client: Client<Mqtt>,
     pub(crate) now: Timestamp,
     version: Version,
+    config: Arc<ClientConfig<Mqtt>>,
+    pub(crate) store: MemoryStore,
     peer: Peer,
     pub(crate) open: Option<Epoch>,
     /// Whether everything but CONNECT is answered at once, with success.
@@ -72,10 +74,13 @@ impl Rig {
     }
 
     pub(crate) fn of(version: Version, config: ClientConfigBuilder<Mqtt>) -> Self {
+        let config = Arc::new(config.build().unwrap());
         let mut rig = Self {
-            client: Client::new(Arc::new(config.build().unwrap()), 1),
+            client: Client::new(config.clone(), 1),
             now: Timestamp::ZERO,
             version,
+            config,
+            store: MemoryStore::default(),
             peer: Peer::new(version),
             open: None,
             answers: false,
@@ -123,6 +128,15 @@ impl Rig {
 
     pub(crate) fn send(&mut self, message: Message) {
         self.client.send(self.now, message).unwrap();
+        self.turn();
+    }
+
+    /// The process is killed and begins anew.
+    pub(crate) fn restart(&mut self) {
+        self.client = Client::new(self.config.clone(), 2);
+        self.client.restore(self.now, self.store.load().unwrap()).unwrap();
+        self.client.open(self.now);
+        self.open = None;
         self.turn();
     }
 
@@ -182,6 +196,7 @@ impl Rig {
                 busy = true;
                 self.events.push((self.now.as_millis(), event));
             }
+            self.store.apply(&self.client.take_changes()).unwrap();
             if let Some(epoch) = self.open
                 && !self.client.transmit().is_empty()
             {

@@ -298,7 +298,7 @@ impl Wire for WebSocket {
     type Memory = ();
 
     fn new(config: &WebSocketConfig, opening: Opening<'_>, (): ()) -> Self {
-        let Opening { role, server, secure, entropy } = opening;
+        let Opening { role, server, secure, entropy, .. } = opening;
         let limit = config.settings().frames.message_limit();
         let (stage, outgoing) = match role {
             Role::Client => {

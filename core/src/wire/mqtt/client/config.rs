@@ -8,7 +8,9 @@ use core::time::Duration;
 
 use super::authentication::Authentication;
 use super::receiving::Limits;
+use crate::session::Message;
 use crate::wire::Credentials;
+use crate::wire::mqtt::message;
 use crate::wire::mqtt::rule::{EncodeError, Rule};
 use crate::wire::mqtt::{
     Connect, FIELD_LIMIT, Outgoing, PACKET_LIMIT, Packet, Payload, Properties, Property, Qos, Role, Text, Topic,
@@ -87,6 +89,14 @@ impl Default for MqttConfig {
 impl Settings {
     pub(super) const fn limits(&self) -> Limits {
         Limits { version: self.version, receive_maximum: self.receive_maximum, aliases: self.topic_aliases }
+    }
+
+    /// How surely a message is to arrive.
+    pub(super) fn qos(&self, message: &Message) -> Qos {
+        match &self.topic {
+            Some((_, qos)) if message.is_plain() => *qos,
+            _ => message::qos_of(message),
+        }
     }
 
     /// What asks for a connection.

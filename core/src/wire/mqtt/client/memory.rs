@@ -2,8 +2,11 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
-use crate::session::Ticket;
+use bytes::Bytes;
+
+use crate::session::{Change, Room, StoreKey, Ticket};
 
 /// What a client remembers of its session from one connection to the next.
 #[derive(Debug, Default)]
@@ -22,10 +25,13 @@ pub struct Memory {
     pub(super) unsaid: BTreeSet<u16>,
     /// What the server has granted, by filter.
     pub(super) subscriptions: BTreeMap<Box<str>, Granted>,
+    last_entry: u64,
     /// The name that the server made up for us.
     pub(super) client_id: Option<Box<str>>,
     /// A connection was accepted before.
     pub(super) was_connected: bool,
+    /// What has changed of what must survive the process; `None` if nothing must.
+    changes: Option<Vec<Change>>,
 }
 
 /// What became of a message that has left.
@@ -55,6 +61,8 @@ pub(super) struct Granted {
     pub(super) options: u8,
     /// The identifier of the subscription; 0 for none.
     pub(super) id: u32,
+    /// The name of its entry in a store.
+    entry: u64,
 }
 
 impl Memory {
@@ -68,9 +76,97 @@ impl Memory {
         (self.told, self.received) = (0, 0);
         self.owed.clear();
         self.unreleased.clear();
+        self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
         self.unsaid.clear();
         // What the server has received at QoS 2 it has promised to deliver.
         self.flights.retain(|_, flight| *flight != Flight::Left);
         self.flights.values_mut().for_each(|flight| *flight = Flight::Done);
+    }
+
+    /// Whether changes are kept for a store.
+    pub(super) fn survives(&mut self, survives: bool) {
+        self.changes = survives.then(Vec::new);
+    }
+
+    pub(super) fn take_changes(&mut self, changes: &mut Vec<Change>) {
+        changes.append(self.changes.as_mut().unwrap_or(&mut Vec::new()));
+    }
+
+    /// The server has a message of QoS 2.
+    pub(super) fn received(&mut self, ticket: Ticket) {
+        self.put(Room::Received, ticket.0, Bytes::new());
+    }
+
+    /// A message of QoS 2 is acknowledged.
+    pub(super) fn take(&mut self, id: u16) {
+        self.unreleased.insert(id);
+        self.put(Room::Taken, id.into(), Bytes::new());
+    }
+
+    /// The server has forgotten it. Whether it was acknowledged.
+    pub(super) fn release(&mut self, id: u16) -> bool {
+        self.note(Change::Remove { key: StoreKey { room: Room::Taken, number: id.into() } });
+        self.unreleased.remove(&id)
+    }
+
+    pub(super) fn name(&mut self, client_id: &str) {
+        self.client_id = Some(client_id.into());
+        self.put(Room::Name, 0, Bytes::copy_from_slice(client_id.as_bytes()));
+    }
+
+    pub(super) fn granted(&mut self, filter: &str, options: u8, id: u32) {
+        let entry = match self.subscriptions.get(filter) {
+            Some(granted) => granted.entry,
+            None => self.last_entry + 1,
+        };
+        self.last_entry = self.last_entry.max(entry);
+        self.subscriptions.insert(filter.into(), Granted { options, id, entry });
+        let value = [&[options][..], &id.to_be_bytes(), filter.as_bytes()].concat();
+        self.put(Room::Subscription, entry, value.into());
+    }
+
+    pub(super) fn ended(&mut self, filter: &str) {
+        if let Some(granted) = self.subscriptions.remove(filter) {
+            self.note(Change::Remove { key: StoreKey { room: Room::Subscription, number: granted.entry } });
+        }
+    }
+
+    /// An entry of a store. `false` if it has not the form that was written.
+    pub(super) fn recall(&mut self, key: StoreKey, value: &[u8]) -> bool {
+        match key.room {
+            Room::Message => return false,
+            Room::Received => {
+                self.flights.insert(Ticket(key.number), Flight::Received);
+            }
+            Room::Taken => match u16::try_from(key.number) {
+                Ok(id) => {
+                    self.unreleased.insert(id);
+                }
+                Err(_) => return false,
+            },
+            Room::Subscription => {
+                let Some(([options, id @ ..], filter)) = value.split_first_chunk::<5>() else { return false };
+                let Ok(filter) = core::str::from_utf8(filter) else { return false };
+                let granted = Granted { options: *options, id: u32::from_be_bytes(*id), entry: key.number };
+                self.subscriptions.insert(filter.into(), granted);
+                self.last_entry = self.last_entry.max(key.number);
+            }
+            Room::Name => match core::str::from_utf8(value) {
+                Ok(name) => self.client_id = Some(name.into()),
+                Err(_) => return false,
+            },
+        }
+        self.was_connected = true;
+        true
+    }
+
+    fn put(&mut self, room: Room, number: u64, value: Bytes) {
+        self.note(Change::Put { key: StoreKey { room, number }, value });
+    }
+
+    fn note(&mut self, change: Change) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change);
+        }
     }
 }

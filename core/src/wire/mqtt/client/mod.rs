@@ -14,9 +14,13 @@ pub use config::{MqttConfig, MqttConfigBuilder, MqttConfigError};
 pub use memory::Memory;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use bytes::Bytes;
+
+use self::memory::Flight;
 use self::publishing::{Publishing, Takes};
 use self::receiving::Receiving;
 use self::sending::{AROUND, Sending, acknowledge};
@@ -26,7 +30,7 @@ use super::{
     Ack, ConnAck, Incoming, Notice, Outgoing, Packet, PacketType, Properties, Property, Qos, ReasonCode, Role, Version,
     Violation,
 };
-use crate::session::{Message, Ticket, Token};
+use crate::session::{Change, Message, StoreKey, Ticket, Token};
 use crate::wire::{
     Credentials, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError,
 };
@@ -93,7 +97,7 @@ impl Mqtt {
                         };
                     }
                     Packet::PubRec(ack) if !ack.reason.is_failure() => {
-                        let known = open.sending.received(ack.packet_id) || version == Version::V3;
+                        let known = open.sending.received(ack.packet_id, memory) || version == Version::V3;
                         let reason = if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
                         acknowledge(Packet::PubRel(Ack { reason, ..Ack::new(ack.packet_id) }), outgoing, tx);
                         return Ok(None);
@@ -139,7 +143,7 @@ impl Mqtt {
         }
         let (wish_ms, reply_timeout_ms) = (asking.interval_ms, asking.reply_timeout_ms);
         if let Some(id) = terms.client_id {
-            self.memory.client_id = Some(id.into());
+            self.memory.name(&id);
         }
         self.outgoing.limit(terms.packet_limit);
         self.memory.connected(ack.session_present);
@@ -249,13 +253,15 @@ impl Wire for Mqtt {
     type Config = MqttConfig;
     type Memory = Option<Box<Memory>>;
 
-    fn new(config: &MqttConfig, _: Opening<'_>, memory: Self::Memory) -> Self {
+    fn new(config: &MqttConfig, opening: Opening<'_>, memory: Self::Memory) -> Self {
         let settings = config.settings();
+        let mut memory = memory.unwrap_or_default();
+        memory.survives(opening.durable);
         Self {
             config: config.clone(),
             incoming: Incoming::client(settings.version, settings.message_limit),
             outgoing: Outgoing::new(Role::Client, settings.version),
-            memory: memory.unwrap_or_default(),
+            memory,
             stage: Stage::Asking(Box::default()),
             beat: 0,
             failed: None,
@@ -339,6 +345,24 @@ impl Wire for Mqtt {
     fn remember(&mut self) -> Self::Memory {
         self.end();
         Some(core::mem::take(&mut self.memory))
+    }
+
+    fn take_changes(&mut self, changes: &mut Vec<Change>) {
+        self.memory.take_changes(changes);
+    }
+
+    fn recall(memory: &mut Self::Memory, key: StoreKey, value: &Bytes) -> bool {
+        memory.get_or_insert_default().recall(key, value)
+    }
+
+    fn recall_message(memory: &mut Self::Memory, ticket: Ticket, message: &Message) {
+        if !message::is_request(message) {
+            memory.get_or_insert_default().flights.entry(ticket).or_insert(Flight::Left);
+        }
+    }
+
+    fn is_durable(config: &MqttConfig, message: &Message) -> bool {
+        message::is_request(message) || config.settings().qos(message) > Qos::AtMostOnce
     }
 
     fn message_limit(config: &MqttConfig) -> usize {

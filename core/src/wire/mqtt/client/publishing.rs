@@ -53,10 +53,7 @@ impl Publishing {
 
     /// How surely a message is to arrive.
     pub(super) fn qos(&self, message: &Message) -> Qos {
-        match (&self.config.settings().topic, message.kind() & 0xF0 == PUBLISH) {
-            (Some((_, qos)), false) => *qos,
-            _ => message::qos_of(message),
-        }
+        self.config.settings().qos(message)
     }
 
     pub(super) fn publish(

@@ -107,10 +107,10 @@ fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoin
 /// The application is done with the messages up to this one.
 pub(super) fn taken(through: u64, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) {
     let count = memory.owed.iter().take_while(|owed| owed.seq <= through).count();
-    for owed in memory.owed.drain(..count) {
+    for owed in memory.owed.drain(..count).collect::<Vec<_>>() {
         let Some(id) = PacketId::new(owed.id) else { continue };
         if owed.exactly_once {
-            memory.unreleased.insert(owed.id);
+            memory.take(owed.id);
             if owed.here {
                 acknowledge(Packet::PubRec(Ack::new(id)), outgoing, tx);
             }
@@ -124,7 +124,7 @@ pub(super) fn taken(through: u64, memory: &mut Memory, outgoing: &Outgoing, tx: 
 
 /// The server forgets a message of QoS 2, and so do we.
 pub(super) fn released(id: PacketId, version: Version, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) {
-    let known = memory.unreleased.remove(&id.get());
+    let known = memory.release(id.get());
     let reason =
         if known || version == Version::V3 { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
     acknowledge(Packet::PubComp(Ack { reason, ..Ack::new(id) }), outgoing, tx);

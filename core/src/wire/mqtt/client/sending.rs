@@ -178,11 +178,12 @@ impl Sending {
     }
 
     /// A PUBREC: the server has a message of QoS 2. Whether we sent it.
-    pub(super) fn received(&mut self, id: PacketId) -> bool {
+    pub(super) fn received(&mut self, id: PacketId, memory: &mut Memory) -> bool {
         if let Some(place) = self.find(id, Awaits::PubRec)
             && let Some(slot) = self.slots.get_mut(place)
         {
             slot.awaits = Awaits::PubComp;
+            slot.ticket.into_iter().for_each(|ticket| memory.received(ticket));
             return true;
         }
         self.find(id, Awaits::PubComp).is_some()

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use super::memory::{Granted, Memory};
+use super::memory::Memory;
 use crate::session::Message;
 use crate::wire::mqtt::message::{self, Answer};
 use crate::wire::mqtt::rule::{self, Checked};
@@ -93,9 +93,9 @@ pub(super) fn answer<'a>(
     for (place, (filter, options)) in filters.into_iter().enumerate() {
         let reason = ack.reasons.get(place).copied().unwrap_or(ReasonCode::SUCCESS);
         if reason.is_failure() && !is_end || is_end && !reason.is_failure() {
-            memory.subscriptions.remove(filter.as_str());
+            memory.ended(filter.as_str());
         } else if !is_end {
-            memory.subscriptions.insert(filter.as_str().into(), Granted { options, id: id.unwrap_or(0) });
+            memory.granted(filter.as_str(), options, id.unwrap_or(0));
         }
         results.push((filter, reason));
     }

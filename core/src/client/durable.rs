@@ -1,0 +1,122 @@
+//! What of a link survives the process: changes for a store, and what a store has kept.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::{Client, Event, Intent, State};
+use crate::connection::{DownCause, DownReport};
+use crate::session::{Change, Dropped, Message, Room, StoreError, StoreKey, Ticket};
+use crate::time::Timestamp;
+use crate::wire::Wire;
+
+impl<W: Wire> Client<W> {
+    /// Takes up what a [`SessionStore`](crate::session::SessionStore) has kept of an earlier life of this link: messages that were
+    /// accepted and not settled, and what the protocol remembers. Before the link is opened for the first time. Limits of the
+    /// outbox do not hold for it.
+    ///
+    /// # Errors
+    /// The entries are not those of such a link. Nothing was taken up.
+    pub fn restore(&mut self, now: Timestamp, entries: Vec<(StoreKey, Bytes)>) -> Result<(), StoreError> {
+        let now = self.tick(now);
+        let mut memory = W::Memory::default();
+        let mut messages = Vec::new();
+        for (key, value) in entries {
+            let problem =
+                "an entry of the store does not have the form that this version writes; use another directory";
+            let broken = || StoreError::new(problem);
+            if key.room == Room::Message {
+                let message = Message::restored(&value).ok_or_else(broken)?;
+                W::recall_message(&mut memory, Ticket(key.number), &message);
+                messages.push((Ticket(key.number), message));
+            } else if !W::recall(&mut memory, key, &value) {
+                return Err(broken());
+            }
+        }
+        messages.sort_by_key(|(ticket, _)| *ticket);
+        for (ticket, message) in messages {
+            let lifetime = W::lifetime(&self.config.wire, &message);
+            self.session.outbox.restore(now, ticket, message, lifetime);
+        }
+        self.memory = memory;
+        self.settle(now);
+        Ok(())
+    }
+
+    /// What has changed since this was last asked of what must survive the process, if the configuration says
+    /// [`durable`](super::ClientConfigBuilder::durable). The driver hands it to the store before it tells the application that a
+    /// message was accepted, and before it writes [`Client::transmit`].
+    #[must_use]
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.hear_changes();
+        core::mem::take(&mut self.changes)
+    }
+
+    /// The store did not keep the changes: the link is closed, because what it would say from now on could be forgotten. `newest`
+    /// was to be accepted with them; it is handed back.
+    pub fn store_failed(&mut self, now: Timestamp, error: StoreError, newest: Option<Ticket>) -> Option<Message> {
+        let now = self.tick(now);
+        let handed_back = newest.and_then(|ticket| self.session.outbox.take_back(ticket));
+        let evidence = match &self.state {
+            State::Connected { connection, .. } => connection.evidence(now),
+            _ => None,
+        };
+        self.abandon();
+        self.intent = Intent::Closed;
+        self.reconnect.close();
+        let was_up = evidence.is_some();
+        let report = Box::new(DownReport { cause: DownCause::Store(error), evidence });
+        self.events.push(Event::Down { report, retry_at: None, was_up, conflict: false });
+        self.events.push(Event::Closed { unacknowledged: self.session.outbox.len() });
+        self.changes.clear();
+        self.settle(now);
+        handed_back
+    }
+
+    /// A message was accepted.
+    pub(super) fn note_accepted(&mut self, ticket: Ticket, message: &Message) {
+        if self.config.durable && W::is_durable(&self.config.wire, message) {
+            let key = StoreKey { room: Room::Message, number: ticket.0 };
+            self.note(Change::Put { key, value: message.to_stored() });
+        }
+    }
+
+    /// An accepted message will not be delivered.
+    pub(super) fn dropped(&mut self, dropped: Dropped) {
+        self.note_gone(dropped.ticket);
+        self.events.push(Event::Dropped(dropped));
+    }
+
+    fn note_gone(&mut self, ticket: Ticket) {
+        if self.config.durable {
+            for room in [Room::Message, Room::Received] {
+                self.note(Change::Remove { key: StoreKey { room, number: ticket.0 } });
+            }
+        }
+    }
+
+    /// Messages up to this one are settled.
+    pub(super) fn note_settled(&mut self, through: Ticket) {
+        if self.config.durable {
+            for room in [Room::Message, Room::Received] {
+                self.note(Change::RemoveThrough { key: StoreKey { room, number: through.0 } });
+            }
+        }
+    }
+
+    fn note(&mut self, change: Change) {
+        // What the wire noted came before.
+        self.hear_changes();
+        self.changes.push(change);
+    }
+
+    /// Takes what the wire has noted.
+    pub(super) fn hear_changes(&mut self) {
+        if let State::Connected { connection, .. } = &mut self.state
+            && self.config.durable
+        {
+            connection.take_changes(&mut self.changes);
+        }
+    }
+}
