@@ -148,8 +148,7 @@ fn has_sign(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let Some((word, behind)) = rest.split_first_chunk() {
         let word = u64::from_ne_bytes(*word);
-        // '#' and '+' differ in one bit.
-        if zeros(word) | zeros((word | ONES * 0x08) ^ ONES * 0x2B) != 0 {
+        if zeros(word) | zeros((word | DIFFERENCE) ^ PLUSES) != 0 {
             return true;
         }
         rest = behind;
@@ -159,6 +158,12 @@ fn has_sign(text: &str) -> bool {
 
 /// Every byte of it is 1.
 const ONES: u64 = u64::MAX / 0xFF;
+
+/// In which bit `#` and `+` differ.
+const DIFFERENCE: u64 = ONES * 0x08;
+
+/// Every byte of it is `+`.
+const PLUSES: u64 = ONES * 0x2B;
 
 /// Not 0 if a byte of the word is.
 const fn zeros(word: u64) -> u64 {
