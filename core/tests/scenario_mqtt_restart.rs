@@ -4,8 +4,8 @@
 mod common;
 
 use common::mqtt::{Rig, client, id, mqtt, publication, publish, subscribe};
-use keepbeat_core::client::{Event, LinkState};
 use keepbeat_core::DownCause;
+use keepbeat_core::client::{Event, LinkState};
 use keepbeat_core::session::{Room, SessionStore as _, StoreError, StoreKey, Ticket};
 use keepbeat_core::wire::mqtt::{
     Ack, Filter, MqttConfigBuilder, Packet, Properties, Property, Publish, Qos, Subscription, Text, Version,

@@ -152,6 +152,6 @@ fn meaning(frame: &Frame) -> String {
             Some(text) => format!("{name} seq={seq} text=\"{text}\""),
             None => format!("{name} seq={seq} payload={}", hex(message)),
         },
-        Frame::Unknown => name.to_owned(),
+        Frame::Answer { .. } | Frame::Unknown => name.to_owned(),
     }
 }

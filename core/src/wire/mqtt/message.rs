@@ -196,7 +196,7 @@ fn without_alias<'a>(properties: &'a Properties<'_>) -> alloc::borrow::Cow<'a, [
     let mut kept = Vec::new();
     for property in properties.iter().filter(|property| !matches!(property, Property::TopicAlias(_))) {
         // What came can be written.
-        let _ = property.write(&mut kept);
+        property.write(&mut kept).ok();
     }
     kept.into()
 }
@@ -208,8 +208,11 @@ pub(super) fn push_properties(properties: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(properties);
 }
 
-/// The filters of a message that was a [`Subscribe`] or [`Unsubscribe`], with their options, and the properties before them.
-pub(super) fn filters_of(message: &Message) -> Checked<(&[u8], Vec<(Filter<'_>, u8)>)> {
+/// A filter, and the options of its subscription as a byte.
+type FilterAndOptions<'a> = (Filter<'a>, u8);
+
+/// The filters of a message that was a [`Subscribe`] or [`Unsubscribe`], and the properties before them.
+pub(super) fn filters_of(message: &Message) -> Checked<(&[u8], Vec<FilterAndOptions<'_>>)> {
     let mut fields = Fields::new(message.payload());
     let properties = fields.properties(Version::V5)?;
     let mut filters = Vec::new();

@@ -46,7 +46,6 @@ pub(super) struct Settings {
 
 impl MqttConfig {
     /// Starts from MQTT 5.0, a session that outlives connections by a day, and packets of up to 1 MiB.
-    #[must_use]
     pub const fn builder() -> MqttConfigBuilder {
         MqttConfigBuilder {
             settings: Settings {

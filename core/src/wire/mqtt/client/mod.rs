@@ -224,7 +224,7 @@ impl Mqtt {
             asking.exchange = Some(exchange);
         }
         // All of it was checked with the configuration.
-        let _ = self.outgoing.send(&Packet::Connect(Box::new(connect)), tx);
+        self.outgoing.send(&Packet::Connect(Box::new(connect)), tx).ok();
     }
 
     /// Says goodbye.

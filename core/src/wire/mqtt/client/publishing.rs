@@ -131,10 +131,10 @@ fn adapted<'a>(
             other => other,
         };
         // What could be read can be written.
-        let _ = property.write(&mut adapted);
+        property.write(&mut adapted).ok();
     }
     if let Some(alias) = alias {
-        let _ = Property::TopicAlias(alias).write(&mut adapted);
+        Property::TopicAlias(alias).write(&mut adapted).ok();
     }
     adapted.into()
 }
@@ -154,7 +154,7 @@ pub(super) fn request(message: &Message, id: PacketId, outgoing: &Outgoing, tx: 
         Packet::Unsubscribe(Unsubscribe { packet_id: id, properties, filters })
     };
     // It was checked when it was accepted; and the link keeps what is too large for the server to itself.
-    let _ = outgoing.send(&packet, tx);
+    outgoing.send(&packet, tx).ok();
 }
 
 /// How long a message is of use, if it says so.

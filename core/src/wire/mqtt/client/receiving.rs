@@ -132,5 +132,5 @@ pub(super) fn released(id: PacketId, version: Version, memory: &mut Memory, outg
 
 fn acknowledge(packet: Packet<'_>, outgoing: &Outgoing, tx: &mut Tx) {
     // An acknowledgement breaks no rule; a server that takes packets of four bytes and more takes it.
-    let _ = outgoing.send(&packet, tx);
+    outgoing.send(&packet, tx).ok();
 }

@@ -55,10 +55,7 @@ fn split(
     outgoing: &Outgoing,
     requests: &mut VecDeque<Box<Message>>,
 ) {
-    let request = Subscribe {
-        properties: properties.borrowed().into_owned(),
-        ..Subscribe::to(subscriptions.iter().cloned().collect())
-    };
+    let request = Subscribe { properties: properties.borrowed().into_owned(), ..Subscribe::to(subscriptions.to_vec()) };
     // In the older version it is shorter, and there is no limit.
     let is_too_large =
         outgoing.version() == Version::V5 && outgoing.length(&Packet::Subscribe(request.clone())).is_err();

@@ -166,7 +166,7 @@ fn a_server_reads_one_connect_and_first() {
 /// Section 4.13.1: a rule that is broken is told in a DISCONNECT, or by a server in its CONNACK.
 #[test]
 fn both_sides_can_say_which_rule_was_broken() {
-    for rule in rule::ALL {
+    for rule in rule::ALL.iter().chain(rule::OF_SESSIONS) {
         let is_of_connect = [&rule::VERSION, &rule::CLIENT_ID_EMPTY].contains(rule);
         assert_eq!(rule.code().is_for(PacketType::Disconnect, C, V5), !is_of_connect, "{rule}");
         let packet = if is_of_connect { PacketType::ConnAck } else { PacketType::Disconnect };
@@ -203,7 +203,7 @@ fn errors_name_the_packet_the_rule_and_its_section() {
     assert_eq!(read_one(C, V5, b"\x30\x03\0\0\0").unwrap_err().code(), ReasonCode::PROTOCOL_ERROR);
     assert_eq!(read_one(C, V5, b"\x30\x07\0\x01t\x03\x23\0\0").unwrap_err().code(), ReasonCode::TOPIC_ALIAS_INVALID);
     assert_eq!(rule::VERSION.code(), ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
-    for rule in rule::ALL {
+    for rule in rule::ALL.iter().chain(rule::OF_SESSIONS) {
         assert!(rule.section().chars().next().is_some_and(|first| first.is_ascii_digit()), "{rule}");
         assert!(rule.code().is_failure() && !rule.problem().is_empty());
     }
