@@ -293,7 +293,7 @@ const SERVER: isize = 520;
 fn machines_are_small() {
     assert!(size_of::<Liveness>() <= 128);
     assert!(size_of::<Reconnect>() <= 104);
-    assert!(size_of::<Client>() <= 384, "{}", size_of::<Client>());
+    assert!(size_of::<Client>() <= 400, "{}", size_of::<Client>());
     assert!(size_of::<Beat>() <= 32, "{}", size_of::<Beat>());
     assert!(size_of::<Tx>() <= 32, "{}", size_of::<Tx>());
     assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());

@@ -50,7 +50,7 @@ impl<W: Wire> Client<W> {
     #[must_use]
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.hear_changes();
-        core::mem::take(&mut self.changes)
+        self.account.as_mut().map(|account| core::mem::take(&mut account.changes)).unwrap_or_default()
     }
 
     /// The store did not keep the changes: the link is closed, because what it would say from now on could be forgotten. `newest`
@@ -69,7 +69,7 @@ impl<W: Wire> Client<W> {
         let report = Box::new(DownReport { cause: DownCause::Store(error), evidence });
         self.events.push(Event::Down { report, retry_at: None, was_up, conflict: false });
         self.events.push(Event::Closed { unacknowledged: self.session.outbox.len() });
-        self.changes.clear();
+        drop(self.take_changes());
         self.settle(now);
         handed_back
     }
@@ -108,15 +108,18 @@ impl<W: Wire> Client<W> {
     fn note(&mut self, change: Change) {
         // What the wire noted came before.
         self.hear_changes();
-        self.changes.push(change);
+        if let Some(account) = &mut self.account {
+            account.changes.push(change);
+        }
     }
 
     /// Takes what the wire has noted.
     pub(super) fn hear_changes(&mut self) {
         if let State::Connected { connection, .. } = &mut self.state
             && self.config.durable
+            && let Some(account) = &mut self.account
         {
-            connection.take_changes(&mut self.changes);
+            connection.take_changes(&mut account.changes);
         }
     }
 }

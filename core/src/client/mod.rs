@@ -3,13 +3,13 @@
 //! [`Client`] is driven by whoever owns the clock and the socket; the [crate docs](crate) have the driver contract, and
 //! `examples/blocking/driver.rs` is a complete driver.
 
+mod account;
 mod config;
 mod durable;
 mod ending;
 mod event;
 mod settle;
 mod status;
-mod taken;
 mod talk;
 
 pub use config::{ClientConfig, ClientConfigBuilder, ClientConfigError};
@@ -17,18 +17,17 @@ pub use event::{Action, Epoch, Event, Input, LinkState};
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 
-use self::taken::Taken;
+use self::account::Account;
 use crate::connection::{Connection, DownCause, DownReport, EventQueue};
 use crate::entropy::{Entropy, Prng};
 use crate::reconnect::{Hint, Reconnect};
-use crate::session::{Change, Message, SendError, Session, Ticket, Token};
+use crate::session::{Message, SendError, Session, Ticket, Token};
 use crate::time::{Deadline, Timestamp};
 use crate::tunnel::HostPort;
 use crate::wire::Any;
-use crate::wire::{Credentials, DeviceId, Frame, Goodbye, Reason, Wire};
+use crate::wire::{Credentials, DeviceId, Done, Frame, Goodbye, Reason, Wire};
 
 /// So many events that a later one outdates wait for an application that does not look.
 const EVENT_LIMIT: usize = 1024;
@@ -41,11 +40,10 @@ pub struct Client<W: Wire = Any> {
     server: Option<Arc<HostPort>>,
     reconnect: Reconnect,
     session: Session,
-    messages: Taken,
     /// What the wire of the last connection knew, while there is none.
     memory: W::Memory,
-    /// Of what must survive the process, for the store.
-    changes: Vec<Change>,
+    /// Where the protocol asks for it, or something must survive the process.
+    account: Option<Box<Account>>,
     token: Option<Token>,
     /// Tells this life of the client from others, so that the server knows which of two hellos is the later one.
     instance: u64,
@@ -117,9 +115,8 @@ impl<W: Wire> Client<W> {
             device: config.device.clone(),
             reconnect: Reconnect::new(config.reconnect.clone(), prng.next_u64()),
             session: Session::new(config.outbox.clone(), config.inbox.clone()),
-            messages: Taken::default(),
             memory: W::Memory::default(),
-            changes: Vec::new(),
+            account: Account::of(&config),
             token: None,
             instance: prng.next_u64().max(1),
             prng,
@@ -287,7 +284,8 @@ impl<W: Wire> Client<W> {
     /// ([`manual_acknowledgements`](crate::wire::mqtt::MqttConfigBuilder::manual_acknowledgements)). `false` if there is none.
     pub fn acknowledge(&mut self, now: Timestamp) -> bool {
         let now = self.tick(now);
-        let has_one = W::is_taken_by_hand(&self.config.wire) && self.messages.finish();
+        let said = W::done_with_messages(&self.config.wire) == Done::WhenSaid;
+        let has_one = said && self.account.as_mut().is_some_and(|account| account.finish());
         if has_one {
             self.tell_taken(now);
             self.settle(now);
@@ -324,10 +322,11 @@ impl<W: Wire> Client<W> {
             return core::mem::take(&mut self.rtt_is_new).then(|| self.rtt().map(Event::Rtt)).flatten();
         };
         if let Event::Message(message) = &event {
-            self.messages.take();
-            if !W::is_taken_by_hand(&self.config.wire) {
-                self.messages.finish();
-                self.tell_taken(now);
+            if let Some(account) = &mut self.account {
+                account.take();
+                if W::done_with_messages(&self.config.wire) == Done::WhenTaken && account.finish() {
+                    self.tell_taken(now);
+                }
             }
             let was_full = self.session.inbox.is_full();
             self.session.inbox.taken(message.len());
@@ -480,7 +479,7 @@ impl<W: Wire> Client<W> {
     }
 
     fn tell_taken(&mut self, now: Timestamp) {
-        let done = self.messages.done();
+        let Some(done) = self.account.as_ref().map(|account| account.done()) else { return };
         if let State::Connected { connection, ending: None } = &mut self.state
             && connection.is_established()
         {

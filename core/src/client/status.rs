@@ -78,7 +78,8 @@ impl<W: Wire> Client<W> {
     /// Whether the driver should have a turn: there are actions for it, or changes for its store.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
-        self.transmit || self.untold || self.disconnect.is_some() || !self.changes.is_empty()
+        let changed = self.account.as_ref().is_some_and(|account| !account.changes.is_empty());
+        self.transmit || self.untold || self.disconnect.is_some() || changed
     }
 
     /// The device that this link speaks for.

@@ -147,7 +147,9 @@ impl<W: Wire> Client<W> {
             match meaning {
                 Ok(Meaning::Nothing) => {}
                 Ok(Meaning::Message(message)) => {
-                    self.messages.came += 1;
+                    if let Some(account) = &mut self.account {
+                        account.came();
+                    }
                     self.events.push(Event::Message(message));
                 }
                 Ok(Meaning::Acknowledged(through)) => self.acknowledged(through),
@@ -207,7 +209,9 @@ impl<W: Wire> Client<W> {
         self.greeting = self.config.greeting.then(|| now.after(self.config.handshake_timeout));
         if let State::Connected { connection, .. } = &mut self.state {
             connection.establish(now, liveness, welcome.message_limit);
-            connection.taken(now, self.messages.done());
+            if let Some(account) = &self.account {
+                connection.taken(now, account.done());
+            }
             // The server learns that its welcome arrived.
             connection.acknowledge();
         }
@@ -221,7 +225,9 @@ impl<W: Wire> Client<W> {
                 let (got, expected) = (welcome.received, 0);
                 return Err(DownCause::Protocol(WireError::Sequence { frame: "WELCOME", got, expected }));
             }
-            self.messages.restart();
+            if let Some(account) = &mut self.account {
+                account.restart();
+            }
             return Ok(self.session.restart());
         }
         // A session that cannot go on is given up; the next attempt begins a new one.

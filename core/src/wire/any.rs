@@ -10,7 +10,7 @@ use super::beat::{Beat, BeatConfig};
 use super::mqtt::{Memory, Mqtt, MqttConfig};
 use super::websocket::upgrade::Offer;
 use super::websocket::{WebSocket, WebSocketConfig};
-use super::{Credentials, Frame, Message, Opening, Origin, Ticket, Tx, Wire, WireError};
+use super::{Credentials, Done, Frame, Message, Opening, Origin, Ticket, Tx, Wire, WireError};
 use crate::session::{Change, StoreKey};
 
 /// The native protocol or WebSocket, whatever the configuration says: what the adapters drive.
@@ -222,8 +222,11 @@ impl Wire for Any {
         }
     }
 
-    fn is_taken_by_hand(config: &AnyConfig) -> bool {
-        matches!(config, AnyConfig::Mqtt(config) if Mqtt::is_taken_by_hand(config))
+    fn done_with_messages(config: &AnyConfig) -> Done {
+        match config {
+            AnyConfig::Beat(_) | AnyConfig::WebSocket(_) => Done::Unasked,
+            AnyConfig::Mqtt(config) => Mqtt::done_with_messages(config),
+        }
     }
 
     fn end(&mut self) {

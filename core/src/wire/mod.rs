@@ -58,6 +58,17 @@ pub struct Opening<'a> {
     pub entropy: &'a mut dyn Entropy,
 }
 
+/// When an application is done with a message of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// The protocol does not ask.
+    Unasked,
+    /// When it takes the message.
+    WhenTaken,
+    /// When it says so.
+    WhenSaid,
+}
+
 /// The framing of one connection, for either side.
 ///
 /// A fresh value is made for every connection and dies with it.
@@ -183,10 +194,10 @@ pub trait Wire {
         let _ = (through, tx);
     }
 
-    /// Whether the application says itself when it is done with a message; if not, it is when it takes it. Default: it does not.
-    fn is_taken_by_hand(config: &Self::Config) -> bool {
+    /// When the application is done with a message, for [`Wire::taken`]. Default: nobody asks.
+    fn done_with_messages(config: &Self::Config) -> Done {
         let _ = config;
-        false
+        Done::Unasked
     }
 
     /// From now on, only the peer's last word is of interest: messages that are decoded go nowhere. Default: that is nobody's

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::session::{Change, Message, StoreKey, Ticket, Token};
 use crate::wire::{
-    Credentials, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError,
+    Credentials, Done, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError,
 };
 
 /// A client's connection to an MQTT server, 3.1.1 or 5.0.
@@ -389,8 +389,8 @@ impl Wire for Mqtt {
         publishing::lifetime(message)
     }
 
-    fn is_taken_by_hand(config: &MqttConfig) -> bool {
-        config.settings().manual
+    fn done_with_messages(config: &MqttConfig) -> Done {
+        if config.settings().manual { Done::WhenSaid } else { Done::WhenTaken }
     }
 
     fn resumes_without_token(_: &MqttConfig) -> bool {

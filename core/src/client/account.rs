@@ -1,17 +1,35 @@
-//! With which of the peer's messages the application is done.
+//! With which of the peer's messages the application is done, and what of the link must survive the process.
 
-/// Counts the peer's messages over all sessions.
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::ClientConfig;
+use crate::session::Change;
+use crate::wire::{Done, Wire};
+
+/// Counts the peer's messages over all sessions, and gathers changes for a store.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct Account {
     /// Those that came, those that the application took, and those with which it is done.
-    pub(super) came: u64,
+    came: u64,
     taken: u64,
     done: u64,
     /// Those that came in earlier sessions.
     earlier: u64,
+    pub(super) changes: Vec<Change>,
 }
 
-impl Taken {
+impl Account {
+    /// `None` if nobody asks for one.
+    pub(super) fn of<W: Wire>(config: &ClientConfig<W>) -> Option<Box<Self>> {
+        let is_asked_for = config.durable || W::done_with_messages(&config.wire) != Done::Unasked;
+        is_asked_for.then(Box::default)
+    }
+
+    pub(super) const fn came(&mut self) {
+        self.came += 1;
+    }
+
     /// The application takes the next message.
     pub(super) const fn take(&mut self) {
         self.taken += 1;
