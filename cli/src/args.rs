@@ -13,6 +13,7 @@ use crate::demo::DemoArgs;
 use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
 
 use crate::endpoint::{Endpoint, without_query};
+use crate::mqtt::MqttArgs;
 use crate::protocol::Beat;
 use crate::runtime;
 
@@ -160,13 +161,20 @@ pub(crate) struct ServerWireArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The server; beats:// and wss:// speak TLS with it. The ports of ws:// and wss:// are 80 and 443 if none is given
-    #[arg(value_name = "beat[s]://HOST:PORT | ws[s]://HOST[:PORT][/PATH][?QUERY]")]
+    /// The server; beats://, wss:// and mqtts:// speak TLS with it. If no port is given, those of ws:// and wss:// are 80 and 443, those
+    /// of mqtt:// and mqtts:// 1883 and 8883
+    #[arg(value_name = "beat[s]://HOST:PORT | ws[s]://HOST[:PORT][/PATH][?QUERY] | mqtt[s]://HOST[:PORT]")]
     pub(crate) endpoint: Endpoint,
     #[command(flatten)]
     pub(crate) tls: ClientTlsArgs,
     #[command(flatten)]
     pub(crate) wire: ClientWireArgs,
+    #[command(flatten)]
+    pub(crate) mqtt: MqttArgs,
+    /// Another server, to be tried in turn when an attempt fails or a connection ends, with the same protocol and path; may be
+    /// given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) or_server: Vec<String>,
     /// Send every message back as it came, text as text and binary as binary. Stdin is not read, and messages are not
     /// printed
     #[arg(long)]
@@ -279,6 +287,8 @@ Examples:
   keepbeat connect beat://127.0.0.1:4800 --interval 200ms   notice its death within 600 ms
   keepbeat connect wss://gate.example/live --header 'X-Unit: 7'    any WebSocket server
   keepbeat connect ws://127.0.0.1:4880 --subprotocol keepbeat.1    a keepbeat server, with a session
+  keepbeat connect mqtt://broker.example --subscribe 'pump/+/state'  print what is published
+  seq 9 | keepbeat connect mqtt://broker.example --publish pump/7    publish lines
   keepbeat connect beats://gate.example:4801 --ca roots.pem --proxy http://proxy.example:3128
   KEEPBEAT_TOKEN=secret keepbeat connect beat://[::1]:4800 --id pump-7 --json";
 

@@ -1,5 +1,6 @@
 //! `keepbeat connect`: one link, held up.
 
+use std::future::pending;
 use std::io::IsTerminal;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -10,19 +11,21 @@ use keepbeat_core::client::{ClientConfig, ClientConfigError, Event};
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
 use keepbeat_core::session::{Message, QueueLimits, SendError};
-use keepbeat_core::tunnel::Proxy;
+use keepbeat_core::tunnel::{HostPort, Proxy};
 use keepbeat_core::wire::{DeviceId, Goodbye, Reason};
 use keepbeat_tokio::clock::Clock;
+use keepbeat_tokio::store::FileStore;
 use tokio::sync::mpsc;
 
 use crate::args::{Backoff, ConnectArgs};
 use crate::echo::Echo;
 use crate::endpoint::{Endpoint, Protocol};
 use crate::input::{self, Input};
+use crate::mqtt;
 use crate::output::{Gone, Output, USAGE, coloured, complain, fail, printable};
 use crate::protocol::{self, Beat};
 use crate::report::{Report, give_up};
-use crate::runtime::{Link, Runtime};
+use crate::runtime::{Link, Runtime, Target};
 use crate::security::{self, in_options};
 use crate::signals::Signals;
 
@@ -54,8 +57,12 @@ pub(crate) async fn run(args: ConnectArgs) -> ExitCode {
         json: args.json,
         escape: std::io::stdout().is_terminal(),
     };
+    let target = match target(&args) {
+        Ok(target) => target,
+        Err(problem) => return fail(USAGE, &format!("connect: {problem}")),
+    };
     let opened = match Runtime::start(args.runtime) {
-        Ok(runtime) => runtime.open(args.endpoint.address(), config).await,
+        Ok(runtime) => runtime.open(target, config).await,
         Err(error) => Err(error),
     };
     let link = match opened {
@@ -123,9 +130,15 @@ async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
     let mut feeder = pin!(async {
         match args.echo {
             true => echo.run().await,
+            // Lines have no topic to go to.
+            false if args.mqtt.is_spoken_at(&args.endpoint) && args.mqtt.publish.is_none() => pending().await,
             false => feed(link, voice, input::lines(limit), limit).await,
         }
     });
+    if let Ok(Some(subscriptions)) = args.mqtt.subscriptions() {
+        // The link was opened a moment ago: it has room.
+        drop(link.try_send(subscriptions).await);
+    }
     let (mut fed, mut flawed, mut been_up) = (false, false, false);
     let mut quiet_since = Clock::now();
     let mut last = None;
@@ -144,6 +157,7 @@ async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
                     Event::Message(_) | Event::Acknowledged { .. } => quiet_since = Clock::now(),
                     Event::Up { .. } if !been_up => (been_up, quiet_since) = (true, Clock::now()),
                     Event::Dropped(_) => flawed = true,
+                    Event::Answered { answer, .. } => flawed |= mqtt::is_refusal(answer),
                     Event::Down { report, .. } => last = Some(report.cause.clone()),
                     Event::GaveUp { cause, .. } => gave_up = Some(give_up(*cause)),
                     _ => {}
@@ -179,6 +193,7 @@ async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
 fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
     let proxy = if via { ", and check scheme, host and port of --proxy" } else { "" };
     let advice = match cause {
+        DownCause::Store(_) => return format!("{cause}; see what --store names"),
         DownCause::Protocol(_) if !endpoint.is_tls() => {
             let other = if endpoint.protocol() == Protocol::Beat { ", if it speaks WebSocket, ws://" } else { "" };
             format!("if the server speaks TLS, write {}{other}", endpoint.with_tls())
@@ -201,6 +216,12 @@ fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
 /// What to do about a server that does not let us in.
 fn against(refusal: &Goodbye) -> &'static str {
     match (refusal.code, refusal.reason) {
+        // Reason codes of MQTT.
+        (Some(0x84), _) => "the server may speak the other version: try --mqtt 3, or --mqtt 5",
+        (Some(0x85), _) => "give another --id",
+        (Some(0x86..=0x87), _) => "check --user and --token",
+        (Some(0x8A | 0x8C), _) => "ask who runs the server: it does not let this client in",
+        (Some(..=0xFF), Reason::NotHere) => "the server has not what is asked for: see --qos and --will",
         // A server that is no keepbeat may want them in another header.
         (Some(401), _) => "check --token, or give what the server asks for with --header",
         (Some(403), _) => "check --origin and --token: the server lets in neither every page nor everybody",
@@ -269,9 +290,10 @@ impl Voice {
                 None => Ok(()),
             },
             Event::Message(message) => {
+                let payload = mqtt::payload(message);
                 let mut line = match self.escape {
-                    true => printable(&String::from_utf8_lossy(message)).into_bytes(),
-                    false => message.to_vec(),
+                    true => printable(&String::from_utf8_lossy(&payload)).into_bytes(),
+                    false => payload.to_vec(),
                 };
                 line.push(b'\n');
                 self.output.out(line).await
@@ -305,7 +327,7 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
     let reply_timeout = args.reply_timeout.unwrap_or(REPLY_TIMEOUT.min(interval));
     let liveness = LivenessConfig::builder().interval(interval).reply_timeout(reply_timeout).build();
     let liveness = liveness.map_err(|error| format!("--interval and --reply-timeout: {error}"))?;
-    let wire = protocol::client(&args.endpoint, &args.wire)?;
+    let wire = protocol::client(&args.endpoint, &args.wire, &args.mqtt)?;
     let waiting = QueueLimits::default();
     let bytes = waiting.bytes().max(args.wire.max_message.saturating_mul(2));
     let outbox = QueueLimits::new(WAITING, bytes).map_err(|error| error.to_string())?;
@@ -318,8 +340,14 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
                     .to_owned(),
             );
         }
-        let bearer = if protocol::asks_for_a_keepbeat(&args.endpoint, &args.wire) { "" } else { "Bearer " };
+        let is_header = args.endpoint.protocol() == Protocol::WebSocket
+            && !protocol::asks_for_a_keepbeat(&args.endpoint, &args.wire)
+            && !args.mqtt.is_spoken_at(&args.endpoint);
+        let bearer = if is_header { "Bearer " } else { "" };
         config = config.credentials(format!("{bearer}{token}").into_bytes());
+    }
+    if args.mqtt.store.is_some() {
+        config = config.durable();
     }
     if let Some(tls) = security::client(&args.endpoint, &args.tls)? {
         config = config.tls(tls);
@@ -337,8 +365,29 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
     })
 }
 
+/// Where the link leads, and what keeps its session.
+fn target(args: &ConnectArgs) -> Result<Target, String> {
+    args.mqtt.subscriptions()?;
+    let or_server = args.or_server.iter().map(|server| match server.parse::<HostPort>() {
+        Ok(server) => Ok(server.to_string()),
+        Err(error) => Err(format!("--or-server: {error}")),
+    });
+    let store = args.mqtt.store.as_ref().map(FileStore::open).transpose();
+    Ok(Target {
+        address: args.endpoint.address(),
+        or_server: or_server.collect::<Result<_, _>>()?,
+        store: store.map_err(|error| format!("--store: {error}"))?,
+    })
+}
+
 /// Options that make no difference to a server that is no keepbeat.
 fn refuse_what_does_nothing(args: &ConnectArgs) -> Result<(), String> {
+    if args.mqtt.is_spoken_at(&args.endpoint) {
+        return match args.echo {
+            true => Err("--echo would publish every message to where it came from: leave it out".to_owned()),
+            false => Ok(()),
+        };
+    }
     if protocol::asks_for_a_keepbeat(&args.endpoint, &args.wire) {
         return Ok(());
     }

@@ -12,17 +12,21 @@ pub(crate) enum Protocol {
     /// The native one.
     Beat,
     WebSocket,
+    Mqtt,
 }
 
 /// Each scheme, with its protocol, whether it means TLS, and its port if none is given.
-const SCHEMES: [(&str, Protocol, bool, Option<u16>); 4] = [
+const SCHEMES: [(&str, Protocol, bool, Option<u16>); 6] = [
     ("beat://", Protocol::Beat, false, None),
     ("beats://", Protocol::Beat, true, None),
     ("ws://", Protocol::WebSocket, false, Some(80)),
     ("wss://", Protocol::WebSocket, true, Some(443)),
+    ("mqtt://", Protocol::Mqtt, false, Some(1883)),
+    ("mqtts://", Protocol::Mqtt, true, Some(8883)),
 ];
 
-/// A URL: `beat://HOST:PORT`, `ws://HOST[:PORT][/PATH][?QUERY]`, or `beats://` and `wss://` inside TLS.
+/// A URL: `beat://HOST:PORT`, `ws://HOST[:PORT][/PATH][?QUERY]`, `mqtt://HOST[:PORT]`, or `beats://`, `wss://` and `mqtts://` inside
+/// TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     protocol: Protocol,
@@ -88,14 +92,14 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, String> {
         let found = SCHEMES.into_iter().find_map(|(scheme, ..)| Some((scheme, text.strip_prefix(scheme)?)));
         let Some((scheme, rest)) = found else {
-            return Err("it begins with none of beat://, beats://, ws:// and wss://; give for example \
+            return Err("it begins with none of beat://, beats://, ws://, wss://, mqtt:// and mqtts://; give for example \
                         beat://127.0.0.1:4800, or wss://gateway.example/live"
                 .to_owned());
         };
         let (_, protocol, tls, port) =
             SCHEMES.into_iter().find(|(other, ..)| *other == scheme).unwrap_or((scheme, Protocol::Beat, false, None));
         let (authority, target) = match protocol {
-            Protocol::Beat => (rest.strip_suffix('/').unwrap_or(rest), String::new()),
+            Protocol::Beat | Protocol::Mqtt => (rest.strip_suffix('/').unwrap_or(rest), String::new()),
             Protocol::WebSocket => split(rest)?,
         };
         let with_port = match port {
@@ -166,6 +170,22 @@ mod tests {
             "beat://[::1]",
             "beat://[localhost]:4800",
         ] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_mqtt_server_has_a_default_port_and_no_path() {
+        for (text, tls, address) in [
+            ("mqtt://broker.example", false, "broker.example:1883"),
+            ("mqtts://broker.example/", true, "broker.example:8883"),
+            ("mqtt://[::1]:1884", false, "[::1]:1884"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.protocol(), Protocol::Mqtt);
+            assert_eq!((endpoint.is_tls(), endpoint.address().as_str()), (tls, address));
+        }
+        for text in ["mqtt://", "mqtt://broker/topic", "mqtt://user@broker", "mqtt:broker"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }

@@ -7,6 +7,7 @@ mod demo;
 mod echo;
 mod endpoint;
 mod input;
+mod mqtt;
 mod output;
 mod protocol;
 mod report;

@@ -8,8 +8,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use keepbeat_core::session::Message;
+use keepbeat_core::wire::mqtt::Publish;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::mqtt;
 
 /// The exit code of bad usage.
 pub(crate) const USAGE: u8 = 2;
@@ -105,13 +108,20 @@ impl Object {
         self
     }
 
-    /// A message: its text, or base64 where it is not UTF-8, and the kind as which it was sent.
+    /// A message: its text, or base64 where it is not UTF-8, and the kind as which it was sent, or its topic.
     pub(crate) fn message(self, message: &Message) -> Self {
-        let object = match std::str::from_utf8(message) {
+        let payload = mqtt::payload(message);
+        let object = match std::str::from_utf8(&payload) {
             Ok(text) => self.field("text", text),
-            Err(_) => self.field("base64", BASE64_STANDARD.encode(message.payload())),
+            Err(_) => self.field("base64", BASE64_STANDARD.encode(&payload)),
         };
-        object.field("binary", !message.is_text())
+        match Publish::of(message) {
+            Some(publish) => object
+                .field("topic", publish.topic.map(|topic| topic.to_string()))
+                .field("qos", publish.qos as u8)
+                .field("retain", publish.retain),
+            None => object.field("binary", !message.is_text()),
+        }
     }
 
     pub(crate) fn into_line(self) -> Vec<u8> {

@@ -12,6 +12,7 @@ use keepbeat_core::wire::websocket::{Beats, SUBPROTOCOL, WebSocketConfig, WebSoc
 
 use crate::args::{ClientWireArgs, ServerWireArgs};
 use crate::endpoint::{Endpoint, Protocol};
+use crate::mqtt::MqttArgs;
 
 /// What `serve --page` serves where clients connect.
 const PAGE: &str = include_str!("../page/index.html");
@@ -46,9 +47,17 @@ impl FromStr for Beat {
 }
 
 /// What a client speaks at this endpoint.
-pub(crate) fn client(endpoint: &Endpoint, args: &ClientWireArgs) -> Result<AnyConfig, String> {
+pub(crate) fn client(endpoint: &Endpoint, args: &ClientWireArgs, mqtt: &MqttArgs) -> Result<AnyConfig, String> {
+    if !mqtt.is_spoken_at(endpoint)
+        && let Some(option) = mqtt.first_given()
+    {
+        return Err(format!(
+            "{option} is about MQTT, which is not spoken at {endpoint}: write mqtt:// or mqtts://, give --mqtt, too, for MQTT \
+             inside WebSocket, or leave {option} away"
+        ));
+    }
     let ClientWireArgs { subprotocol, header, origin, beat, beat_reply, deflate, max_message } = args;
-    if endpoint.protocol() == Protocol::Beat {
+    if endpoint.protocol() != Protocol::WebSocket {
         let given = [
             ("--subprotocol", !subprotocol.is_empty()),
             ("--header", !header.is_empty()),
@@ -57,6 +66,10 @@ pub(crate) fn client(endpoint: &Endpoint, args: &ClientWireArgs) -> Result<AnyCo
             ("--beat-reply", beat_reply.is_some()),
             ("--deflate", *deflate),
         ];
+        if endpoint.protocol() == Protocol::Mqtt {
+            refuse(&[endpoint], &given)?;
+            return mqtt.config(*max_message, None);
+        }
         return native(&[endpoint], &given, *max_message);
     }
     let mut builder = WebSocketConfig::builder().target(endpoint.target()).message_limit(*max_message);
@@ -83,10 +96,11 @@ pub(crate) fn client(endpoint: &Endpoint, args: &ClientWireArgs) -> Result<AnyCo
         (Some(Beat::None), None) => Beats::None,
         (Some(Beat::Ping) | None, None) => Beats::Ping,
     });
-    builder.build().map(AnyConfig::from).map_err(|error| explain(&error))
+    let websocket = builder.build().map_err(|error| explain(&error))?;
+    if mqtt.is_spoken_at(endpoint) { mqtt.config(*max_message, Some(websocket)) } else { Ok(websocket.into()) }
 }
 
-/// Whether another keepbeat is asked for, which has a name for us and keeps a session.
+/// Whether another keepbeat is asked for, whose link has a name and a session.
 pub(crate) fn asks_for_a_keepbeat(endpoint: &Endpoint, args: &ClientWireArgs) -> bool {
     endpoint.protocol() == Protocol::Beat || args.subprotocol.iter().any(|name| name == SUBPROTOCOL)
 }
@@ -94,6 +108,9 @@ pub(crate) fn asks_for_a_keepbeat(endpoint: &Endpoint, args: &ClientWireArgs) ->
 /// What a server speaks at each of these endpoints.
 pub(crate) fn server(endpoints: &[Endpoint], args: &ServerWireArgs) -> Result<Vec<AnyConfig>, String> {
     let ServerWireArgs { deflate, max_message, path, allow_origin, page } = args;
+    if let Some(broker) = endpoints.iter().find(|endpoint| endpoint.protocol() == Protocol::Mqtt) {
+        return Err(format!("{broker} would be an MQTT broker, which this is not; serve beat:// or ws://"));
+    }
     if endpoints.iter().all(|endpoint| endpoint.protocol() == Protocol::Beat) {
         let given = [
             ("--deflate", *deflate),
@@ -154,13 +171,19 @@ pub(crate) fn page_url(endpoint: &Endpoint, address: impl Display, args: &Server
 
 /// The native protocol, which knows no option but the limit of messages.
 fn native(endpoints: &[&Endpoint], given: &[(&str, bool)], max_message: usize) -> Result<AnyConfig, String> {
+    refuse(endpoints, given)?;
+    let config = BeatConfig::builder().message_limit(max_message).build();
+    config.map(AnyConfig::from).map_err(|error| format!("--max-message: {error}"))
+}
+
+/// Options that are about WebSocket make no difference to others.
+fn refuse(endpoints: &[&Endpoint], given: &[(&str, bool)]) -> Result<(), String> {
     if let (Some((option, _)), Some(endpoint)) = (given.iter().find(|(_, given)| *given), endpoints.first()) {
         return Err(format!(
             "{option} is about WebSocket, and {endpoint} is none: write ws:// or wss://, or leave {option} away"
         ));
     }
-    let config = BeatConfig::builder().message_limit(max_message).build();
-    config.map(AnyConfig::from).map_err(|error| format!("--max-message: {error}"))
+    Ok(())
 }
 
 /// Names the option that is at fault.

@@ -9,8 +9,9 @@ use keepbeat_core::server::ServerEvent;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::tunnel::tls::{TlsInfo, TlsVersion};
 use keepbeat_core::{DownCause, DownReport};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::mqtt;
 use crate::output::{Object, Paint, printable, short};
 use crate::security::in_options;
 
@@ -55,6 +56,9 @@ impl Report {
                 .field("tls_resumed", tls.map(|tls| tls.resumed)),
             Event::Message(message) => object("message").message(message),
             Event::Acknowledged { through } => object("acknowledged").field("through", through.0),
+            Event::Answered { ticket, answer } => object("answered")
+                .field("ticket", ticket.map(|ticket| ticket.0))
+                .field("results", mqtt::results(answer).into_iter().map(|(filter, code, _)| json!([filter, code])).collect::<Value>()),
             Event::Dropped(dropped) => object("dropped")
                 .field("ticket", dropped.ticket.0)
                 .field("reason", dropped.reason.to_string())
@@ -95,6 +99,11 @@ impl Report {
                 "dropped",
                 format!("message {} of {} bytes: {}", dropped.ticket.0, dropped.message.len(), dropped.reason),
             ),
+            Event::Answered { answer, .. } => {
+                let results = mqtt::results(answer).into_iter().map(|(filter, _, words)| format!("{filter}: {words}"));
+                let paint = if mqtt::is_refusal(answer) { Paint::Bad } else { Paint::Good };
+                words(paint, "subscribed", results.collect::<Vec<_>>().join(", "))
+            }
             Event::Suspect { silent_for } => {
                 words(Paint::Warning, "suspect", format!("silent for {}", short(*silent_for)))
             }

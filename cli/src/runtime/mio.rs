@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keepbeat_core::client::{ClientConfig, Event};
 use keepbeat_core::server::{ServerConfig, ServerEvent, Sessions};
-use keepbeat_mio::{Driver, DriverEvent, LinkId, ListenerBuilder, ListenerId, Remote};
+use keepbeat_mio::{Driver, DriverEvent, LinkBuilder, LinkId, ListenerBuilder, ListenerId, Remote};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot, watch};
 
 pub(crate) use self::handles::{Link, Listener};
+use super::Target;
 use crate::output::complain;
 
 /// So many events wait for their takers, of all links and listeners. Then the loop hands out no more, and soon the machines
@@ -70,16 +71,21 @@ impl EventLoop {
         Ok(Self(common))
     }
 
-    pub(crate) async fn open(&self, address: String, config: ClientConfig) -> io::Result<Link> {
+    pub(crate) async fn open(&self, target: Target, config: ClientConfig) -> io::Result<Link> {
+        let Target { address, or_server, store } = target;
+        let builder = or_server.into_iter().fold(LinkBuilder::new(address, config), LinkBuilder::or_server);
         let (events, queue) = mpsc::unbounded_channel();
         let news = Arc::new(Notify::new());
         let (common, end) = (self.0.clone(), LinkEnd { events, news: news.clone() });
         let opened = self.0.ask(move |driver| {
-            let id = driver.open(address, config);
+            let id = match store {
+                Some(store) => builder.open_with_store(driver, store).map_err(io::Error::other)?,
+                None => builder.open(driver),
+            };
             common.lock().links.insert(id, end);
-            id
+            Ok::<_, io::Error>(id)
         });
-        let id = opened.await.ok_or(io::ErrorKind::BrokenPipe)?;
+        let id = opened.await.ok_or(io::ErrorKind::BrokenPipe)??;
         Ok(Link { common: self.0.clone(), id, events: AsyncMutex::new(queue), news })
     }
 

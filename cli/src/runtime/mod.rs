@@ -12,6 +12,7 @@ use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, 
 use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::tunnel::tls::TlsInfo;
 use keepbeat_core::wire::DeviceId;
+use keepbeat_tokio::store::FileStore;
 
 /// The names of the runtimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -35,6 +36,20 @@ impl Name {
     }
 }
 
+/// Where a link leads, and what keeps its session.
+pub(crate) struct Target {
+    pub(crate) address: String,
+    /// What is tried in turn with it.
+    pub(crate) or_server: Vec<String>,
+    pub(crate) store: Option<FileStore>,
+}
+
+impl From<String> for Target {
+    fn from(address: String) -> Self {
+        Self { address, or_server: Vec::new(), store: None }
+    }
+}
+
 /// A runtime that runs.
 #[derive(Clone)]
 pub(crate) enum Runtime {
@@ -54,11 +69,25 @@ impl Runtime {
     }
 
     /// Opens a link. The first attempt begins at once.
-    pub(crate) async fn open(&self, address: String, config: ClientConfig) -> io::Result<Link> {
+    pub(crate) async fn open(&self, target: impl Into<Target>, config: ClientConfig) -> io::Result<Link> {
+        let Target { address, or_server, store } = target.into();
+        // The builders of both are of different types.
+        macro_rules! open {
+            ($adapter:ident) => {{
+                let mut builder = $adapter::Link::builder(address, config);
+                for server in or_server {
+                    builder = builder.or_server(server);
+                }
+                if let Some(store) = store {
+                    builder = builder.store(store);
+                }
+                Link::Async(builder.open().into())
+            }};
+        }
         Ok(match self {
-            Self::Tokio => Link::Async(keepbeat_tokio::Link::open(address, config).into()),
-            Self::Smol => Link::Async(keepbeat_smol::Link::open(address, config).into()),
-            Self::Mio(event_loop) => Link::Mio(event_loop.open(address, config).await?),
+            Self::Tokio => open!(keepbeat_tokio),
+            Self::Smol => open!(keepbeat_smol),
+            Self::Mio(event_loop) => Link::Mio(event_loop.open(Target { address, or_server, store }, config).await?),
         })
     }
 
