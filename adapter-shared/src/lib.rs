@@ -24,6 +24,7 @@ pub mod network;
 pub mod pump;
 pub mod random;
 pub mod socket;
+pub mod store;
 mod stream;
 pub mod suspend;
 
