@@ -1,5 +1,6 @@
-//! What a link must not forget, in a directory: [`FileStore`].
+//! What a link must not forget: [`FileStore`], and how drivers hand it over.
 
+mod keeper;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use fs4::{FileExt, TryLockError};
 use keepbeat_core::session::{Change, SessionStore, StoreError, StoreKey};
 
+pub use self::keeper::{Keeper, keep, send};
 use self::log::{Entries, Salt, batch, head, read};
 
 /// A log is written anew when it is more than twice what lives in it and this.
@@ -303,7 +305,7 @@ impl Files {
             Ok((file, length)) => Ok(Replaced { file, salt, length, settled: sync_directory(&self.directory) }),
             Err(error) => {
                 // It may be what fills the disk.
-                let _ = self.remove_next();
+                drop(self.remove_next());
                 Err(self.problem(NEXT, "written", &error))
             }
         }
