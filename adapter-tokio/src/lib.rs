@@ -73,6 +73,11 @@ pub use keepbeat_core::wire::websocket::WebSocketConfig;
 #[doc = include_str!("../../docs/websocket.md")]
 struct WebSockets;
 
+/// Compiles the example of the page about stores.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/mqtt-store.md")]
+struct MqttStore;
+
 /// Compiles the examples of the page about TLS.
 #[cfg(all(doctest, any(feature = "tls", feature = "tls-aws-lc")))]
 #[doc = include_str!("../../docs/tls-and-proxies.md")]

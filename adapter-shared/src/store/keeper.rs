@@ -35,16 +35,18 @@ impl Keeper {
 
     /// What has changed. If the store does not keep it, the link is closed, and `newest` is handed back.
     fn keep(&mut self, client: &mut Client, now: Timestamp, newest: Option<Ticket>) -> Result<(), Option<Message>> {
-        let over = client.state().is_over();
         self.unkept.append(&mut client.take_changes());
-        // One that is closed has time until it is opened again.
-        if self.unkept.is_empty() || over {
+        if self.unkept.is_empty() {
             return Ok(());
         }
         let Err(error) = self.store.apply(&self.unkept) else {
             self.unkept.clear();
             return Ok(());
         };
+        if client.state().is_over() {
+            // There is time until it is opened again.
+            return Ok(());
+        }
         let handed_back = client.store_failed(now, error, newest);
         if let (Some(ticket), Some(_)) = (newest, &handed_back) {
             self.unkept.push(Change::Remove { key: StoreKey { room: Room::Message, number: ticket.0 } });
