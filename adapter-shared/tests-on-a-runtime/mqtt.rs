@@ -190,7 +190,7 @@ fn if_the_store_fails_the_message_is_handed_back_and_the_link_closed() {
         ticket.await;
         let ticket = link.send(publication("a", "kept as well", Qos::AtLeastOnce)).await.unwrap();
         acknowledged(&link, ticket).await;
-        let kept = store.kept.lock().unwrap();
+        let kept = store.kept.lock().unwrap().clone();
         let gone = |number| StoreKey { room: Room::Message, number };
         let put = kept.iter().filter(|change| matches!(change, Change::Put { key, .. } if key.room == Room::Message));
         assert_eq!(put.count(), 3);
