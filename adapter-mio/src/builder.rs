@@ -8,8 +8,10 @@ use std::sync::Arc;
 use keepbeat_adapter::clock::Clock;
 use keepbeat_adapter::random::{boxed_entropy, entropy, seed};
 use keepbeat_adapter::socket::{SocketOptions, check_count, listen};
+use keepbeat_adapter::store::Keeper;
 use keepbeat_core::client::{Client, ClientConfig};
 use keepbeat_core::server::{Server, ServerConfig, Sessions};
+use keepbeat_core::session::{SessionStore, StoreError};
 use keepbeat_core::wire::DeviceId;
 
 use crate::driver::{Driver, LinkId, ListenerId};
@@ -32,8 +34,16 @@ impl LinkBuilder {
     /// Begins with the defaults. `address` is a host and port.
     pub fn new(address: impl Into<String>, config: ClientConfig) -> Self {
         let hop = config.proxy().map(|proxy| proxy.address().to_string());
-        let target = Target { address: address.into(), hop, options: SocketOptions::new() };
+        let target = Target { servers: vec![address.into()], hop, options: SocketOptions::new() };
         Self { config: Arc::new(config), target: Arc::new(target), device: None }
+    }
+
+    /// Another server for the same link, a host and port. The first attempt is for the first server, and every one that follows,
+    /// because an attempt failed or a connection ended, for the next; the last is followed by the first. A session goes on only if
+    /// they share it.
+    pub fn or_server(mut self, address: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.target).servers.push(address.into());
+        self
     }
 
     /// The options of the link's sockets.
@@ -52,6 +62,32 @@ impl LinkBuilder {
 
     /// Opens the link. The first attempt begins in the driver's next turn.
     pub fn open(self, driver: &mut Driver) -> LinkId {
+        let (mut client, target) = self.client();
+        client.open(Clock::now());
+        LinkId(driver.links.open(client, None, target))
+    }
+
+    /// Like [`LinkBuilder::open`], with a store that keeps the link's session when the process ends, such as a
+    /// [`FileStore`](keepbeat_adapter::store::FileStore). The configuration must say
+    /// [`durable`](keepbeat_core::client::ClientConfigBuilder::durable). A message counts as accepted when the store has it; now,
+    /// the link takes up what the store has kept. If the store fails later, the link is closed, with
+    /// [`DownCause::Store`](keepbeat_core::DownCause::Store). The driver waits for its stores.
+    ///
+    /// # Errors
+    /// The store cannot give what it has kept, or it is not for such a link. Nothing was opened.
+    pub fn open_with_store(
+        self,
+        driver: &mut Driver,
+        store: impl SessionStore + 'static,
+    ) -> Result<LinkId, StoreError> {
+        let (mut client, target) = self.client();
+        let now = Clock::now();
+        let keeper = Keeper::restore(Box::new(store), &mut client, now)?;
+        client.open(now);
+        Ok(LinkId(driver.links.open(client, Some(keeper), target)))
+    }
+
+    fn client(self) -> (Client, Arc<Target>) {
         let named = self.config.needs_server_name();
         let mut client = Client::new(self.config, seed());
         // Without it, the secrets of a protocol come from the seed, which is as good as what else there is then.
@@ -61,11 +97,10 @@ impl LinkBuilder {
         if let Some(device) = self.device {
             client = client.for_device(device);
         }
-        if named && let Ok(server) = self.target.address.parse() {
+        if named && let Ok(server) = self.target.server(0).parse() {
             client = client.to_server(server);
         }
-        client.open(Clock::now());
-        LinkId(driver.links.open(client, self.target))
+        (client, self.target)
     }
 }
 

@@ -342,7 +342,7 @@ impl Driver {
         let read = link.client.wants_read();
         let event = link.client.poll_event(now);
         link.speaking = event.is_some();
-        if link.client.wants_read() != read {
+        if link.client.wants_read() != read || link.client.wants_turn() {
             self.links.wake(key);
         }
         event.map(|event| DriverEvent::Link(LinkId(key), event))

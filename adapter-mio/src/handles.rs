@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keepbeat_adapter::clock::Clock;
+use keepbeat_adapter::store;
 use keepbeat_core::client::{Client, Epoch, LinkState};
 use keepbeat_core::liveness::{Evidence, Rtt};
 use keepbeat_core::reconnect::Hint;
@@ -63,9 +64,9 @@ impl<'a> LinkMut<'a> {
     pub fn send(&mut self, message: impl Into<Message>) -> Result<Ticket, SendError> {
         let message = message.into();
         let Some(link) = self.driver.links.get_mut(self.id.0) else { return Err(SendError::Closed { message }) };
-        let result = link.client.send(Clock::now(), message);
-        // A message that was not accepted is no work for the driver.
-        if result.is_ok() {
+        let result = store::send(&mut link.keeper, &mut link.client, Clock::now(), message);
+        // A message that was not accepted is no work for the driver, unless the store failed.
+        if result.is_ok() || link.client.wants_turn() {
             self.driver.links.wake(self.id.0);
         }
         result
@@ -86,6 +87,14 @@ impl<'a> LinkMut<'a> {
     /// The greeting is done: what waits may leave. Without effect if there was none to do.
     pub fn greeted(&mut self) {
         self.driver.tell(self.id.0, Client::greeted);
+    }
+
+    /// The application is done with the oldest message that it has taken and not said so about: the server is told, where the
+    /// configuration of MQTT says
+    /// [`manual_acknowledgements`](keepbeat_core::wire::mqtt::MqttConfigBuilder::manual_acknowledgements). `false` if there is
+    /// none. What came on earlier connections counts as well, and the server may send it again.
+    pub fn acknowledge(&mut self) -> bool {
+        self.driver.tell(self.id.0, Client::acknowledge).unwrap_or(false)
     }
 
     /// Answers [`DriverEvent::Credentials`](crate::DriverEvent::Credentials); `None` fails the attempt. Without effect if

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use keepbeat_adapter::network::needs_network;
 use keepbeat_adapter::pump::{self, Traffic};
 use keepbeat_adapter::socket::SocketOptions;
+use keepbeat_adapter::store::{Keeper, keep};
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, Epoch, Input};
 #[cfg(feature = "netwatch")]
@@ -38,7 +39,10 @@ pub(crate) struct Links {
 /// One link.
 pub(crate) struct Link {
     pub(crate) client: Client,
+    pub(crate) keeper: Option<Box<Keeper>>,
     target: Arc<Target>,
+    /// How often a connection was begun: each time to the next server.
+    attempts: u32,
     pub(crate) attempt: Option<Attempt>,
     stream: Option<(Epoch, Key)>,
     filed: Option<Filed>,
@@ -50,8 +54,8 @@ pub(crate) struct Link {
 /// Where a link connects to; many may share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    /// The server's host and port.
-    pub(crate) address: String,
+    /// The hosts and ports of the servers, at least one.
+    pub(crate) servers: Vec<String>,
     /// The host and port of the proxy on the way, if there is one.
     pub(crate) hop: Option<String>,
     pub(crate) options: SocketOptions,
@@ -72,10 +76,12 @@ impl Links {
         Self { slots: Slab::new(), timers: Timers::new(), ready: VecDeque::new(), due: Vec::new() }
     }
 
-    pub(crate) fn open(&mut self, client: Client, target: Arc<Target>) -> Key {
+    pub(crate) fn open(&mut self, client: Client, keeper: Option<Box<Keeper>>, target: Arc<Target>) -> Key {
         let key = self.slots.insert(Box::new(Link {
             client,
+            keeper,
             target,
+            attempts: 0,
             attempt: None,
             stream: None,
             filed: None,
@@ -117,7 +123,7 @@ impl Links {
         for index in 0..self.slots.slots() {
             let Some(key) = self.slots.key_at(index as u32) else { continue };
             let Some(link) = self.slots.get_mut(key) else { continue };
-            if hint != Hint::NetworkDown || needs_network(link.target.next_hop()) {
+            if hint != Hint::NetworkDown || link.target.needs_network() {
                 link.client.hint(now, hint);
                 self.wake(key);
             }
@@ -204,9 +210,20 @@ impl Links {
 }
 
 impl Target {
-    /// What is connected to.
-    fn next_hop(&self) -> &str {
-        self.hop.as_ref().unwrap_or(&self.address)
+    /// Whom this attempt is for, counted from 0.
+    pub(crate) fn server(&self, attempt: u32) -> &str {
+        self.servers.get(attempt as usize % self.servers.len().max(1)).map_or("", String::as_str)
+    }
+
+    /// What it connects to.
+    fn next_hop(&self, attempt: u32) -> &str {
+        self.hop.as_deref().unwrap_or_else(|| self.server(attempt))
+    }
+
+    /// Whether any of its servers does.
+    #[cfg(feature = "netwatch")]
+    fn needs_network(&self) -> bool {
+        (0..self.servers.len()).any(|attempt| needs_network(self.next_hop(attempt as u32)))
     }
 }
 
@@ -276,11 +293,13 @@ impl Link {
                     self.attempt = Some(Attempt::Credentials { epoch, refresh, told: false });
                 }
                 Action::Connect { epoch } => {
-                    match self.target.next_hop().parse::<SocketAddr>() {
+                    let target = self.target.clone();
+                    let hop = self.next_server(&target);
+                    match hop.parse::<SocketAddr>() {
                         Ok(address) => self.race(epoch, [address], io.now),
                         Err(_) => {
                             self.attempt = Some(Attempt::LookUp { epoch });
-                            io.names.look_up(self.target.next_hop(), key, epoch);
+                            io.names.look_up(hop, key, epoch);
                         }
                     }
                     self.on_attempt(key, io);
@@ -292,12 +311,28 @@ impl Link {
         }
     }
 
+    /// The next of the servers, to connect to. The link is told its name, if there are several.
+    fn next_server<'a>(&mut self, target: &'a Target) -> &'a str {
+        let attempt = self.attempts;
+        self.attempts = attempt.wrapping_add(1);
+        if target.servers.len() > 1
+            && let Ok(name) = target.server(attempt).parse()
+        {
+            self.client.set_server(name);
+        }
+        target.next_hop(attempt)
+    }
+
     /// Rule 5.
     fn on_writable(&mut self, io: &mut Io<'_>) -> pump::Moved {
-        let Some((epoch, socket)) = stream(self.stream, io.sockets) else { return pump::Moved::default() };
+        let Some((epoch, socket)) = stream(self.stream, io.sockets) else {
+            let kept = keep(&mut self.keeper, &mut self.client, io.now);
+            return pump::Moved { any: !kept, more: false };
+        };
         let socket = RefCell::new(socket);
         pump::write_link(
             &mut self.client,
+            &mut self.keeper,
             io.traffic,
             io.now,
             epoch,

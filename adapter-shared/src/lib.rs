@@ -8,6 +8,7 @@
 //! | [`clock`] | [`clock::Clock`], which counts suspend | every adapter |
 //! | [`socket`], [`random`] | sockets, seeds and entropy | every adapter |
 //! | [`pump`] | moves bytes between a socket and a machine of the core | every adapter |
+//! | [`store`] | a store of files for what a link must not forget | every adapter |
 //! | [`suspend`] | wakes drivers after the machine was suspended | async adapters |
 //! | `network` | hints when the network changes, with the feature `netwatch` | every adapter |
 //! | [`link`] | [`Link`], its builder, and the turns of its driver | async adapters |
@@ -24,6 +25,7 @@ pub mod network;
 pub mod pump;
 pub mod random;
 pub mod socket;
+pub mod store;
 mod stream;
 pub mod suspend;
 

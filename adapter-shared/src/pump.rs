@@ -14,6 +14,7 @@ use keepbeat_core::time::Timestamp;
 use socket2::SockRef;
 
 use crate::socket::failure;
+use crate::store::{Keeper, keep};
 
 /// One read takes at most so many bytes.
 const READ_SIZE: usize = 64 << 10;
@@ -85,10 +86,12 @@ pub fn read_link(
     Moved { any: true, more: true }
 }
 
-/// Writes what waits in the link, as far as the socket takes it. `read` is what [`read_link`] reads with; when the socket
+/// Writes what waits in the link, as far as the socket takes it, but nothing that follows from what the link's store does not
+/// have. `read` is what [`read_link`] reads with; when the socket
 /// is broken, what the server said last may still be there.
 pub fn write_link(
     client: &mut Client,
+    keeper: &mut Option<Box<Keeper>>,
     traffic: &mut Traffic,
     now: Timestamp,
     epoch: Epoch,
@@ -97,6 +100,9 @@ pub fn write_link(
 ) -> Moved {
     let mut moved = Moved::default();
     for _ in 0..WRITES_PER_TURN {
+        if !keep(keeper, client, now) {
+            return Moved { any: true, more: false };
+        }
         let bytes = client.transmit();
         if bytes.is_empty() {
             return moved;

@@ -53,6 +53,7 @@ pub use keepbeat_adapter::link::OpenError;
 pub use keepbeat_adapter::network;
 pub use keepbeat_adapter::pump::Traffic;
 pub use keepbeat_adapter::socket::SocketOptions;
+pub use keepbeat_adapter::store::{FileStore, FileStoreOptions, Fsync};
 pub use keepbeat_core as core;
 pub use keepbeat_core::client::{ClientConfig, Event, LinkState};
 pub use keepbeat_core::liveness::LivenessConfig;
@@ -64,12 +65,18 @@ pub use keepbeat_core::time::Timestamp;
 pub use keepbeat_core::tunnel::tls::{TlsClient, TlsServer};
 pub use keepbeat_core::tunnel::{HostPort, Proxy};
 pub use keepbeat_core::wire::DeviceId;
+pub use keepbeat_core::wire::mqtt::MqttConfig;
 pub use keepbeat_core::wire::websocket::WebSocketConfig;
 
 /// Compiles the example of the page about WebSocket.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/websocket.md")]
 struct WebSockets;
+
+/// Compiles the example of the page about stores.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/mqtt-store.md")]
+struct MqttStore;
 
 /// Compiles the examples of the page about TLS.
 #[cfg(all(doctest, any(feature = "tls", feature = "tls-aws-lc")))]

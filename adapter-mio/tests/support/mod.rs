@@ -85,6 +85,11 @@ impl Bench {
         self.driver().open(address.to_string(), config.build().unwrap())
     }
 
+    /// One turn, at most so much later.
+    pub fn turn(&mut self, longest: Duration) {
+        self.event_loop.turn(Some(longest)).unwrap();
+    }
+
     /// Turns until `done` gives something.
     pub fn turn_until<T>(&mut self, mut done: impl FnMut(&mut Self) -> Option<T>) -> T {
         let begin = Clock::now();

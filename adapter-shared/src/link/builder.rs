@@ -9,6 +9,7 @@ use bytes::Bytes;
 use keepbeat_core::client::{Client, ClientConfig};
 #[cfg(feature = "netwatch")]
 use keepbeat_core::reconnect::Hint;
+use keepbeat_core::session::{SessionStore, StoreError};
 use keepbeat_core::tunnel::{HostPort, HostPortError};
 use keepbeat_core::wire::DeviceId;
 
@@ -19,18 +20,20 @@ use crate::clock::Clock;
 use crate::network::{NetworkWatch, NetworkWatchError, needs_network};
 use crate::random::{boxed_entropy, seed};
 use crate::socket::SocketOptions;
+use crate::store::Keeper;
 use crate::suspend;
 
 /// Opens a link with more options. `L` is the adapter's own link.
 ///
-/// For very many links, open a clone of one builder for each [`device`](LinkBuilder::device): they share address, options
-/// and configuration.
+/// For very many links, open a clone of one builder for each [`device`](LinkBuilder::device): they share addresses, options
+/// and configuration, but for the store, which stays with the builder that was given it.
 #[must_use]
 pub struct LinkBuilder<L> {
     config: Arc<ClientConfig>,
     target: Arc<Target>,
     device: Option<DeviceId>,
     provider: Option<Provider>,
+    store: Option<Box<dyn SessionStore>>,
     #[cfg(feature = "netwatch")]
     watch_network: bool,
     runtime: Runtime,
@@ -59,17 +62,26 @@ pub struct Parts {
 /// Where links connect to; many may share it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The server's host and port.
-    address: String,
+    /// The hosts and ports of the servers, at least one.
+    servers: Vec<String>,
     /// The host and port of the proxy on the way, if there is one.
     hop: Option<String>,
     pub(super) options: SocketOptions,
 }
 
 impl Target {
-    /// What is connected to.
-    pub(super) fn next_hop(&self) -> &str {
-        self.hop.as_ref().unwrap_or(&self.address)
+    /// Whom this attempt is for, counted from 0.
+    pub(super) fn server(&self, attempt: usize) -> &str {
+        self.servers.get(attempt % self.servers.len().max(1)).map_or("", String::as_str)
+    }
+
+    /// What it connects to.
+    pub(super) fn next_hop(&self, attempt: usize) -> &str {
+        self.hop.as_deref().unwrap_or_else(|| self.server(attempt))
+    }
+
+    pub(super) fn has_several(&self) -> bool {
+        self.servers.len() > 1
     }
 }
 
@@ -79,14 +91,34 @@ impl<L: From<Link>> LinkBuilder<L> {
         let hop = config.proxy().map(|proxy| proxy.address().to_string());
         Self {
             config: Arc::new(config),
-            target: Arc::new(Target { address, hop, options: SocketOptions::new() }),
+            target: Arc::new(Target { servers: vec![address], hop, options: SocketOptions::new() }),
             device: None,
             provider: None,
+            store: None,
             #[cfg(feature = "netwatch")]
             watch_network: false,
             runtime,
             link: PhantomData,
         }
+    }
+
+    /// Another server for the same link, a host and port. The first attempt is for the first server, and every one that follows,
+    /// because an attempt failed or a connection ended, for the next; the last is followed by the first. A session goes on only if
+    /// they share it.
+    pub fn or_server(mut self, address: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.target).servers.push(address.into());
+        self
+    }
+
+    /// What keeps the link's session when the process ends, such as a [`FileStore`](crate::store::FileStore). The configuration must
+    /// say [`durable`](keepbeat_core::client::ClientConfigBuilder::durable). A message counts as accepted when the store has it;
+    /// when the link is opened, it takes up what the store has kept. If the store fails later, the link is closed, with
+    /// [`DownCause::Store`](keepbeat_core::DownCause::Store).
+    ///
+    /// The link waits for its store where it is: in [`Link::send`], and in the task that drives it. Default: none.
+    pub fn store(mut self, store: impl SessionStore + 'static) -> Self {
+        self.store = Some(Box::new(store));
+        self
     }
 
     /// The options of the link's sockets.
@@ -173,7 +205,11 @@ impl<L: From<Link>> LinkBuilder<L> {
             (true, false) => Err(OpenError::NoProvider),
             (false, true) => Err(OpenError::ProviderNotAsked),
             _ if !self.config.needs_server_name() => Ok(()),
-            _ => self.target.address.parse::<HostPort>().map(drop).map_err(OpenError::Address),
+            _ => self
+                .target
+                .servers
+                .iter()
+                .try_for_each(|server| server.parse::<HostPort>().map(drop).map_err(OpenError::Address)),
         }
     }
 
@@ -188,16 +224,27 @@ impl<L: From<Link>> LinkBuilder<L> {
         if let Some(device) = self.device {
             client = client.for_device(device);
         }
-        if named && let Ok(server) = self.target.address.parse() {
+        if named && let Ok(server) = self.target.server(0).parse() {
             client = client.to_server(server);
         }
-        client.open(Clock::now());
-        let shared = Arc::new(Shared::new(client));
+        let now = Clock::now();
+        let kept = self.store.map(|store| Keeper::restore(store, &mut client, now)).transpose();
+        let (keeper, kept) = match kept {
+            Ok(keeper) => {
+                client.open(now);
+                (keeper, Ok(()))
+            }
+            Err(error) => {
+                client.store_failed(now, error.clone(), None);
+                (None, Err(OpenError::Store(error)))
+            }
+        };
+        let shared = Arc::new(Shared::new(client, keeper));
         suspend::watch(&shared);
         let link = LinkDriver::new(shared.clone());
         let Self { target, provider, .. } = self;
         #[cfg(feature = "netwatch")]
-        let network = self.watch_network.then(|| watch_network(&shared, target.next_hop())).transpose();
+        let network = self.watch_network.then(|| watch_network(&shared, &target)).transpose();
         #[cfg(feature = "netwatch")]
         let (network, watching) = match network {
             Ok(network) => (network, Ok(())),
@@ -211,14 +258,15 @@ impl<L: From<Link>> LinkBuilder<L> {
             _network: network,
         };
         let driver = (self.runtime.drive)(Parts { link, target, provider });
-        (handle, driver, watching)
+        (handle, driver, kept.and(watching))
     }
 }
 
 /// Passes the hints on as long as there is a link. One that needs no network is not told that there is none.
 #[cfg(feature = "netwatch")]
-fn watch_network(shared: &Arc<Shared>, address: &str) -> Result<NetworkWatch, NetworkWatchError> {
-    let (shared, needs_network) = (Arc::downgrade(shared), needs_network(address));
+fn watch_network(shared: &Arc<Shared>, target: &Target) -> Result<NetworkWatch, NetworkWatchError> {
+    let needs_network = (0..target.servers.len()).any(|attempt| needs_network(target.next_hop(attempt)));
+    let shared = Arc::downgrade(shared);
     NetworkWatch::watch(move |hint| {
         if let Some(shared) = shared.upgrade()
             && (needs_network || hint != Hint::NetworkDown)
@@ -235,6 +283,8 @@ impl<L> Clone for LinkBuilder<L> {
             target: self.target.clone(),
             device: self.device.clone(),
             provider: self.provider.clone(),
+            // A store is of one link.
+            store: None,
             ..*self
         }
     }
@@ -247,6 +297,7 @@ impl<L> fmt::Debug for LinkBuilder<L> {
             .field("config", &self.config)
             .field("device", &self.device)
             .field("provider", &self.provider.is_some())
+            .field("store", &self.store.is_some())
             .finish()
     }
 }
@@ -261,6 +312,8 @@ pub enum OpenError {
     ProviderNotAsked,
     /// The address is not a host and a port.
     Address(HostPortError),
+    /// The store cannot give what it has kept, or it is not for such a link.
+    Store(StoreError),
     /// The network was to be watched. A fault of the operating system or of the permissions: without
     /// [`LinkBuilder::watch_network`] the link opens.
     #[cfg(feature = "netwatch")]
@@ -277,6 +330,7 @@ impl fmt::Display for OpenError {
                 "the builder has a provider that would never be asked; add credentials_from_provider to the configuration",
             ),
             Self::Address(error) => write!(f, "the address of the server is none: {error}"),
+            Self::Store(error) => error.fmt(f),
             #[cfg(feature = "netwatch")]
             Self::NetworkWatch(error) => error.fmt(f),
         }

@@ -111,7 +111,7 @@ impl<S: Stream, A: Alarm> Socket<S, A> {
                     begun = true;
                 }
                 Action::Connect { epoch } => {
-                    let addresses = (self.connector.resolve)(self.target.next_hop().to_owned());
+                    let addresses = (self.connector.resolve)(turn.next_server(&self.target));
                     self.attempt = Some(Box::new(Attempt::connect(epoch, addresses, self.connector.open)));
                     begun = true;
                 }

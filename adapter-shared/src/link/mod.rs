@@ -130,6 +130,14 @@ impl Link {
         self.shared.tell(Client::greeted);
     }
 
+    /// The application is done with the oldest message that it has taken and not said so about: the server is told, where the
+    /// configuration of MQTT says
+    /// [`manual_acknowledgements`](keepbeat_core::wire::mqtt::MqttConfigBuilder::manual_acknowledgements). `false` if there is
+    /// none. What came on earlier connections counts as well, and the server may send it again.
+    pub fn acknowledge(&self) -> bool {
+        self.shared.tell(Client::acknowledge)
+    }
+
     /// The next event. `None` when the link is closed or has given up and all events were taken; after
     /// [`Link::reopen`] there are events again. If several wait, each event goes to one of them.
     pub async fn next_event(&self) -> Option<Event> {

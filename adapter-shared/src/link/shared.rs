@@ -11,6 +11,7 @@ use keepbeat_core::time::Timestamp;
 
 use crate::clock::Clock;
 use crate::pump::Traffic;
+use crate::store::{self, Keeper};
 use crate::suspend::Sleeper;
 
 /// Nobody waits while holding the lock.
@@ -24,6 +25,9 @@ pub(super) struct Shared {
 
 pub(super) struct State {
     pub(super) client: Client,
+    pub(super) keeper: Option<Box<Keeper>>,
+    /// How often a connection was begun: each time to the next server.
+    pub(super) attempts: usize,
     pub(super) driver: Option<Waker>,
     /// The application did something since the driver's last turn.
     pub(super) asked: bool,
@@ -41,10 +45,12 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, keeper: Option<Box<Keeper>>) -> Self {
         Self {
             state: Mutex::new(State {
                 client,
+                keeper,
+                attempts: 0,
                 driver: None,
                 asked: false,
                 resumed: false,
@@ -68,9 +74,10 @@ impl Shared {
         if state.orphaned {
             return Err(SendError::Closed { message });
         }
-        let result = state.client.send(Clock::now(), message);
+        let State { client, keeper, .. } = &mut *state;
+        let result = store::send(keeper, client, Clock::now(), message);
         // A message that was not accepted is no work for the driver: it and a waiting sender would wake each other.
-        if result.is_ok() {
+        if result.is_ok() || state.client.wants_turn() {
             wake(state);
         }
         result
@@ -91,7 +98,7 @@ impl Shared {
             None if state.is_over() => Poll::Ready(None),
             None => Poll::Pending,
             event => {
-                if state.client.wants_read() != read {
+                if state.client.wants_read() != read || state.client.wants_turn() {
                     wake(state);
                 }
                 Poll::Ready(event)

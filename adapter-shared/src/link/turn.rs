@@ -8,10 +8,12 @@ use keepbeat_core::client::{Action, Epoch, Input};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::Credentials;
 
+use super::Target;
 use super::attempt::Outcome;
 use super::shared::{Shared, State};
 use crate::clock::Clock;
 use crate::pump;
+use crate::store;
 use crate::stream::Stream;
 
 /// Held by the task that drives a link. Dropping it ends the link for its application.
@@ -131,13 +133,30 @@ impl Turn<'_> {
         Some(action)
     }
 
+    /// The next of the servers, to connect to. The link is told its name, if there are several.
+    pub(super) fn next_server(&mut self, target: &Target) -> String {
+        let State { client, attempts, .. } = &mut *self.state;
+        let server = target.server(*attempts);
+        if target.has_several()
+            && let Ok(name) = server.parse()
+        {
+            client.set_server(name);
+        }
+        let hop = target.next_hop(*attempts).to_owned();
+        *attempts = attempts.wrapping_add(1);
+        hop
+    }
+
     /// Rule 5: writes what waits, as far as the socket takes it. Returns whether there may be actions again.
     pub(super) fn on_writable(&mut self, cx: &mut Context<'_>, stream: &mut Option<(Epoch, impl Stream)>) -> bool {
-        let Some((epoch, stream)) = stream else { return false };
-        let State { client, traffic, .. } = &mut *self.state;
+        let State { client, keeper, traffic, .. } = &mut *self.state;
+        let Some((epoch, stream)) = stream else {
+            return !store::keep(keeper, client, self.now);
+        };
         let stream = RefCell::new(stream);
         let moved = pump::write_link(
             client,
+            keeper,
             traffic,
             self.now,
             *epoch,

@@ -165,6 +165,11 @@ impl<W: Wire> Client<W> {
         self
     }
 
+    /// Names another server from now on: for a driver with several of them, before it reports [`Input::Opened`].
+    pub fn set_server(&mut self, server: HostPort) {
+        self.server = Some(Arc::new(server));
+    }
+
     // What the application does.
 
     /// Opens the link: an attempt begins at once. While one is waited for, the wait is skipped; while one is under way or

@@ -82,6 +82,13 @@ impl<W: Wire> Client<W> {
         self.transmit || self.untold || self.disconnect.is_some() || changed
     }
 
+    /// Whether it keeps account of what must survive the process
+    /// ([`durable`](super::ClientConfigBuilder::durable)).
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.config.durable
+    }
+
     /// The device that this link speaks for.
     #[must_use]
     pub const fn device(&self) -> &DeviceId {
