@@ -11,14 +11,14 @@ use super::over_websocket::SUBPROTOCOL;
 use super::receiving::Limits;
 use crate::session::Message;
 use crate::wire::Credentials;
-use crate::wire::websocket::WebSocketConfig;
-use crate::wire::websocket::upgrade::RequestError;
 use crate::wire::mqtt::message;
 use crate::wire::mqtt::rule::{EncodeError, Rule};
 use crate::wire::mqtt::{
     Connect, FIELD_LIMIT, Outgoing, PACKET_LIMIT, Packet, Payload, Properties, Property, Qos, Role, Text, Topic,
     Version, Will,
 };
+use crate::wire::websocket::WebSocketConfig;
+use crate::wire::websocket::upgrade::RequestError;
 
 /// The largest packets that a link accepts unless it is told otherwise.
 const MESSAGE_LIMIT: u32 = 1 << 20;

@@ -19,6 +19,9 @@ use crate::wire::{Frame, Opening, Role, Tx, WireError};
 /// What a client offers and a server must agree to.
 pub(super) const SUBPROTOCOL: &str = "mqtt";
 
+/// Until the link is up, pings are answered while fewer bytes than this wait to leave.
+const PONGS_WAITING: u64 = 4096;
+
 /// The client's end of a WebSocket with packets in it.
 pub(super) struct OverWebSocket {
     config: WebSocketConfig,
@@ -151,7 +154,7 @@ impl OverWebSocket {
                     return Ok(Some(Frame::Beat { seq: 0 }));
                 }
                 // Nobody answers beats yet.
-                Some(Item::Ping(ping)) if tx.is_empty() => self.outgoing.pong(&ping, tx),
+                Some(Item::Ping(ping)) if tx.len() < PONGS_WAITING => self.outgoing.pong(&ping, tx),
                 Some(Item::Ping(_) | Item::Pong(_)) => {}
                 Some(Item::Close(close)) => {
                     self.outgoing.close(&close.answer(), tx);
