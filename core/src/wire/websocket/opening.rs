@@ -62,10 +62,6 @@ impl<T> Asking<T> {
 }
 
 /// What was agreed to holds from now on.
-#[cfg_attr(
-    not(feature = "deflate"),
-    expect(clippy::needless_pass_by_ref_mut, reason = "with compression it is not so")
-)]
 pub(in crate::wire) fn agree(agreed: &Agreed, incoming: &mut Incoming, outgoing: &mut Outgoing) {
     #[cfg(feature = "deflate")]
     if let Some(agreement) = &agreed.deflate {
