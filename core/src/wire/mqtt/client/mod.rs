@@ -83,7 +83,8 @@ impl Mqtt {
         loop {
             let packet = match self.incoming.next(input) {
                 Ok(Some(packet)) => packet,
-                Ok(None) => return Ok(None),
+                // All that came in one read is settled together.
+                Ok(None) => return Ok(self.left().map(|seq| Frame::Ack { seq })),
                 Err(violation) => {
                     self.failed = Some(violation.code());
                     return Err(meaning::error(violation));
@@ -124,10 +125,20 @@ impl Mqtt {
         }
     }
 
-    /// Lets packets be written: to the connection, or to what is below.
-    #[inline]
-    fn through(&mut self, tx: &mut Tx, write: impl FnOnce(&mut Self, &mut Tx)) {
-        let Some(mut below) = self.below.take() else { return write(self, tx) };
+    /// The same through what is below.
+    // Kept out of line, as is the next, so that nothing changes where nothing is below.
+    #[inline(never)]
+    fn read_below(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        let Some(mut below) = self.below.take() else { return Ok(None) };
+        let read = below.decode(input, self, tx);
+        self.below = Some(below);
+        read
+    }
+
+    /// Lets packets be written to what is below.
+    #[inline(never)]
+    fn write_below(&mut self, tx: &mut Tx, write: impl FnOnce(&mut Self, &mut Tx)) {
+        let Some(mut below) = self.below.take() else { return };
         write(self, below.staged());
         below.send(tx);
         self.below = Some(below);
@@ -334,19 +345,10 @@ impl Wire for Mqtt {
 
     #[inline]
     fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
-        let read = match self.below.take() {
-            None => self.read(input, tx),
-            Some(mut below) => {
-                let read = below.decode(input, self, tx);
-                self.below = Some(below);
-                read
-            }
-        };
-        match read {
-            // All that came in one read is settled together.
-            Ok(None) => Ok(self.left().map(|seq| Frame::Ack { seq })),
-            read => read,
+        if self.below.is_some() {
+            return self.read_below(input, tx);
         }
+        self.read(input, tx)
     }
 
     fn mid_frame(&self) -> bool {
@@ -358,14 +360,20 @@ impl Wire for Mqtt {
     }
 
     fn encode(&mut self, frame: &Frame, tx: &mut Tx) {
-        self.through(tx, |packets, tx| packets.write(frame, tx));
+        if self.below.is_none() {
+            return self.write(frame, tx);
+        }
+        self.write_below(tx, |packets, tx| packets.write(frame, tx));
         if let Some(below) = &mut self.below {
             below.encode(frame, tx);
         }
     }
 
     fn encode_message(&mut self, data: &Frame, origin: Origin, tx: &mut Tx) {
-        self.through(tx, |packets, tx| packets.write_message(data, origin, tx));
+        if self.below.is_none() {
+            return self.write_message(data, origin, tx);
+        }
+        self.write_below(tx, |packets, tx| packets.write_message(data, origin, tx));
     }
 
     fn takes_message(&self, next: Option<Ticket>) -> bool {
@@ -393,7 +401,10 @@ impl Wire for Mqtt {
     }
 
     fn taken(&mut self, through: u64, tx: &mut Tx) {
-        self.through(tx, |packets, tx| packets.write_taken(through, tx));
+        if self.below.is_none() {
+            return self.write_taken(through, tx);
+        }
+        self.write_below(tx, |packets, tx| packets.write_taken(through, tx));
     }
 
     fn is_closed(&self) -> bool {
