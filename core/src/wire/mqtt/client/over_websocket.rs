@@ -1,4 +1,4 @@
-//! Packets in the binary messages of a WebSocket (MQTT 5.0, section 6), whatever they have to do with each other's ends.
+//! Packets in the binary messages of a WebSocket (MQTT 5.0, section 6).
 //!
 //! ```text
 //!   bytes ── WebSocket ──> message ── packets of `Mqtt` ──> frames of the link
