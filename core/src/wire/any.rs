@@ -271,8 +271,9 @@ impl Wire for Any {
 
     fn is_closed(&self) -> bool {
         match self {
-            Self::Beat(_) | Self::Mqtt(_) => false,
+            Self::Beat(_) => false,
             Self::WebSocket(websocket) => websocket.is_closed(),
+            Self::Mqtt(mqtt) => mqtt.is_closed(),
         }
     }
 
@@ -293,8 +294,9 @@ impl Wire for Any {
 
     fn needs_server_name(config: &AnyConfig) -> bool {
         match config {
-            AnyConfig::Beat(_) | AnyConfig::Mqtt(_) => false,
+            AnyConfig::Beat(_) => false,
             AnyConfig::WebSocket(config) => WebSocket::needs_server_name(config),
+            AnyConfig::Mqtt(config) => Mqtt::needs_server_name(config),
         }
     }
 
@@ -308,8 +310,9 @@ impl Wire for Any {
 
     fn idle_limit(config: &AnyConfig) -> Option<Duration> {
         match config {
-            AnyConfig::Beat(_) | AnyConfig::Mqtt(_) => None,
+            AnyConfig::Beat(_) => None,
             AnyConfig::WebSocket(config) => WebSocket::idle_limit(config),
+            AnyConfig::Mqtt(config) => Mqtt::idle_limit(config),
         }
     }
 }

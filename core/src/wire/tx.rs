@@ -124,6 +124,14 @@ impl Tx {
         inline
     }
 
+    /// Hands out all that waits, in order.
+    pub(crate) fn drain(mut self, mut to: impl FnMut(&[u8])) {
+        while !self.is_empty() {
+            to(self.chunk());
+            self.consume(self.chunk().len());
+        }
+    }
+
     fn consume_rest(&mut self, count: usize) -> usize {
         let Some(rest) = &mut self.rest else { return 0 };
         let count = rest.consume(count);

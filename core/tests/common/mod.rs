@@ -11,6 +11,7 @@ mod dialer;
 pub(crate) mod foreign;
 mod link;
 pub(crate) mod mqtt;
+pub(crate) mod mqtt_front;
 #[cfg(feature = "tls-ring")]
 pub(crate) mod pki;
 mod raw;

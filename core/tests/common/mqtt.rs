@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use keepbeat_core::client::{Action, Client, ClientConfig, ClientConfigBuilder, Epoch, Event, Input};
+use keepbeat_core::entropy::Prng;
 use keepbeat_core::session::{MemoryStore, Message, SessionStore as _};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::Tx;
@@ -10,9 +11,12 @@ use keepbeat_core::wire::mqtt::{
     Ack, ConnAck, Filter, Incoming, Mqtt, MqttConfig, MqttConfigBuilder, Outgoing, Packet, PacketId, Properties,
     Publish, Qos, ReasonCode, Role, SubAck, Subscribe, Subscription, Topic, Version,
 };
+use keepbeat_core::wire::websocket::Item;
 use keepbeat_core::{DownReport, Failure};
 
-use super::{assert_later, at, device, liveness};
+use super::mqtt_front::{Front, Upgrade};
+use super::websocket::SERVER;
+use super::{assert_later, at, device, entropy, liveness};
 
 pub(crate) const fn mqtt() -> MqttConfigBuilder {
     MqttConfig::builder()
@@ -44,7 +48,19 @@ pub(crate) struct Peer {
     version: Version,
     incoming: Incoming,
     outgoing: Outgoing,
+    /// Packets that were said.
+    said: Vec<u8>,
     pub(crate) out: Vec<u8>,
+    /// If the connection is a WebSocket.
+    pub(crate) front: Option<Front>,
+}
+
+/// What the connections of a rig are.
+#[derive(Default, Clone)]
+pub(crate) struct Transport {
+    /// WebSockets, if they are; and whether their messages and frames are cut anywhere.
+    pub(crate) websocket: Option<Upgrade>,
+    pub(crate) cuts: Option<u64>,
 }
 
 /// A client whose server is the test.
@@ -54,7 +70,10 @@ pub(crate) struct Rig {
     version: Version,
     config: Arc<ClientConfig<Mqtt>>,
     pub(crate) store: MemoryStore,
-    peer: Peer,
+    transport: Transport,
+    /// Where reads are cut, if they are.
+    reads: Option<Prng>,
+    pub(crate) peer: Peer,
     pub(crate) open: Option<Epoch>,
     /// Whether everything but CONNECT is answered at once, with success.
     pub(crate) answers: bool,
@@ -74,14 +93,20 @@ impl Rig {
     }
 
     pub(crate) fn of(version: Version, config: ClientConfigBuilder<Mqtt>) -> Self {
+        Self::over(Transport::default(), version, config)
+    }
+
+    pub(crate) fn over(transport: Transport, version: Version, config: ClientConfigBuilder<Mqtt>) -> Self {
         let config = Arc::new(config.build().unwrap());
         let mut rig = Self {
-            client: Client::new(config.clone(), 1),
+            client: link(&config, 1),
             now: Timestamp::ZERO,
             version,
             config,
             store: MemoryStore::default(),
-            peer: Peer::new(version),
+            reads: transport.cuts.map(Prng::new),
+            peer: Peer::new(version, &transport),
+            transport,
             open: None,
             answers: false,
             hung_up: None,
@@ -126,6 +151,18 @@ impl Rig {
         self.turn();
     }
 
+    /// The front says something by itself, behind what was said before.
+    pub(crate) fn say_item(&mut self, item: &Item) {
+        self.peer.flush();
+        let Peer { front: Some(front), out, .. } = &mut self.peer else { panic!("there is no WebSocket") };
+        front.say(item, out);
+        self.turn();
+    }
+
+    pub(crate) fn front(&self) -> &Front {
+        self.peer.front.as_ref().expect("there is a WebSocket")
+    }
+
     pub(crate) fn send(&mut self, message: Message) {
         self.client.send(self.now, message).unwrap();
         self.turn();
@@ -133,7 +170,7 @@ impl Rig {
 
     /// The process is killed and begins anew.
     pub(crate) fn restart(&mut self) {
-        self.client = Client::new(self.config.clone(), 2);
+        self.client = link(&self.config, 2);
         self.client.restore(self.now, self.store.load().unwrap()).unwrap();
         self.client.open(self.now);
         self.open = None;
@@ -181,7 +218,7 @@ impl Rig {
                 busy = true;
                 match action {
                     Action::Connect { epoch } => {
-                        (self.open, self.peer) = (Some(epoch), Peer::new(self.version));
+                        (self.open, self.peer) = (Some(epoch), Peer::new(self.version, &self.transport));
                         self.client.handle_input(self.now, Input::Opened { epoch });
                     }
                     Action::Disconnect { epoch } if self.open == Some(epoch) => {
@@ -210,12 +247,15 @@ impl Rig {
                     self.heard.push((self.now.as_millis(), packet));
                 }
             }
+            self.peer.flush();
             if let Some(epoch) = self.open
                 && !self.peer.out.is_empty()
                 && self.client.wants_read()
             {
                 busy = true;
-                let bytes = std::mem::take(&mut self.peer.out);
+                let all = self.peer.out.len();
+                let count = self.reads.as_mut().map_or(all, |reads| reads.between(1, all as u64) as usize);
+                let bytes: Vec<u8> = self.peer.out.drain(..count).collect();
                 self.client.handle_input(self.now, Input::Received { epoch, bytes: &bytes });
             }
             if !busy && self.client.poll_timeout().is_some_and(|due| due.at <= self.now) {
@@ -253,14 +293,36 @@ impl Rig {
     }
 }
 
+/// What a WebSocket draws for its keys makes no difference to when the link beats.
+fn link(config: &Arc<ClientConfig<Mqtt>>, seed: u64) -> Client<Mqtt> {
+    Client::new(config.clone(), seed).to_server(SERVER.parse().unwrap()).with_entropy(entropy())
+}
+
 impl Peer {
-    const fn new(version: Version) -> Self {
+    fn new(version: Version, transport: &Transport) -> Self {
         let outgoing = Outgoing::new(Role::Server, version);
-        Self { version, incoming: Incoming::server(1 << 24), outgoing, out: Vec::new() }
+        let front = transport.websocket.clone().map(|answer| Front::new(answer, transport.cuts));
+        let (said, out) = (Vec::new(), Vec::new());
+        Self { version, incoming: Incoming::server(1 << 24), outgoing, said, out, front }
     }
 
-    fn hear(&mut self, mut bytes: &[u8]) -> Vec<Packet<'static>> {
+    /// What was said is on its way.
+    fn flush(&mut self) {
+        let said = std::mem::take(&mut self.said);
+        match &mut self.front {
+            Some(_) if said.is_empty() => {}
+            Some(front) => front.wrap(&said, &mut self.out),
+            None => self.out.extend(said),
+        }
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Vec<Packet<'static>> {
         let mut packets = Vec::new();
+        let bytes = match &mut self.front {
+            Some(front) => front.unwrap(bytes, &mut self.out),
+            None => bytes.to_vec(),
+        };
+        let mut bytes = &bytes[..];
         while let Some(packet) = self.incoming.next(&mut bytes).expect("our own side keeps to the protocol") {
             packets.push(packet.into_owned());
         }
@@ -271,7 +333,7 @@ impl Peer {
         let mut tx = Tx::default();
         self.outgoing.send(packet, &mut tx).unwrap();
         while !tx.is_empty() {
-            self.out.extend_from_slice(tx.chunk());
+            self.said.extend_from_slice(tx.chunk());
             tx.consume(tx.chunk().len());
         }
     }

@@ -102,6 +102,35 @@ impl WebSocketConfig {
     pub(super) fn settings(&self) -> &Settings {
         &self.0
     }
+
+    /// The same for a client that offers this sub-protocol.
+    pub(in crate::wire) fn offering(&self, subprotocol: &str) -> Result<Self, RequestError> {
+        let mut settings = (*self.0).clone();
+        if !settings.request.subprotocols().any(|ours| ours == subprotocol) {
+            settings.request = settings.request.subprotocol(subprotocol)?;
+        }
+        Ok(Self(Arc::new(settings)))
+    }
+
+    pub(in crate::wire) fn request(&self) -> &UpgradeRequest {
+        &self.0.request
+    }
+
+    pub(in crate::wire) fn message_limit(&self) -> usize {
+        self.0.frames.message_limit()
+    }
+
+    pub(in crate::wire) fn close_codes(&self) -> &[(u16, Reason)] {
+        &self.0.close_codes
+    }
+
+    pub(in crate::wire) fn beats_by_itself(&self) -> bool {
+        self.0.beats == Beats::Ping
+    }
+
+    pub(in crate::wire) fn idle_limit(&self) -> Option<Duration> {
+        self.0.idle_limit
+    }
 }
 
 impl Settings {

@@ -10,8 +10,8 @@ use super::foreign::Foreign;
 use super::native::Native;
 use super::opening::{Asking, Listening};
 use super::upgrade::{Agreed, Offer};
-use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, meaning};
-use crate::wire::{Credentials, Frame, Goodbye, Opening, Tx, Wire, WireError};
+use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, meaning, opening};
+use crate::wire::{Credentials, Frame, Goodbye, Hello, Opening, Tx, Wire, WireError};
 
 /// Foreign peers that send a long message may hear nothing from us for so long: some find a pong odd that they did not ask for,
 /// but all that give up on whoever is silent wait longer.
@@ -44,7 +44,7 @@ pub struct WebSocket {
 
 enum Stage {
     /// A client's, until it was answered.
-    Asking(Box<Asking>),
+    Asking(Box<Asking<Box<Hello>>>),
     /// A server's, until it has a request.
     Listening(Box<Listening>),
     /// A foreigner's request waits for our answer.
@@ -67,11 +67,11 @@ impl WebSocket {
         match asking.receive(input) {
             Ok(None) => Ok(None),
             Ok(Some((agreed, hello))) => {
-                self.agree(&agreed);
+                opening::agree(&agreed, &mut self.incoming, &mut self.outgoing);
                 if agreed.subprotocol.as_deref() != Some(SUBPROTOCOL) {
                     self.stage = Stage::Foreign(Foreign::default());
                     let beats = self.config.settings().beats != Beats::None;
-                    return Ok(Some(Frame::Welcome(Box::new(super::opening::welcome(&hello, beats)))));
+                    return Ok(Some(Frame::Welcome(Box::new(opening::welcome(&hello, beats)))));
                 }
                 self.become_native(None);
                 self.encode(&Frame::Hello(hello), tx);
@@ -125,18 +125,7 @@ impl WebSocket {
         if let Ok(answer) = offer.accept(&agreed) {
             tx.put(&answer);
         }
-        self.agree(&agreed);
-    }
-
-    #[cfg_attr(not(feature = "deflate"), expect(clippy::unused_self, reason = "with compression it is not so"))]
-    fn agree(&mut self, agreed: &Agreed) {
-        #[cfg(feature = "deflate")]
-        if let Some(agreement) = &agreed.deflate {
-            self.incoming.deflate(agreement);
-            self.outgoing.deflate(agreement);
-        }
-        #[cfg(not(feature = "deflate"))]
-        let _ = agreed;
+        opening::agree(&agreed, &mut self.incoming, &mut self.outgoing);
     }
 
     fn become_native(&mut self, offer: Option<Box<Offer>>) {
@@ -276,7 +265,12 @@ impl WebSocket {
     fn encode_other(&mut self, frame: &Frame, tx: &mut Tx) {
         match (frame, &mut self.stage) {
             (Frame::Goodbye(goodbye) | Frame::Refuse(goodbye), _) => self.part(goodbye, frame, tx),
-            (Frame::Hello(hello), Stage::Asking(asking)) => tx.put(&asking.ask(hello, self.config.settings())),
+            (Frame::Hello(hello), Stage::Asking(asking)) => {
+                // The credentials were checked before an attempt began.
+                if let Ok(request) = self.config.settings().authorized(&hello.credentials) {
+                    tx.put(&asking.ask(&request, hello.clone()));
+                }
+            }
             (Frame::Welcome(_), Stage::Offered(_)) => {
                 let stage = core::mem::replace(&mut self.stage, Stage::Foreign(Foreign::default()));
                 if let Stage::Offered(offered) = stage {

@@ -140,7 +140,7 @@ impl Incoming {
 
     /// If the next thing is a whole binary message of up to 14 bytes: it, and what is behind it. Nothing is taken.
     #[inline]
-    pub(super) fn peek_short_binary<'a>(&self, input: &'a [u8]) -> Option<(Control, &'a [u8])> {
+    pub(in crate::wire) fn peek_short_binary<'a>(&self, input: &'a [u8]) -> Option<(Control, &'a [u8])> {
         if self.work.is_some() || self.partial.have > 0 {
             return None;
         }

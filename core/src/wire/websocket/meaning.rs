@@ -14,7 +14,7 @@ use crate::wire::{Goodbye, Reason, WireError};
 const SPREAD: u32 = 10;
 
 /// What the peer says by closing.
-pub(super) fn of_close(close: &Close, close_codes: &[(u16, Reason)]) -> Goodbye {
+pub(in crate::wire) fn of_close(close: &Close, close_codes: &[(u16, Reason)]) -> Goodbye {
     let code = close.code().map(CloseCode::get);
     let configured = close_codes.iter().find(|(other, _)| Some(*other) == code).map(|(_, reason)| *reason);
     let reason = configured.unwrap_or(match code {
@@ -31,7 +31,7 @@ pub(super) fn of_close(close: &Close, close_codes: &[(u16, Reason)]) -> Goodbye 
 }
 
 /// What a server says by not opening a WebSocket (RFC 9110, section 15; RFC 6585).
-pub(super) fn of_refusal(refusal: &Refusal) -> Goodbye {
+pub(in crate::wire) fn of_refusal(refusal: &Refusal) -> Goodbye {
     let Refusal { status, reason, retry_after, location } = refusal;
     let meaning = match status {
         401 => Reason::Unauthorized,
@@ -57,7 +57,7 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Goodbye {
 }
 
 /// How `role` closes to say goodbye.
-pub(super) fn close(goodbye: &Goodbye, role: Role, failed: Option<CloseCode>) -> Close {
+pub(in crate::wire) fn close(goodbye: &Goodbye, role: Role, failed: Option<CloseCode>) -> Close {
     let given = goodbye.code.and_then(CloseCode::new);
     let code = given.or(failed).unwrap_or(match goodbye.reason {
         Reason::Closed => CloseCode::NORMAL,
@@ -96,7 +96,7 @@ pub(super) fn status(goodbye: &Goodbye, random: u64) -> (u16, Option<Duration>) 
 }
 
 /// How the peer broke the protocol, in the words that all wires share.
-pub(super) const fn error(violation: Violation) -> WireError {
+pub(in crate::wire) const fn error(violation: Violation) -> WireError {
     match violation {
         Violation::Protocol(problem) => WireError::Malformed { frame: "frame of WebSocket", problem },
         Violation::Utf8 => WireError::Malformed { frame: "text", problem: "it is not UTF-8" },

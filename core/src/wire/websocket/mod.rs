@@ -33,9 +33,9 @@ mod framing;
 mod incoming;
 mod keys;
 mod mask;
-mod meaning;
+pub(super) mod meaning;
 mod native;
-mod opening;
+pub(super) mod opening;
 mod outgoing;
 pub mod upgrade;
 

@@ -9,6 +9,7 @@ use super::config::{Page, Settings};
 use super::upgrade::{
     Agreed, ClientUpgrade, Offer, Refusal, Request, RequestError, ServerUpgrade, UpgradeError, UpgradeRequest,
 };
+use super::{Incoming, Outgoing};
 use crate::entropy::Entropy;
 use crate::session::Token;
 use crate::tunnel::HostPort;
@@ -17,49 +18,58 @@ use crate::wire::{Credentials, DeviceId, Hello, PROTOCOL_VERSION, Reason, Welcom
 /// In milliseconds: the interval at which nobody beats.
 const A_DAY: u32 = 24 * 60 * 60 * 1000;
 
-/// A client that has not been answered.
-pub(super) struct Asking {
+/// A client that has not been answered, and what waits for the answer.
+pub(in crate::wire) struct Asking<T> {
     server: Option<HostPort>,
     secure: bool,
     random: [u8; 16],
-    asked: Option<(ClientUpgrade, Box<Hello>)>,
+    asked: Option<(ClientUpgrade, T)>,
 }
 
-impl Asking {
-    pub(super) fn new(server: Option<HostPort>, secure: bool, entropy: &mut dyn Entropy) -> Self {
+impl<T> Asking<T> {
+    pub(in crate::wire) fn new(server: Option<HostPort>, secure: bool, entropy: &mut dyn Entropy) -> Self {
         let mut random = [0; 16];
         entropy.fill(&mut random);
         Self { server, secure, random, asked: None }
     }
 
-    /// The request. The hello waits for its answer.
-    pub(super) fn ask(&mut self, hello: &Hello, settings: &Settings) -> Vec<u8> {
-        // Both were checked before an attempt began.
-        let (Some(server), Ok(request)) = (&self.server, settings.authorized(&hello.credentials)) else {
-            return Vec::new();
-        };
+    /// The request.
+    pub(in crate::wire) fn ask(&mut self, request: &UpgradeRequest, waits: T) -> Vec<u8> {
+        // That there is one was checked before an attempt began.
+        let Some(server) = &self.server else { return Vec::new() };
         let (upgrade, request) = request.begin(server, self.secure, self.random);
-        self.asked = Some((upgrade, Box::new(hello.clone())));
+        self.asked = Some((upgrade, waits));
         request
     }
 
-    /// Reads the answer; gives the hello back.
-    #[expect(clippy::type_complexity, reason = "three ways out, each used once")]
-    pub(super) fn receive(
+    /// Reads the answer; gives back what waits for it.
+    #[expect(clippy::type_complexity, reason = "three ways out, each of them used")]
+    pub(in crate::wire) fn receive(
         &mut self,
         input: &mut &[u8],
-    ) -> Result<Option<(Agreed, Box<Hello>)>, Result<Box<Refusal>, WireError>> {
+    ) -> Result<Option<(Agreed, T)>, Result<Box<Refusal>, WireError>> {
         let Some((upgrade, _)) = &mut self.asked else { return Ok(None) };
         let malformed = |problem| Err(WireError::Malformed { frame: "answer to the upgrade", problem });
         match upgrade.receive(input) {
             Ok(None) => Ok(None),
-            Ok(Some(agreed)) => Ok(self.asked.take().map(|(_, hello)| (agreed, hello))),
+            Ok(Some(agreed)) => Ok(self.asked.take().map(|(_, waits)| (agreed, waits))),
             Err(UpgradeError::Refused(refusal)) => Err(Ok(refusal)),
             Err(UpgradeError::NotHttp) => Err(malformed("what answers does not speak HTTP/1")),
             Err(UpgradeError::HeadTooLarge) => Err(malformed("its head is above 16 KiB or 96 lines")),
             Err(UpgradeError::Broken(problem)) => Err(malformed(problem)),
         }
     }
+}
+
+/// What was agreed to holds from now on.
+pub(in crate::wire) fn agree(agreed: &Agreed, incoming: &mut Incoming, outgoing: &mut Outgoing) {
+    #[cfg(feature = "deflate")]
+    if let Some(agreement) = &agreed.deflate {
+        incoming.deflate(agreement);
+        outgoing.deflate(agreement);
+    }
+    #[cfg(not(feature = "deflate"))]
+    let _ = (agreed, incoming, outgoing);
 }
 
 /// A server that has no request.

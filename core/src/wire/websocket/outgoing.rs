@@ -103,6 +103,36 @@ impl Outgoing {
         masked(payload, key.map(|_| mask), tx);
     }
 
+    /// Appends all that waits in `payload` as one binary message, in one frame, and takes it from there. What is large is copied
+    /// once, to be masked.
+    pub(in crate::wire) fn binary_of(&mut self, payload: &mut Tx, tx: &mut Tx) {
+        let waiting = core::mem::take(payload);
+        if self.closed || waiting.is_empty() {
+            return;
+        }
+        if let Some(deflater) = &mut self.deflater {
+            let mut whole = Vec::with_capacity(usize::try_from(waiting.len()).unwrap_or_default());
+            waiting.drain(|chunk| whole.extend_from_slice(chunk));
+            return match deflater.compress(&whole) {
+                Some(compressed) => self.frame(Opcode::Binary, true, true, &compressed.into(), tx),
+                None => self.frame(Opcode::Binary, true, false, &whole.into(), tx),
+            };
+        }
+        let key = self.keys.as_mut().map(|keys| keys.key());
+        let (header, count) =
+            frame::write(&Header { opcode: Opcode::Binary, fin: true, rsv1: false, mask: key, length: waiting.len() });
+        tx.put(header.get(..count).unwrap_or_default());
+        let mut mask = Mask::new(key.unwrap_or_default());
+        waiting.drain(|chunk| {
+            if chunk.len() <= STAGED_LIMIT {
+                return tx.put_changed(chunk, |chunk| mask.apply(chunk));
+            }
+            let mut masked = Vec::with_capacity(chunk.len());
+            mask.append(chunk, &mut masked);
+            tx.put_payload(&masked.into());
+        });
+    }
+
     /// Appends the next fragment of a message that has begun to leave; `false` if there is none. To be called when little waits
     /// to be written. Pings, pongs and a close may be appended in between.
     pub fn rest(&mut self, tx: &mut Tx) -> bool {

@@ -7,6 +7,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 
 use super::authentication::Authentication;
+use super::over_websocket::SUBPROTOCOL;
 use super::receiving::Limits;
 use crate::session::Message;
 use crate::wire::Credentials;
@@ -16,6 +17,8 @@ use crate::wire::mqtt::{
     Connect, FIELD_LIMIT, Outgoing, PACKET_LIMIT, Packet, Payload, Properties, Property, Qos, Role, Text, Topic,
     Version, Will,
 };
+use crate::wire::websocket::WebSocketConfig;
+use crate::wire::websocket::upgrade::RequestError;
 
 /// The largest packets that a link accepts unless it is told otherwise.
 const MESSAGE_LIMIT: u32 = 1 << 20;
@@ -42,6 +45,7 @@ pub(super) struct Settings {
     pub(super) topic_aliases: u16,
     pub(super) manual: bool,
     pub(super) authentication: Option<Arc<dyn Authentication>>,
+    pub(super) websocket: Option<WebSocketConfig>,
 }
 
 impl MqttConfig {
@@ -62,6 +66,7 @@ impl MqttConfig {
                 topic_aliases: 16,
                 manual: false,
                 authentication: None,
+                websocket: None,
             },
             user_name: String::new(),
         }
@@ -224,6 +229,14 @@ impl MqttConfigBuilder {
         self
     }
 
+    /// Packets in the binary messages of a WebSocket (MQTT 5.0, section 6), whose sub-protocol `mqtt` is offered by itself. The
+    /// credentials of the link stay the password, and do not go into the request; beats stay pings of MQTT. A message of the server
+    /// may be as large as either limit says, that of packets or that of `websocket`. Default: over TCP, or TLS.
+    pub fn over_websocket(mut self, websocket: WebSocketConfig) -> Self {
+        self.settings.websocket = Some(websocket);
+        self
+    }
+
     /// Checks all values.
     ///
     /// # Errors
@@ -231,6 +244,15 @@ impl MqttConfigBuilder {
     pub fn build(mut self) -> Result<MqttConfig, MqttConfigError> {
         if !self.user_name.is_empty() {
             self.settings.user_name = Some(Text::new(self.user_name).map_err(MqttConfigError::UserName)?);
+        }
+        if let Some(websocket) = &self.settings.websocket {
+            if websocket.request().subprotocols().any(|name| name != SUBPROTOCOL) {
+                return Err(MqttConfigError::WebSocket { setting: "subprotocol" });
+            }
+            if !websocket.beats_by_itself() {
+                return Err(MqttConfigError::WebSocket { setting: "beats" });
+            }
+            self.settings.websocket = Some(websocket.offering(SUBPROTOCOL).map_err(MqttConfigError::Request)?);
         }
         let settings = self.settings;
         if !(64..=PACKET_LIMIT).contains(&settings.message_limit) || settings.receive_maximum == 0 {
@@ -269,6 +291,13 @@ pub enum MqttConfigError {
         /// The setting.
         setting: &'static str,
     },
+    /// The setting of the WebSocket is for other protocols than MQTT in it.
+    WebSocket {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The request for the WebSocket cannot be made.
+    Request(RequestError),
     /// A limit is out of its bounds.
     Limits {
         /// The limit of packets, in bytes.
@@ -286,6 +315,10 @@ impl fmt::Display for MqttConfigError {
             Self::Version { setting } => {
                 write!(f, "{setting} came with MQTT 5.0, and the version is 3.1.1; leave it out, or take version 5.0")
             }
+            Self::WebSocket { setting } => {
+                write!(f, "over WebSocket, MQTT has its own sub-protocol and beats; leave out its setting {setting}")
+            }
+            Self::Request(error) => error.fmt(f),
             Self::Limits { message_limit, receive_maximum } => write!(
                 f,
                 "message_limit {message_limit} or receive_maximum {receive_maximum} is out of its bounds; give packets \

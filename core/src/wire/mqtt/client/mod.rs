@@ -4,6 +4,7 @@ mod authentication;
 mod config;
 mod meaning;
 mod memory;
+mod over_websocket;
 mod publishing;
 mod receiving;
 mod sending;
@@ -21,6 +22,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use self::memory::Flight;
+use self::over_websocket::OverWebSocket;
 use self::publishing::{Publishing, Takes};
 use self::receiving::Receiving;
 use self::sending::{AROUND, Sending, acknowledge};
@@ -31,6 +33,7 @@ use super::{
     Violation,
 };
 use crate::session::{Change, Message, StoreKey, Ticket, Token};
+use crate::wire::websocket::WebSocketConfig;
 use crate::wire::{
     Credentials, Done, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError,
 };
@@ -41,6 +44,8 @@ use crate::wire::{
 /// are pings; and what outlives the connection is in a [`Memory`].
 pub struct Mqtt {
     config: MqttConfig,
+    /// Between the packets and the connection, if anything is.
+    below: Option<Box<OverWebSocket>>,
     incoming: Incoming,
     outgoing: Outgoing,
     memory: Box<Memory>,
@@ -72,6 +77,73 @@ struct Open {
 }
 
 impl Mqtt {
+    /// Reads packets until there is a frame for the link.
+    #[inline]
+    fn read(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        loop {
+            let packet = match self.incoming.next(input) {
+                Ok(Some(packet)) => packet,
+                // All that came in one read is settled together.
+                Ok(None) => return Ok(self.left().map(|seq| Frame::Ack { seq })),
+                Err(violation) => {
+                    self.failed = Some(violation.code());
+                    return Err(meaning::error(violation));
+                }
+            };
+            if let Some(frame) = self.hear(packet, tx)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// Writes the packets that a frame becomes.
+    #[inline]
+    fn write(&mut self, frame: &Frame, tx: &mut Tx) {
+        match frame {
+            Frame::Hello(hello) => self.ask(hello, tx),
+            Frame::Beat { seq } => {
+                self.beat = *seq;
+                acknowledge(Packet::PingReq, &self.outgoing, tx);
+            }
+            Frame::Data { .. } => self.write_message(frame, Origin::default(), tx),
+            Frame::Goodbye(goodbye) => self.part(goodbye, tx),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn write_message(&mut self, data: &Frame, origin: Origin, tx: &mut Tx) {
+        if let (Stage::Open(open), Frame::Data { message, .. }) = (&mut self.stage, data) {
+            open.sending.send(message, origin, &mut self.memory, &self.outgoing, tx);
+        }
+    }
+
+    #[inline]
+    fn write_taken(&mut self, through: u64, tx: &mut Tx) {
+        if let Stage::Open(_) = self.stage {
+            receiving::taken(through, &mut self.memory, &self.outgoing, tx);
+        }
+    }
+
+    /// The same through what is below.
+    // Kept out of line, as is the next, so that nothing changes where nothing is below.
+    #[inline(never)]
+    fn read_below(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        let Some(mut below) = self.below.take() else { return Ok(None) };
+        let read = below.decode(input, self, tx);
+        self.below = Some(below);
+        read
+    }
+
+    /// Lets packets be written to what is below.
+    #[inline(never)]
+    fn write_below(&mut self, tx: &mut Tx, write: impl FnOnce(&mut Self, &mut Tx)) {
+        let Some(mut below) = self.below.take() else { return };
+        write(self, below.staged());
+        below.send(tx);
+        self.below = Some(below);
+    }
+
     /// Acts on a packet. `None` if there is nothing for the link in it.
     fn hear(&mut self, packet: Packet<'_>, tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         let packet_type = packet.packet_type();
@@ -257,8 +329,11 @@ impl Wire for Mqtt {
         let settings = config.settings();
         let mut memory = memory.unwrap_or_default();
         memory.survives(opening.durable);
+        let websocket = settings.websocket.as_ref();
+        let below = websocket.map(|below| Box::new(OverWebSocket::new(below, settings.message_limit, opening)));
         Self {
             config: config.clone(),
+            below,
             incoming: Incoming::client(settings.version, settings.message_limit),
             outgoing: Outgoing::new(Role::Client, settings.version),
             memory,
@@ -270,50 +345,46 @@ impl Wire for Mqtt {
 
     #[inline]
     fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
-        loop {
-            let packet = match self.incoming.next(input) {
-                Ok(Some(packet)) => packet,
-                // All that came in one read is settled together.
-                Ok(None) => return Ok(self.left().map(|seq| Frame::Ack { seq })),
-                Err(violation) => {
-                    self.failed = Some(violation.code());
-                    return Err(meaning::error(violation));
-                }
-            };
-            if let Some(frame) = self.hear(packet, tx)? {
-                return Ok(Some(frame));
-            }
+        if self.below.is_some() {
+            return self.read_below(input, tx);
         }
+        self.read(input, tx)
     }
 
     fn mid_frame(&self) -> bool {
-        self.incoming.is_unfinished()
+        self.below.as_ref().map_or_else(|| self.incoming.is_unfinished(), |below| below.mid_frame(self))
+    }
+
+    fn is_same_frame(&mut self, others: bool) -> bool {
+        self.below.as_mut().map_or(!others, |below| below.is_same_frame())
     }
 
     fn encode(&mut self, frame: &Frame, tx: &mut Tx) {
-        match frame {
-            Frame::Hello(hello) => self.ask(hello, tx),
-            Frame::Beat { seq } => {
-                self.beat = *seq;
-                acknowledge(Packet::PingReq, &self.outgoing, tx);
-            }
-            Frame::Data { .. } => self.encode_message(frame, Origin::default(), tx),
-            Frame::Goodbye(goodbye) => self.part(goodbye, tx),
-            _ => {}
+        if self.below.is_none() {
+            return self.write(frame, tx);
+        }
+        self.write_below(tx, |packets, tx| packets.write(frame, tx));
+        if let Some(below) = &mut self.below {
+            below.encode(frame, tx);
         }
     }
 
     fn encode_message(&mut self, data: &Frame, origin: Origin, tx: &mut Tx) {
-        if let (Stage::Open(open), Frame::Data { message, .. }) = (&mut self.stage, data) {
-            open.sending.send(message, origin, &mut self.memory, &self.outgoing, tx);
+        if self.below.is_none() {
+            return self.write_message(data, origin, tx);
         }
+        self.write_below(tx, |packets, tx| packets.write_message(data, origin, tx));
     }
 
     fn takes_message(&self, next: Option<Ticket>) -> bool {
         matches!(&self.stage, Stage::Open(open) if open.sending.takes(next))
     }
 
-    fn established(&mut self) {}
+    fn established(&mut self) {
+        if let Some(below) = &mut self.below {
+            below.established();
+        }
+    }
 
     fn take_refused(&mut self) -> Option<(u64, u16)> {
         match &mut self.stage {
@@ -330,9 +401,14 @@ impl Wire for Mqtt {
     }
 
     fn taken(&mut self, through: u64, tx: &mut Tx) {
-        if let Stage::Open(_) = self.stage {
-            receiving::taken(through, &mut self.memory, &self.outgoing, tx);
+        if self.below.is_none() {
+            return self.write_taken(through, tx);
         }
+        self.write_below(tx, |packets, tx| packets.write_taken(through, tx));
+    }
+
+    fn is_closed(&self) -> bool {
+        self.below.as_ref().is_some_and(|below| below.is_closed())
     }
 
     fn end(&mut self) {
@@ -400,6 +476,14 @@ impl Wire for Mqtt {
     fn shortest_interval(_: &MqttConfig, wish: Duration) -> Duration {
         // The server may have a keep-alive of its own, which is not to be missed.
         wish.min(Duration::from_secs(1))
+    }
+
+    fn needs_server_name(config: &MqttConfig) -> bool {
+        config.settings().websocket.is_some()
+    }
+
+    fn idle_limit(config: &MqttConfig) -> Option<Duration> {
+        config.settings().websocket.as_ref().and_then(WebSocketConfig::idle_limit)
     }
 
     fn takes_credentials(config: &MqttConfig, credentials: &Credentials) -> bool {
