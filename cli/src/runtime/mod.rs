@@ -12,7 +12,7 @@ use keepbeat_core::server::{Admission, ConnectionId, ServerConfig, ServerEvent, 
 use keepbeat_core::session::{Message, SendError, Ticket};
 use keepbeat_core::tunnel::tls::TlsInfo;
 use keepbeat_core::wire::DeviceId;
-use keepbeat_tokio::store::FileStore;
+use keepbeat_tokio::FileStore;
 
 /// The names of the runtimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -81,7 +81,7 @@ impl Runtime {
                 if let Some(store) = store {
                     builder = builder.store(store);
                 }
-                Link::Async(builder.open().into())
+                Link::Async(builder.open().map_err(io::Error::other)?.into())
             }};
         }
         Ok(match self {
