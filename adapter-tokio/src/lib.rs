@@ -73,6 +73,11 @@ pub use keepbeat_core::wire::websocket::WebSocketConfig;
 #[doc = include_str!("../../docs/websocket.md")]
 struct WebSockets;
 
+/// Compiles the examples of the page about MQTT.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/mqtt.md")]
+struct Mqtt;
+
 /// Compiles the example of the page about stores.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/mqtt-store.md")]

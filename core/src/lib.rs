@@ -80,8 +80,3 @@ pub mod tunnel;
 pub mod wire;
 
 pub use connection::{DownCause, DownReport, Failure};
-
-/// Compiles the example of the page about MQTT.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/mqtt.md")]
-struct Mqtt;
