@@ -6,12 +6,14 @@
 #![allow(dead_code, unused_imports, reason = "every scenario uses another part of this")]
 
 mod acceptor;
+pub(crate) mod broker;
 mod dialer;
 #[cfg(feature = "tls-ring")]
 pub(crate) mod foreign;
 mod link;
 pub(crate) mod mqtt;
 pub(crate) mod mqtt_front;
+pub(crate) mod mqtt_world;
 #[cfg(feature = "tls-ring")]
 pub(crate) mod pki;
 mod raw;
