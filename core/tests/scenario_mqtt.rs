@@ -151,6 +151,29 @@ fn subscriptions_are_not_renewed_while_the_server_holds_the_session() {
 }
 
 #[test]
+fn a_subscription_is_renewed_on_every_connection_until_the_server_has_answered() {
+    for version in VERSIONS {
+        let mut rig = Rig::up(version, mqtt());
+        rig.answers = true;
+        rig.send(subscribe("in/#", Qos::AtLeastOnce));
+        rig.answers = false;
+        // The new session is there on the connections after this one, but perhaps without the subscription.
+        for (present, answers) in [(false, false), (true, false), (true, true)] {
+            rig.cut();
+            rig.forget();
+            rig.answers = answers;
+            rig.accept(present);
+            let packets = rig.take();
+            assert!(matches!(&packets[..], [Packet::Subscribe(_)]), "{present} {packets:?}");
+        }
+        rig.cut();
+        rig.forget();
+        rig.accept(true);
+        assert_eq!(rig.take(), []);
+    }
+}
+
+#[test]
 fn a_subscription_that_was_ended_is_not_renewed_and_one_that_cannot_be_is_reported() {
     let mut rig = Rig::up(Version::V5, mqtt());
     rig.answers = true;

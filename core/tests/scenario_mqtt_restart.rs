@@ -106,6 +106,23 @@ fn subscriptions_and_a_name_that_was_made_up_are_kept() {
 }
 
 #[test]
+fn a_subscription_that_the_server_lost_is_renewed_by_the_next_process() {
+    let mut rig = durable(Version::V5, mqtt());
+    rig.answers = true;
+    rig.send(subscribe("a", Qos::AtLeastOnce));
+    rig.answers = false;
+    rig.cut();
+    rig.accept(false);
+    for (answers, renews) in [(false, true), (true, true), (true, false)] {
+        rig.answers = answers;
+        rig.restart();
+        rig.forget();
+        rig.accept(true);
+        assert_eq!(matches!(&rig.take()[..], [Packet::Subscribe(_)]), renews);
+    }
+}
+
+#[test]
 fn a_store_that_fails_closes_the_link_and_hands_the_message_back() {
     let mut rig = durable(Version::V5, mqtt());
     rig.send(publish("a", "1", Qos::AtLeastOnce));

@@ -63,6 +63,18 @@ pub(super) struct Granted {
     pub(super) id: u32,
     /// The name of its entry in a store.
     entry: u64,
+    /// The session that the server holds has it. If not, it is to be asked for again.
+    pub(super) held: bool,
+}
+
+/// In the first byte of a subscription's entry, above its options: the server has lost it.
+const LOST: u8 = 0x80;
+
+impl Granted {
+    fn to_stored(self, filter: &str) -> Bytes {
+        let lost = if self.held { 0 } else { LOST };
+        [&[self.options | lost][..], &self.id.to_be_bytes(), filter.as_bytes()].concat().into()
+    }
 }
 
 impl Memory {
@@ -78,6 +90,7 @@ impl Memory {
         self.unreleased.clear();
         self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
         self.unsaid.clear();
+        self.lose_subscriptions();
         // What the server has received at QoS 2 it has promised to deliver.
         self.flights.retain(|_, flight| *flight != Flight::Left);
         self.flights.values_mut().for_each(|flight| *flight = Flight::Done);
@@ -120,9 +133,19 @@ impl Memory {
             None => self.last_entry + 1,
         };
         self.last_entry = self.last_entry.max(entry);
-        self.subscriptions.insert(filter.into(), Granted { options, id, entry });
-        let value = [&[options][..], &id.to_be_bytes(), filter.as_bytes()].concat();
-        self.put(Room::Subscription, entry, value.into());
+        let granted = Granted { options, id, entry, held: true };
+        self.subscriptions.insert(filter.into(), granted);
+        self.put(Room::Subscription, entry, granted.to_stored(filter));
+    }
+
+    /// The server has to be asked for them again. Until it has answered, that outlives connections and the process.
+    fn lose_subscriptions(&mut self) {
+        let mut subscriptions = core::mem::take(&mut self.subscriptions);
+        for (filter, granted) in &mut subscriptions {
+            granted.held = false;
+            self.put(Room::Subscription, granted.entry, granted.to_stored(filter));
+        }
+        self.subscriptions = subscriptions;
     }
 
     pub(super) fn ended(&mut self, filter: &str) {
@@ -147,7 +170,8 @@ impl Memory {
             Room::Subscription => {
                 let Some(([options, id @ ..], filter)) = value.split_first_chunk::<5>() else { return false };
                 let Ok(filter) = core::str::from_utf8(filter) else { return false };
-                let granted = Granted { options: *options, id: u32::from_be_bytes(*id), entry: key.number };
+                let (held, options) = (options & LOST == 0, options & !LOST);
+                let granted = Granted { options, id: u32::from_be_bytes(*id), entry: key.number, held };
                 self.subscriptions.insert(filter.into(), granted);
                 self.last_entry = self.last_entry.max(key.number);
             }

@@ -221,9 +221,7 @@ impl Mqtt {
         self.memory.connected(ack.session_present);
         let publishing = Publishing::new(self.config.clone(), terms.takes);
         let mut sending = Sending::new(publishing, terms.receive_maximum);
-        if !ack.session_present {
-            sending.renew(&self.memory, &self.outgoing, tx);
-        }
+        sending.renew(&self.memory, &self.outgoing, tx);
         let received = self.memory.told;
         self.stage = Stage::Open(Box::new(Open { sending, receiving: Receiving::default() }));
         let longest_ms = terms.keep_alive.map_or(u32::MAX, |seconds| u32::from(seconds) * 1000);

@@ -70,7 +70,8 @@ impl Sending {
         }
     }
 
-    /// The server does not go on with the session: it is asked for what it granted in that, before anything else leaves.
+    /// The server is asked for what it granted in a session that it lost, before anything else leaves. Until it has answered, every
+    /// connection does so: the one that found the session lost may have ended too early.
     pub(super) fn renew(&mut self, memory: &Memory, outgoing: &Outgoing, tx: &mut Tx) {
         self.renewals.waiting = subscriptions::to_renew(memory, outgoing);
         self.renew_more(outgoing, tx);

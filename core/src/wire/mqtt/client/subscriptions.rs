@@ -29,10 +29,11 @@ impl Renewals {
     }
 }
 
-/// Requests for all that was granted: as few as there are identifiers of subscriptions, unless the server takes small packets only.
+/// Requests for all that was granted and that the server has lost: as few as there are identifiers of subscriptions, unless the server
+/// takes small packets only.
 pub(super) fn to_renew(memory: &Memory, outgoing: &Outgoing) -> VecDeque<Box<Message>> {
     let mut by_id: BTreeMap<u32, Vec<Subscription<'_>>> = BTreeMap::new();
-    for (filter, granted) in &memory.subscriptions {
+    for (filter, granted) in memory.subscriptions.iter().filter(|(_, granted)| !granted.held) {
         if let Ok(filter) = Filter::new(&**filter) {
             by_id.entry(granted.id).or_default().push(message::subscription(filter, granted.options));
         }
