@@ -7,7 +7,7 @@ use common::mqtt::{Rig, client, id, mqtt, publication, publish, subscribe};
 use keepbeat_core::client::Event;
 use keepbeat_core::session::{DropReason, Message, SendError, Ticket};
 use keepbeat_core::wire::mqtt::{
-    Ack, Answer, Filter, Packet, Properties, Property, Publish, Qos, ReasonCode, SubAck, SubscriptionId, Text, Topic,
+    Ack, Answer, ConnAck, Filter, Packet, Properties, Property, Publish, Qos, ReasonCode, SubAck, SubscriptionId, Text, Topic,
     Unsubscribe, Version, Will,
 };
 
@@ -170,6 +170,28 @@ fn a_subscription_is_renewed_on_every_connection_until_the_server_has_answered()
         rig.forget();
         rig.accept(true);
         assert_eq!(rig.take(), []);
+    }
+}
+
+#[test]
+fn a_new_session_of_which_the_answer_was_lost_has_the_subscriptions() {
+    for (was_refused, renews) in [(false, true), (true, false)] {
+        let mut rig = Rig::up(Version::V5, mqtt());
+        rig.answers = true;
+        rig.send(subscribe("in/#", Qos::AtLeastOnce));
+        rig.cut();
+        if was_refused {
+            rig.say(&Packet::ConnAck(ConnAck::new(false, ReasonCode::SERVER_BUSY)));
+            while rig.open.is_none() {
+                rig.advance(100);
+            }
+        } else {
+            // The server has heard CONNECT, and has begun a new session.
+            rig.cut();
+        }
+        rig.forget();
+        rig.accept(true);
+        assert_eq!(matches!(&rig.take()[..], [Packet::Subscribe(_)]), renews);
     }
 }
 

@@ -30,6 +30,10 @@ pub struct Memory {
     pub(super) client_id: Option<Box<str>>,
     /// A connection was accepted before.
     pub(super) was_connected: bool,
+    /// The server was asked for a connection, and has not answered.
+    asked: bool,
+    /// It was asked before that, too, and did not answer. Perhaps it began a new session then, and will say that it goes on with it.
+    was_ignored: bool,
     /// What has changed of what must survive the process; `None` if nothing must.
     changes: Option<Vec<Change>>,
 }
@@ -67,20 +71,25 @@ pub(super) struct Granted {
     pub(super) held: bool,
 }
 
-/// In the first byte of a subscription's entry, above its options: the server has lost it.
-const LOST: u8 = 0x80;
-
-impl Granted {
-    fn to_stored(self, filter: &str) -> Bytes {
-        let lost = if self.held { 0 } else { LOST };
-        [&[self.options | lost][..], &self.id.to_be_bytes(), filter.as_bytes()].concat().into()
-    }
-}
-
 impl Memory {
+    /// The server is asked for a connection.
+    pub(super) const fn ask(&mut self) {
+        self.was_ignored |= self.asked;
+        self.asked = true;
+    }
+
+    /// The server has refused a connection.
+    pub(super) const fn refused(&mut self) {
+        self.asked = false;
+    }
+
     /// The server has accepted a connection, and goes on with the session or does not.
     pub(super) fn connected(&mut self, session_present: bool) {
         self.was_connected = true;
+        if !session_present || self.was_ignored {
+            self.subscriptions.values_mut().for_each(|granted| granted.held = false);
+        }
+        (self.asked, self.was_ignored) = (false, false);
         self.owed.iter_mut().for_each(|owed| owed.here = false);
         if session_present {
             return;
@@ -90,7 +99,6 @@ impl Memory {
         self.unreleased.clear();
         self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
         self.unsaid.clear();
-        self.lose_subscriptions();
         // What the server has received at QoS 2 it has promised to deliver.
         self.flights.retain(|_, flight| *flight != Flight::Left);
         self.flights.values_mut().for_each(|flight| *flight = Flight::Done);
@@ -133,19 +141,9 @@ impl Memory {
             None => self.last_entry + 1,
         };
         self.last_entry = self.last_entry.max(entry);
-        let granted = Granted { options, id, entry, held: true };
-        self.subscriptions.insert(filter.into(), granted);
-        self.put(Room::Subscription, entry, granted.to_stored(filter));
-    }
-
-    /// The server has to be asked for them again. Until it has answered, that outlives connections and the process.
-    fn lose_subscriptions(&mut self) {
-        let mut subscriptions = core::mem::take(&mut self.subscriptions);
-        for (filter, granted) in &mut subscriptions {
-            granted.held = false;
-            self.put(Room::Subscription, granted.entry, granted.to_stored(filter));
-        }
-        self.subscriptions = subscriptions;
+        self.subscriptions.insert(filter.into(), Granted { options, id, entry, held: true });
+        let value = [&[options][..], &id.to_be_bytes(), filter.as_bytes()].concat();
+        self.put(Room::Subscription, entry, value.into());
     }
 
     pub(super) fn ended(&mut self, filter: &str) {
@@ -170,8 +168,9 @@ impl Memory {
             Room::Subscription => {
                 let Some(([options, id @ ..], filter)) = value.split_first_chunk::<5>() else { return false };
                 let Ok(filter) = core::str::from_utf8(filter) else { return false };
-                let (held, options) = (options & LOST == 0, options & !LOST);
-                let granted = Granted { options, id: u32::from_be_bytes(*id), entry: key.number, held };
+                // The process before this one may have ended before it was told of a new session.
+                let (id, entry) = (u32::from_be_bytes(*id), key.number);
+                let granted = Granted { options: *options, id, entry, held: false };
                 self.subscriptions.insert(filter.into(), granted);
                 self.last_entry = self.last_entry.max(key.number);
             }

@@ -200,6 +200,7 @@ impl Mqtt {
     fn be_answered(&mut self, ack: &ConnAck<'_>, tx: &mut Tx) -> Result<Frame, WireError> {
         let Stage::Asking(asking) = &mut self.stage else { return Ok(Frame::Unknown) };
         if ack.reason != ReasonCode::SUCCESS {
+            self.memory.refused();
             self.end();
             return Ok(Frame::Refuse(Box::new(meaning::of_reason(ack.reason, &ack.properties))));
         }
@@ -273,6 +274,7 @@ impl Mqtt {
     fn ask(&mut self, hello: &Hello, tx: &mut Tx) {
         let settings = self.config.settings();
         let Stage::Asking(asking) = &mut self.stage else { return };
+        self.memory.ask();
         (asking.interval_ms, asking.reply_timeout_ms) = (hello.interval_ms, hello.reply_timeout_ms);
         // The server waits half as long again; and a beat leaves at the interval at the latest.
         let keep_alive = u16::try_from(hello.interval_ms.div_ceil(1000)).unwrap_or(u16::MAX);
