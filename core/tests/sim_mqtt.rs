@@ -11,7 +11,7 @@ use common::broker::Manner;
 use common::mqtt::{mqtt, publication};
 use common::mqtt_world::World;
 use common::{MS, SECOND, device};
-use keepbeat_core::client::{ClientConfig, Event};
+use keepbeat_core::client::{ClientConfig, Event, LinkState};
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
@@ -28,7 +28,7 @@ const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 /// So long after the last fault everything is settled.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-fn config(version: Version, wire: MqttConfigBuilder, inbox: QueueLimits) -> Arc<ClientConfig<Mqtt>> {
+fn config(version: Version, wire: MqttConfigBuilder, inbox: QueueLimits, durable: bool) -> Arc<ClientConfig<Mqtt>> {
     let liveness = LivenessConfig::builder().interval(SECOND).reply_timeout(3 * SECOND / 10).stall_limit(3 * SECOND);
     let reconnect = ReconnectConfig::builder().base(SECOND / 20).cap(2 * SECOND / 5).floor(SECOND / 50);
     let reconnect = reconnect.first_spread(SECOND / 20).stable(2 * SECOND);
@@ -39,6 +39,7 @@ fn config(version: Version, wire: MqttConfigBuilder, inbox: QueueLimits) -> Arc<
         .inbox(inbox)
         .connect_timeout(SECOND)
         .handshake_timeout(SECOND);
+    let config = if durable { config.durable() } else { config };
     config.build().unwrap().into()
 }
 
@@ -49,6 +50,8 @@ struct App {
     manual: bool,
     /// What was accepted, by ticket: a message's number and QoS, or a request.
     accepted: BTreeMap<Ticket, Option<(u64, Qos)>>,
+    /// What was accepted by processes that were killed.
+    earlier: Vec<(u64, Qos)>,
     settled: Ticket,
     answered: BTreeSet<Ticket>,
     /// What the subscriptions are once all is settled.
@@ -68,6 +71,7 @@ impl App {
             prng: Prng::new(seed),
             manual,
             accepted: BTreeMap::new(),
+            earlier: Vec::new(),
             settled: Ticket(0),
             answered: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
@@ -81,9 +85,10 @@ impl App {
     }
 
     /// A world and an application that a seed draws.
-    fn random(version: Version, seed: u64) -> Self {
+    fn random(version: Version, seed: u64, durable: bool) -> Self {
         let prng = &mut Prng::new(!seed);
-        let manual = prng.between(0, 2) == 0;
+        // What is not acknowledged comes to the next process again.
+        let manual = prng.between(0, 2) == 0 && !durable;
         let wire = mqtt().receive_maximum(prng.between(1, 8) as u16).topic_aliases(prng.between(0, 3) as u16);
         let wire = if manual { wire.manual_acknowledgements() } else { wire };
         let inbox = match prng.between(0, 1) {
@@ -97,12 +102,13 @@ impl App {
             repeats: version == Version::V3 && prng.between(0, 3) == 0,
             ..Manner::plain(version)
         };
-        Self::new(World::new(config(version, wire, inbox), manner, prng.next_u64()), manual, prng.next_u64())
+        Self::new(World::new(config(version, wire, inbox, durable), manner, prng.next_u64()), manual, prng.next_u64())
     }
 
     fn send(&mut self, message: keepbeat_core::session::Message, what: Option<(u64, Qos)>) -> bool {
         match self.world.client.send(self.world.now, message) {
             Ok(ticket) => {
+                self.world.keep();
                 self.accepted.insert(ticket, what);
                 true
             }
@@ -192,20 +198,42 @@ impl App {
         }
     }
 
+    /// The process is killed. Messages of QoS 0 go with it, if they have not left.
+    fn restart(&mut self) {
+        self.run_for(Duration::ZERO);
+        let settled = core::mem::replace(&mut self.settled, Ticket(0));
+        let is_kept = |ticket: &Ticket, what: &Option<(u64, Qos)>| {
+            *ticket > settled && what.is_none_or(|(_, qos)| qos > Qos::AtMostOnce)
+        };
+        let (kept, gone): (BTreeMap<_, _>, _) =
+            core::mem::take(&mut self.accepted).into_iter().partition(|(ticket, what)| is_kept(ticket, what));
+        self.accepted = kept;
+        let gone: BTreeMap<_, _> = gone;
+        self.earlier.extend(gone.into_values().flatten());
+        self.answered.clear();
+        self.world.restart();
+    }
+
     /// Waits until nothing is left to do.
     fn settle(&mut self) {
         self.world.looks = true;
         self.run_for(Duration::ZERO);
         let end = self.world.now.after(RECOVERY);
-        while !self.is_settled() {
-            assert!(self.world.now < end, "not settled: {}", self.describe());
-            self.run_for(50 * MS);
+        // Twice, because what is on its way may ask for more.
+        for _ in 0..2 {
+            while !self.is_settled() {
+                assert!(self.world.now < end, "not settled: {}", self.describe());
+                self.run_for(50 * MS);
+            }
+            self.run_for(SECOND / 2);
         }
     }
 
     fn is_settled(&self) -> bool {
         let idle = self.world.broker.session.as_ref().is_some_and(common::broker::Session::is_idle);
-        self.world.client.unacknowledged() == 0 && idle && self.open == 0 && self.world.events.is_empty()
+        self.world.client.state() == (LinkState::Up { suspect: false })
+            && self.world.client.unacknowledged() == 0
+            && idle && self.open == 0 && self.world.events.is_empty()
     }
 
     fn describe(&self) -> String {
@@ -232,7 +260,7 @@ impl App {
         assert_eq!(held, &self.subscriptions, "{}", story());
 
         let came = counts(&self.world.broker.came);
-        for (number, qos) in self.accepted.values().flatten() {
+        for (number, qos) in self.accepted.values().flatten().chain(&self.earlier) {
             let times = came.get(number).copied().unwrap_or(0);
             let fits = match qos {
                 Qos::AtMostOnce => times <= 1,
@@ -311,11 +339,14 @@ fn calm(app: &mut App) {
     }
 }
 
-fn run(version: Version, seed: u64, sessions_end: bool) -> App {
-    let mut app = App::random(version, seed);
+fn run(version: Version, seed: u64, sessions_end: bool, processes_end: bool) -> App {
+    let mut app = App::random(version, seed, processes_end);
     for _ in 0..app.prng.between(20, 120) {
         if app.prng.between(0, 9) == 0 {
             harm(&mut app, sessions_end);
+        }
+        if processes_end && app.prng.between(0, 7) == 0 {
+            app.restart();
         }
         for _ in 0..app.prng.between(0, 4) {
             app.do_something();
@@ -333,7 +364,7 @@ fn run(version: Version, seed: u64, sessions_end: bool) -> App {
 fn messages_arrive_as_promised_while_the_server_keeps_its_session() {
     for_each_seed_of("KEEPBEAT_SCHEDULES", 3000, |seed| {
         for version in [Version::V3, Version::V5] {
-            let app = run(version, seed, false);
+            let app = run(version, seed, false, false);
             assert_eq!(app.world.broker.losses, 0);
         }
     });
@@ -343,7 +374,55 @@ fn messages_arrive_as_promised_while_the_server_keeps_its_session() {
 fn a_server_that_loses_sessions_loses_no_message_and_no_subscription_of_ours() {
     for_each_seed_of("KEEPBEAT_SCHEDULES", 3000, |seed| {
         for version in [Version::V3, Version::V5] {
-            run(version, seed, true);
+            run(version, seed, true, false);
+        }
+    });
+}
+
+#[test]
+fn processes_that_are_killed_lose_nothing_that_they_had_accepted() {
+    for_each_seed_of("KEEPBEAT_SCHEDULES", 3000, |seed| {
+        for version in [Version::V3, Version::V5] {
+            run(version, seed, seed % 2 == 0, true);
+        }
+    });
+}
+
+/// Cuts the first connection, or the second, at this byte, while every kind of message waits in both directions.
+fn cut_at(version: Version, byte: u64, up: bool, second: bool) {
+    let wire = mqtt().receive_maximum(3);
+    let world = World::new(config(version, wire, QueueLimits::default(), false), Manner::plain(version), byte);
+    let mut app = App::new(world, false, byte);
+    if second {
+        app.run_for(SECOND / 2);
+    }
+    app.subscribe("a", Qos::ExactlyOnce);
+    app.subscribe("d", Qos::AtLeastOnce);
+    if second {
+        app.run_for(SECOND / 2);
+        app.world.cut();
+        app.unsubscribe("d");
+    }
+    let line = if up { &mut app.world.up } else { &mut app.world.down };
+    line.cut_at = Some(byte);
+    for round in 0..8 {
+        QOS.into_iter().for_each(|qos| app.publish(TOPICS[round % 3], qos, 0));
+        app.run_for(SECOND / 10);
+        QOS.into_iter().for_each(|qos| app.receive("a", qos));
+    }
+    app.settle();
+    let was_cut = if up { app.world.up.cut_at } else { app.world.down.cut_at }.is_none();
+    assert!(was_cut || byte > 250, "nothing was cut at {byte}");
+    app.check();
+}
+
+#[test]
+fn a_cut_at_any_byte_loses_nothing() {
+    for_each_seed_of("KEEPBEAT_CUTS", 600, |byte| {
+        for (up, second) in [(true, false), (true, true), (false, false), (false, true)] {
+            for version in [Version::V3, Version::V5] {
+                cut_at(version, byte, up, second);
+            }
         }
     });
 }

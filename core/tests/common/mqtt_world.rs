@@ -7,6 +7,7 @@ use std::time::Duration;
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
 use keepbeat_core::entropy::Prng;
+use keepbeat_core::session::{MemoryStore, SessionStore as _};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::mqtt::Mqtt;
 
@@ -19,6 +20,8 @@ const WINDOW: usize = 64 << 10;
 pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) client: Client<Mqtt>,
+    config: Arc<ClientConfig<Mqtt>>,
+    store: MemoryStore,
     pub(crate) broker: Broker,
     prng: Prng,
     open: Option<Epoch>,
@@ -55,7 +58,9 @@ impl World {
         let (up, down) = (line(&mut prng), line(&mut prng));
         Self {
             now: Timestamp::ZERO,
-            client: Client::new(config, prng.next_u64()),
+            client: Client::new(config.clone(), prng.next_u64()),
+            config,
+            store: MemoryStore::default(),
             broker: Broker::new(manner, prng.next_u64()),
             prng,
             open: None,
@@ -99,6 +104,19 @@ impl World {
         self.hang_up(Failure::Reset);
     }
 
+    /// The process is killed, and another takes its place.
+    pub(crate) fn restart(&mut self) {
+        self.cut();
+        self.client = Client::new(self.config.clone(), self.prng.next_u64());
+        self.client.restore(self.now, self.store.load().unwrap()).unwrap();
+        self.client.open(self.now);
+    }
+
+    /// What has changed is kept.
+    pub(crate) fn keep(&mut self) {
+        self.store.apply(&self.client.take_changes()).unwrap();
+    }
+
     fn hang_up(&mut self, failure: Failure) {
         self.broker.lose();
         self.up.clear();
@@ -128,6 +146,7 @@ impl World {
                 && let Some(event) = self.client.poll_event(self.now)
             {
                 busy = true;
+                self.keep();
                 self.events.push((self.now, event));
             }
             if !busy && self.client.poll_timeout().is_some() && self.alarm().is_some_and(|at| at <= self.now) {
@@ -170,6 +189,7 @@ impl World {
     }
 
     fn write(&mut self) -> bool {
+        self.keep();
         let Some(epoch) = self.open else { return false };
         let room = WINDOW.saturating_sub(self.up.waiting()).min(self.client.transmit().len());
         if room == 0 {
