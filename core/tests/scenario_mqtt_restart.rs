@@ -113,7 +113,10 @@ fn the_next_process_asks_for_subscriptions_again() {
     rig.restart();
     rig.forget();
     rig.accept(true);
-    assert!(matches!(&rig.take()[..], [Packet::Subscribe(_)]), "the one before may have missed that the session was lost");
+    assert!(
+        matches!(&rig.take()[..], [Packet::Subscribe(_)]),
+        "the one before may have missed that the session was lost"
+    );
     rig.cut();
     rig.forget();
     rig.accept(true);

@@ -201,12 +201,10 @@ impl App {
     /// The process is killed. Messages of QoS 0 go with it, if they have not left.
     fn restart(&mut self) {
         self.run_for(Duration::ZERO);
-        let settled = core::mem::replace(&mut self.settled, Ticket(0));
-        let is_kept = |ticket: &Ticket, what: &Option<(u64, Qos)>| {
-            *ticket > settled && what.is_none_or(|(_, qos)| qos > Qos::AtMostOnce)
-        };
+        self.settled = Ticket(0);
+        let stored = self.world.stored();
         let (kept, gone): (BTreeMap<_, _>, _) =
-            core::mem::take(&mut self.accepted).into_iter().partition(|(ticket, what)| is_kept(ticket, what));
+            core::mem::take(&mut self.accepted).into_iter().partition(|(ticket, _)| stored.contains(ticket));
         self.accepted = kept;
         let gone: BTreeMap<_, _> = gone;
         self.earlier.extend(gone.into_values().flatten());
@@ -233,27 +231,21 @@ impl App {
         let idle = self.world.broker.session.as_ref().is_some_and(common::broker::Session::is_idle);
         self.world.client.state() == (LinkState::Up { suspect: false })
             && self.world.client.unacknowledged() == 0
-            && idle && self.open == 0 && self.world.events.is_empty()
+            && idle
+            && self.open == 0
+            && self.world.events.is_empty()
     }
 
     fn describe(&self) -> String {
-        format!(
-            "{} of ours, {} of its, {:?}, {:?}, {:?}",
-            self.world.client.unacknowledged(),
-            self.open,
-            self.world.client.state(),
-            self.world.broker.session,
-            &self.world.broker.log[self.world.broker.log.len().saturating_sub(40)..]
-        )
+        let (ours, state) = (self.world.client.unacknowledged(), self.world.client.state());
+        self.world.broker.story(&format!("{ours} of ours, {} of its, {state:?}", self.open))
     }
 
     /// What must hold when all is settled.
     fn check(&self) {
-        let story = || {
-            let log = &self.world.broker.log;
-            log.iter().fold(String::new(), |story, (at, line)| format!("{story}{at:?} {line}\n"))
-        };
-        assert_eq!(self.settled, self.accepted.keys().next_back().copied().unwrap_or(Ticket(0)));
+        let story = || self.world.broker.story("");
+        let newest = self.accepted.keys().next_back().copied();
+        assert_eq!(self.settled, newest.unwrap_or(Ticket(0)), "{:?}\n{}", self.accepted, story());
         let requests = self.accepted.iter().filter(|(_, what)| what.is_none()).map(|(ticket, _)| *ticket);
         assert_eq!(self.answered, requests.collect());
         let held = &self.world.broker.session.as_ref().unwrap().subscriptions;
@@ -267,7 +259,12 @@ impl App {
                 Qos::AtLeastOnce => times >= 1,
                 Qos::ExactlyOnce => times >= 1 && times <= 1 + self.world.broker.losses,
             };
-            assert!(fits, "{number} at {qos:?} came {times} times, {} sessions lost\n{}", self.world.broker.losses, story());
+            assert!(
+                fits,
+                "{number} at {qos:?} came {times} times, {} sessions lost\n{}",
+                self.world.broker.losses,
+                story()
+            );
         }
         assert_in_order(&self.world.broker.came, "at the server");
 
@@ -275,7 +272,8 @@ impl App {
         let forgotten = &self.world.broker.forgotten;
         for (number, qos) in &self.owed {
             let times = got.get(number).copied().unwrap_or(0);
-            let fits = times >= 1 && (times == 1 || *qos == Qos::AtLeastOnce) || times == 0 && forgotten.contains(number);
+            let fits =
+                times >= 1 && (times == 1 || *qos == Qos::AtLeastOnce) || times == 0 && forgotten.contains(number);
             assert!(fits, "{number} at {qos:?} was delivered {times} times\n{}", story());
         }
         let sure: Vec<_> = self.got.iter().copied().filter(|(_, qos)| *qos > Qos::AtMostOnce).collect();

@@ -235,7 +235,9 @@ impl<W: Wire> Client<W> {
             let problem = "it resumes a session that we did not ask for";
             return Err(DownCause::Protocol(WireError::Malformed { frame: "WELCOME", problem }));
         }
-        if let Some(length) = self.session.outbox.numbered_above(welcome.message_limit) {
+        // Where sessions go on without a token, there would be no other: the wire hands such a message back.
+        let ends = !W::resumes_without_token(&self.config.wire);
+        if let Some(length) = self.session.outbox.numbered_above(welcome.message_limit).filter(|_| ends) {
             return Err(DownCause::Protocol(WireError::TooLarge { length, limit: welcome.message_limit }));
         }
         match self.session.outbox.resume(welcome.received) {

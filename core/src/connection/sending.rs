@@ -27,12 +27,7 @@ impl<W: Wire> Connection<W> {
         if !self.is_established() {
             return None;
         }
-        while let Some((seq, code)) = self.wire.take_refused() {
-            session.outbox.refused(seq, code).into_iter().for_each(&mut dropped);
-        }
-        let left = if self.tx.is_empty() { self.wire.left() } else { None };
-        // What is settled has left.
-        let settled = left.and_then(|seq| session.outbox.acknowledge(seq).ok().flatten());
+        let settled = self.settle(session, &mut dropped);
         // A peer that does not read gets one answer when it reads again, not one for each of its frames.
         if self.tx.len() < HIGH_WATER {
             self.answer(now, session.inbox.received());
@@ -56,7 +51,17 @@ impl<W: Wire> Connection<W> {
             self.wire.encode_message(&Frame::Data { seq, message }, origin, &mut self.tx);
         }
         self.note_writes(now);
-        settled
+        // What is refused before it has left leaves nothing to write, after which there would be another look.
+        if self.tx.is_empty() { self.settle(session, &mut dropped).or(settled) } else { settled }
+    }
+
+    /// What the peer does not take goes to `dropped`. Returns the newest message that is settled because it has left, if one is.
+    fn settle(&mut self, session: &mut Session, dropped: &mut impl FnMut(Dropped)) -> Option<Ticket> {
+        while let Some((seq, code)) = self.wire.take_refused() {
+            session.outbox.refused(seq, code).into_iter().for_each(&mut *dropped);
+        }
+        let left = if self.tx.is_empty() { self.wire.left() } else { None };
+        left.and_then(|seq| session.outbox.acknowledge(seq).ok().flatten())
     }
 
     /// The wire was given a beat, or has written what the beat waits for.

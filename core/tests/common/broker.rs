@@ -69,8 +69,8 @@ pub(crate) struct Broker {
     pub(crate) came: Vec<(u64, Qos)>,
     /// Messages that were for the client, and went with their session.
     pub(crate) forgotten: BTreeSet<u64>,
-    /// All that came, with the names of packets, for failures.
-    pub(crate) log: Vec<(Timestamp, String)>,
+    /// What was said last, for failures.
+    log: VecDeque<(Timestamp, &'static str, Packet<'static>)>,
     pub(crate) connects: Vec<Timestamp>,
     /// Hears, and says nothing.
     pub(crate) is_mute: bool,
@@ -94,8 +94,6 @@ struct Connection {
     answers: VecDeque<(Timestamp, Packet<'static>)>,
     out: Vec<u8>,
     hung_up: bool,
-    /// What came on it, by name.
-    heard: Vec<Packet<'static>>,
 }
 
 impl Broker {
@@ -107,7 +105,7 @@ impl Broker {
             connection: None,
             came: Vec::new(),
             forgotten: BTreeSet::new(),
-            log: Vec::new(),
+            log: VecDeque::new(),
             connects: Vec::new(),
             is_mute: false,
             silences: 0,
@@ -130,7 +128,6 @@ impl Broker {
             answers: VecDeque::new(),
             out: Vec::new(),
             hung_up: false,
-            heard: Vec::new(),
         });
     }
 
@@ -147,8 +144,7 @@ impl Broker {
                 Err(violation) => self.blame(&violation.to_string()),
             };
             connection.last_packet = now;
-            self.log.push((now, format!("> {packet:?}")));
-            connection.heard.push(packet.clone());
+            note(&mut self.log, now, "client", &packet);
             self.take(now, packet);
         }
     }
@@ -168,7 +164,7 @@ impl Broker {
                 Packet::SubAck(ack) | Packet::UnsubAck(ack) => connection.in_use.remove(&ack.packet_id.get()),
                 _ => None,
             };
-            self.log.push((now, format!("< {packet:?}")));
+            note(&mut self.log, now, "server", &packet);
             connection.put(&packet);
         }
         core::mem::take(&mut connection.out)
@@ -209,11 +205,6 @@ impl Broker {
             let out = session.queue.into_iter().chain(session.in_flight.into_iter().map(|(_, out, _)| out));
             self.forgotten.extend(out.map(|out| out.number));
         }
-    }
-
-    /// What came on this connection.
-    pub(crate) fn heard(&self) -> &[Packet<'static>] {
-        self.connection.as_ref().map_or(&[], |connection| &connection.heard)
     }
 
     // The inside.
@@ -298,9 +289,10 @@ impl Broker {
                 properties = properties.with(&Property::ServerKeepAlive(seconds)).unwrap();
             }
         }
-        let packet = ConnAck { session_present: connection.resumed, reason: ReasonCode::SUCCESS, properties };
-        self.log.push((now, format!("< {packet:?}")));
-        connection.put(&Packet::ConnAck(packet));
+        let packet =
+            Packet::ConnAck(ConnAck { session_present: connection.resumed, reason: ReasonCode::SUCCESS, properties });
+        note(&mut self.log, now, "server", &packet);
+        connection.put(&packet);
         // What was under way is sent again, in its order (MQTT 5.0, section 4.4).
         let session = self.session.get_or_insert_default();
         for (number, out, is_received) in &session.in_flight {
@@ -344,7 +336,11 @@ impl Broker {
         match session.unreleased.insert(id.get(), number) {
             None => self.came.push((number, publish.qos)),
             Some(held) => {
-                assert!(held == number && publish.dup, "{}", self.story("an identifier that is not released is used again"));
+                assert!(
+                    held == number && publish.dup,
+                    "{}",
+                    self.story("an identifier that is not released is used again")
+                );
             }
         }
         self.answer(now, Packet::PubRec(Ack::new(id)));
@@ -372,8 +368,9 @@ impl Broker {
             // Few, so that they are used again soon.
             let number = (session.last_id % 150 + 1..=150).chain(1..=150).find(is_free).unwrap();
             session.last_id = number;
-            self.log.push((connection.last_packet, format!("< {out:?} {number}")));
-            connection.put(&Packet::Publish(publication(&out, Some(number), false)));
+            let packet = Packet::Publish(publication(&out, Some(number), false));
+            note(&mut self.log, connection.last_packet, "server", &packet);
+            connection.put(&packet);
             session.in_flight.push((number, out, false));
         }
     }
@@ -400,10 +397,23 @@ impl Broker {
         panic!("{}", self.story(what));
     }
 
-    fn story(&self, what: &str) -> String {
-        let from = self.log.len().saturating_sub(60);
-        self.log[from..].iter().fold(format!("{what}\n"), |story, (at, line)| format!("{story}{at:?} {line}\n"))
+    /// What was said last.
+    pub(crate) fn story(&self, what: &str) -> String {
+        let log = self.log.iter();
+        log.fold(format!("{what}\n"), |story, (at, who, packet)| format!("{story}{at:?} {who}: {packet:?}\n"))
     }
+}
+
+fn note(
+    log: &mut VecDeque<(Timestamp, &'static str, Packet<'static>)>,
+    now: Timestamp,
+    who: &'static str,
+    packet: &Packet<'static>,
+) {
+    if log.len() == 300 {
+        log.pop_front();
+    }
+    log.push_back((now, who, packet.clone()));
 }
 
 impl Connection {
@@ -423,11 +433,7 @@ impl Connection {
 }
 
 /// One of the answers whose time has come: the first of its kind.
-fn next_answer(
-    answers: &VecDeque<(Timestamp, Packet<'static>)>,
-    now: Timestamp,
-    prng: &mut Prng,
-) -> Option<usize> {
+fn next_answer(answers: &VecDeque<(Timestamp, Packet<'static>)>, now: Timestamp, prng: &mut Prng) -> Option<usize> {
     let is_first = |place: usize| {
         let kind = kind(&answers[place].1);
         answers.iter().take(place).all(|(_, before)| self::kind(before) != kind)

@@ -1,13 +1,13 @@
 //! A client and a [`Broker`], and between them a network that delays, holds and cuts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keepbeat_core::Failure;
 use keepbeat_core::client::{Action, Client, ClientConfig, Epoch, Event, Input};
 use keepbeat_core::entropy::Prng;
-use keepbeat_core::session::{MemoryStore, SessionStore as _};
+use keepbeat_core::session::{MemoryStore, Room, SessionStore as _, Ticket};
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::mqtt::Mqtt;
 
@@ -110,6 +110,12 @@ impl World {
         self.client = Client::new(self.config.clone(), self.prng.next_u64());
         self.client.restore(self.now, self.store.load().unwrap()).unwrap();
         self.client.open(self.now);
+    }
+
+    /// The tickets of the messages that the store has.
+    pub(crate) fn stored(&mut self) -> BTreeSet<Ticket> {
+        let entries = self.store.load().unwrap().into_iter();
+        entries.filter(|(key, _)| key.room == Room::Message).map(|(key, _)| Ticket(key.number)).collect()
     }
 
     /// What has changed is kept.
@@ -257,14 +263,7 @@ impl World {
 
 impl Line {
     const fn new(latency: Duration) -> Self {
-        Self {
-            bytes: VecDeque::new(),
-            cut_at: None,
-            passed: 0,
-            bandwidth: None,
-            free_at: Timestamp::ZERO,
-            latency,
-        }
+        Self { bytes: VecDeque::new(), cut_at: None, passed: 0, bandwidth: None, free_at: Timestamp::ZERO, latency }
     }
 
     fn clear(&mut self) {

@@ -7,6 +7,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::config::MqttConfig;
+use super::sending::AROUND;
 use crate::session::Message;
 use crate::wire::Tx;
 use crate::wire::mqtt::message::{self, PUBLISH, Parts, RETAIN, SUBSCRIBE};
@@ -16,6 +17,9 @@ use crate::wire::mqtt::{
 use crate::wire::varint;
 
 const DUP: u8 = 0b1000;
+
+/// An alias among the properties, and a longer length of them.
+const LONGEST_ALIAS: u64 = 3 + 1;
 
 /// How messages are published on one connection.
 #[derive(Debug)]
@@ -56,12 +60,23 @@ impl Publishing {
         self.config.settings().qos(message)
     }
 
+    /// How many bytes of its packet say it, in bytes: all but the fixed header and the packet identifier. More than it has, if it has no
+    /// topic of its own.
+    pub(super) fn length(&self, message: &Message) -> u64 {
+        let topic = match (&self.config.settings().topic, message.is_plain()) {
+            (Some((topic, _)), true) => 2 + topic.as_str().len() + 1,
+            _ => 0,
+        };
+        (message.len() + topic) as u64
+    }
+
     pub(super) fn publish(
         &mut self,
         message: &Message,
         id: Option<PacketId>,
         again: bool,
         waited: Duration,
+        limit: u32,
         tx: &mut Tx,
     ) {
         let config = self.config.clone();
@@ -80,7 +95,9 @@ impl Publishing {
         let retain = if plain { 0 } else { message.kind() & RETAIN };
         let first = PUBLISH | if again { DUP } else { 0 } | (self.qos(message) as u8) << 1 | retain;
         let mut head = Vec::with_capacity(parts.topic.len() + parts.properties.len() + 16);
-        let alias = self.alias(parts.topic);
+        // An alias that is new makes the packet longer, and the length of its properties perhaps, too.
+        let fits = self.length(message) + LONGEST_ALIAS + AROUND <= limit.into();
+        let alias = if fits { self.alias(parts.topic) } else { None };
         let topic = if let Some((_, true)) = alias { &[] } else { parts.topic };
         head.extend_from_slice(&(topic.len() as u16).to_be_bytes());
         head.extend_from_slice(topic);
@@ -103,7 +120,7 @@ impl Publishing {
         if let Some(alias) = self.aliases.get(topic) {
             return Some((*alias, true));
         }
-        let next = self.aliases.len() as u16 + 1;
+        let next = u16::try_from(self.aliases.len()).ok()?.checked_add(1)?;
         if next > self.takes.aliases.min(self.config.settings().topic_aliases) {
             return None;
         }

@@ -33,7 +33,7 @@ impl Receiving {
             if came_before(publish, id, memory, outgoing, tx) {
                 return Ok(None);
             }
-            if limits.version == Version::V5 && memory.owed.len() >= limits.receive_maximum.into() {
+            if limits.version == Version::V5 && is_too_much(memory, limits.receive_maximum.into()) {
                 return Err(&rule::RECEIVE_MAXIMUM);
             }
             memory.owed.push_back(Owed { seq: memory.received + 1, id: id.get(), exactly_once, here: true });
@@ -72,6 +72,11 @@ pub(super) struct Limits {
     pub(super) version: Version,
     pub(super) receive_maximum: u16,
     pub(super) aliases: u16,
+}
+
+/// Whether as many messages wait for our acknowledgement on this connection (MQTT 5.0, section 4.9).
+fn is_too_much(memory: &Memory, limit: usize) -> bool {
+    memory.owed.len() >= limit && memory.owed.iter().filter(|owed| owed.here).count() >= limit
 }
 
 /// Whether a message is here already. If it is acknowledged, the server is told again.

@@ -138,7 +138,8 @@ impl Sending {
                     Qos::ExactlyOnce => Awaits::PubRec,
                 };
                 let numbered = (qos != Qos::AtMostOnce).then_some(id);
-                self.publishing.publish(message, numbered, flight.is_some(), origin.waited, tx);
+                let limit = outgoing.packet_limit();
+                self.publishing.publish(message, numbered, flight.is_some(), origin.waited, limit, tx);
             }
         }
         self.under_way += u16::from(slot.is_under_way());
@@ -232,7 +233,7 @@ impl Sending {
 
     /// What the server has against a message. Messages of another connection, too, may be too much for it.
     fn objection(&self, message: &Message, outgoing: &Outgoing) -> Option<ReasonCode> {
-        if message.len() as u64 + AROUND > outgoing.packet_limit().into() {
+        if self.publishing.length(message) + AROUND > outgoing.packet_limit().into() {
             return Some(ReasonCode::PACKET_TOO_LARGE);
         }
         self.publishing.objection(message)
