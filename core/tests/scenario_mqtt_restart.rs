@@ -86,6 +86,31 @@ fn messages_that_were_taken_are_not_taken_again() {
 }
 
 #[test]
+fn messages_that_were_taken_while_there_was_no_connection_are_not_taken_again() {
+    for asks in [false, true] {
+        let mut rig = durable(Version::V5, mqtt());
+        rig.looks = false;
+        let come = |dup| {
+            Packet::Publish(Publish { dup, qos: Qos::ExactlyOnce, packet_id: Some(id(9)), ..publication("in", "x") })
+        };
+        rig.say(&come(false));
+        if asks {
+            rig.cut();
+        } else {
+            rig.end();
+        }
+        rig.looks = true;
+        rig.turn();
+        assert_eq!((rig.messages(), rooms(&mut rig)), (vec!["x".into()], vec![(Room::Taken, 9)]));
+        rig.restart();
+        rig.accept(true);
+        rig.forget();
+        rig.say(&come(true));
+        assert_eq!((rig.messages(), rig.take()), (vec![], vec![Packet::PubRec(Ack::new(id(9)))]));
+    }
+}
+
+#[test]
 fn subscriptions_and_a_name_that_was_made_up_are_kept() {
     let mut rig = Rig::of(Version::V5, client(mqtt().assigned_client_id()).durable());
     let assigned = Property::AssignedClientIdentifier(Text::new("made-up").unwrap());

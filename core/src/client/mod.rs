@@ -484,12 +484,16 @@ impl<W: Wire> Client<W> {
     }
 
     fn tell_taken(&mut self, now: Timestamp) {
-        let Some(done) = self.account.as_ref().map(|account| account.done()) else { return };
-        if let State::Connected { connection, ending: None } = &mut self.state
-            && connection.is_established()
-        {
-            connection.taken(now, done);
-            self.transmit |= connection.take_transmit();
+        let Some(account) = &mut self.account else { return };
+        let done = account.done();
+        match &mut self.state {
+            State::Connected { connection, ending } => {
+                connection.taken(now, done);
+                if ending.is_none() && connection.is_established() {
+                    self.transmit |= connection.take_transmit();
+                }
+            }
+            _ => W::taken_between(&mut self.memory, done, &mut account.changes),
         }
     }
 

@@ -178,6 +178,10 @@ impl Wire for Any {
         }
     }
 
+    fn taken_between(memory: &mut Self::Memory, through: u64, changes: &mut Vec<Change>) {
+        Mqtt::taken_between(memory, through, changes);
+    }
+
     fn recall(memory: &mut Self::Memory, key: StoreKey, value: &Bytes) -> bool {
         Mqtt::recall(memory, key, value)
     }

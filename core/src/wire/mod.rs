@@ -194,6 +194,12 @@ pub trait Wire {
         let _ = (through, tx);
     }
 
+    /// The same while there is no connection: it is up to the memory. What that changes goes to the end of `changes`. Default: that is
+    /// nobody's concern.
+    fn taken_between(memory: &mut Self::Memory, through: u64, changes: &mut Vec<Change>) {
+        let _ = (memory, through, changes);
+    }
+
     /// When the application is done with a message, for [`Wire::taken`]. Default: nobody asks.
     fn done_with_messages(config: &Self::Config) -> Done {
         let _ = config;

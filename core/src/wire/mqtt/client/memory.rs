@@ -83,6 +83,11 @@ impl Memory {
         self.asked = false;
     }
 
+    /// The connection is over.
+    pub(super) fn parted(&mut self) {
+        self.owed.iter_mut().for_each(|owed| owed.here = false);
+    }
+
     /// The server has accepted a connection, and goes on with the session or does not.
     pub(super) fn connected(&mut self, session_present: bool) {
         self.was_connected = true;
@@ -90,7 +95,6 @@ impl Memory {
             self.subscriptions.values_mut().for_each(|granted| granted.held = false);
         }
         (self.asked, self.was_ignored) = (false, false);
-        self.owed.iter_mut().for_each(|owed| owed.here = false);
         if session_present {
             return;
         }

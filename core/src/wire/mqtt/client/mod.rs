@@ -120,9 +120,7 @@ impl Mqtt {
 
     #[inline]
     fn write_taken(&mut self, through: u64, tx: &mut Tx) {
-        if let Stage::Open(_) = self.stage {
-            receiving::taken(through, &mut self.memory, &self.outgoing, tx);
-        }
+        receiving::taken(through, &mut self.memory, &self.outgoing, tx);
     }
 
     /// The same through what is below.
@@ -401,10 +399,20 @@ impl Wire for Mqtt {
     }
 
     fn taken(&mut self, through: u64, tx: &mut Tx) {
-        if self.below.is_none() {
+        // What comes below goes with what is open: before and after that, nothing is said.
+        if self.below.is_none() || !matches!(self.stage, Stage::Open(_)) {
             return self.write_taken(through, tx);
         }
         self.write_below(tx, |packets, tx| packets.write_taken(through, tx));
+    }
+
+    fn taken_between(memory: &mut Self::Memory, through: u64, changes: &mut Vec<Change>) {
+        if let Some(memory) = memory {
+            // Nothing came on a connection that is there, so nothing is said.
+            let (outgoing, mut tx) = (Outgoing::new(Role::Client, Version::V3), Tx::default());
+            receiving::taken(through, memory, &outgoing, &mut tx);
+            memory.take_changes(changes);
+        }
     }
 
     fn is_closed(&self) -> bool {
@@ -414,6 +422,7 @@ impl Wire for Mqtt {
     fn end(&mut self) {
         if let Stage::Open(open) = &mut self.stage {
             open.sending.remember(&mut self.memory);
+            self.memory.parted();
         }
         self.stage = Stage::Over;
     }
