@@ -196,6 +196,31 @@ fn a_new_session_of_which_the_answer_was_lost_has_the_subscriptions() {
 }
 
 #[test]
+fn a_new_session_of_which_the_answer_was_lost_has_its_own_identifiers() {
+    for (dup, was_answered, is_new) in [(false, false, true), (true, false, false), (false, true, false)] {
+        for looks in [true, false] {
+            let come = |dup| {
+                Packet::Publish(Publish { dup, qos: Qos::ExactlyOnce, packet_id: Some(id(5)), ..publication("in", "x") })
+            };
+            let mut rig = Rig::up(Version::V5, mqtt());
+            rig.looks = looks;
+            rig.say(&come(false));
+            rig.cut();
+            if !was_answered {
+                rig.cut();
+            }
+            rig.accept(true);
+            rig.heard.clear();
+            rig.say(&come(dup));
+            rig.looks = true;
+            rig.turn();
+            assert_eq!(rig.messages().len(), 1 + usize::from(is_new), "{dup} {was_answered} {looks}");
+            assert_eq!(rig.take(), [Packet::PubRec(Ack::new(id(5)))]);
+        }
+    }
+}
+
+#[test]
 fn a_subscription_that_was_ended_is_not_renewed_and_one_that_cannot_be_is_reported() {
     let mut rig = Rig::up(Version::V5, mqtt());
     rig.answers = true;

@@ -21,6 +21,9 @@ pub struct Memory {
     pub(super) owed: VecDeque<Owed>,
     /// Identifiers of messages of QoS 2 that were acknowledged, and that the server has not released.
     pub(super) unreleased: BTreeSet<u16>,
+    /// Identifiers of messages of QoS 2 that came, of whose session we cannot know that the server still has it: it may have begun
+    /// another, and the answer to CONNECT that said so was lost.
+    doubtful: BTreeSet<u16>,
     /// Identifiers of messages of QoS 1 with which the application was done when there was no way to say so.
     pub(super) unsaid: BTreeSet<u16>,
     /// What the server has granted, by filter.
@@ -53,6 +56,7 @@ pub(super) enum Flight {
 #[derive(Debug)]
 pub(super) struct Owed {
     pub(super) seq: u64,
+    /// 0 if nobody waits for the acknowledgement any more.
     pub(super) id: u16,
     pub(super) exactly_once: bool,
     /// It came on this connection.
@@ -94,6 +98,10 @@ impl Memory {
         if !session_present || self.was_ignored {
             self.subscriptions.values_mut().for_each(|granted| granted.held = false);
         }
+        if self.was_ignored {
+            let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
+            self.doubtful.extend(self.unreleased.iter().copied().chain(owed));
+        }
         (self.asked, self.was_ignored) = (false, false);
         if session_present {
             return;
@@ -101,6 +109,7 @@ impl Memory {
         (self.told, self.received) = (0, 0);
         self.owed.clear();
         self.unreleased.clear();
+        self.doubtful.clear();
         self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
         self.unsaid.clear();
         // What the server has received at QoS 2 it has promised to deliver.
@@ -131,7 +140,17 @@ impl Memory {
     /// The server has forgotten it. Whether it was acknowledged.
     pub(super) fn release(&mut self, id: u16) -> bool {
         self.note(Change::Remove { key: StoreKey { room: Room::Taken, number: id.into() } });
+        self.doubtful.remove(&id);
         self.unreleased.remove(&id)
+    }
+
+    /// A message of QoS 2 comes for the first time. If one with its identifier is here, of which we cannot know whether the server
+    /// still has it, it has not: what comes again says so (MQTT 5.0, section 3.3.1.1).
+    pub(super) fn came_first(&mut self, id: u16) {
+        if self.doubtful.contains(&id) {
+            self.release(id);
+            self.owed.iter_mut().filter(|owed| owed.id == id).for_each(|owed| owed.id = 0);
+        }
     }
 
     pub(super) fn name(&mut self, client_id: &str) {
@@ -166,6 +185,7 @@ impl Memory {
             Room::Taken => match u16::try_from(key.number) {
                 Ok(id) => {
                     self.unreleased.insert(id);
+                    self.doubtful.insert(id);
                 }
                 Err(_) => return false,
             },

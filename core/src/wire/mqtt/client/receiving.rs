@@ -81,6 +81,9 @@ fn is_too_much(memory: &Memory, limit: usize) -> bool {
 
 /// Whether a message is here already. If it is acknowledged, the server is told again.
 fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) -> bool {
+    if !publish.dup && publish.qos == Qos::ExactlyOnce {
+        memory.came_first(id.get());
+    }
     let owed = memory.owed.iter_mut().find(|owed| owed.id == id.get());
     match publish.qos {
         Qos::AtMostOnce => false,
