@@ -200,7 +200,12 @@ fn a_new_session_of_which_the_answer_was_lost_has_its_own_identifiers() {
     for (dup, was_answered, is_new) in [(false, false, true), (true, false, false), (false, true, false)] {
         for looks in [true, false] {
             let come = |dup| {
-                Packet::Publish(Publish { dup, qos: Qos::ExactlyOnce, packet_id: Some(id(5)), ..publication("in", "x") })
+                Packet::Publish(Publish {
+                    dup,
+                    qos: Qos::ExactlyOnce,
+                    packet_id: Some(id(5)),
+                    ..publication("in", "x")
+                })
             };
             let mut rig = Rig::up(Version::V5, mqtt());
             rig.looks = looks;
