@@ -226,6 +226,32 @@ fn a_new_session_of_which_the_answer_was_lost_has_its_own_identifiers() {
 }
 
 #[test]
+fn a_message_that_may_be_of_a_session_that_began_unseen_had_better_come_twice() {
+    for looks in [true, false] {
+        let come = |dup| {
+            Packet::Publish(Publish { dup, qos: Qos::AtLeastOnce, packet_id: Some(id(5)), ..publication("in", "x") })
+        };
+        let mut rig = Rig::up(Version::V5, mqtt());
+        rig.looks = false;
+        rig.say(&come(false));
+        rig.end();
+        rig.looks = looks;
+        rig.turn();
+        while rig.open.is_none() {
+            rig.advance(100);
+        }
+        // Not answered.
+        rig.cut();
+        rig.accept(true);
+        rig.heard.clear();
+        rig.say(&come(true));
+        rig.looks = true;
+        rig.turn();
+        assert_eq!((rig.messages().len(), rig.take()), (2, vec![Packet::PubAck(Ack::new(id(5)))]));
+    }
+}
+
+#[test]
 fn a_subscription_that_was_ended_is_not_renewed_and_one_that_cannot_be_is_reported() {
     let mut rig = Rig::up(Version::V5, mqtt());
     rig.answers = true;

@@ -17,6 +17,7 @@ fn main() -> io::Result<()> {
     write(folder, "frame", frames(&vectors))?;
     write(folder, "handshake", handshakes(&vectors))?;
     write(folder, "mqtt_packet", mqtt_packets())?;
+    write(folder, "mqtt_session", mqtt_sessions())?;
     write(folder, "session", sessions())?;
     write(folder, "timer_path", timer_paths())?;
     write(folder, "time", times())?;
@@ -224,6 +225,22 @@ fn mqtt_packets() -> Vec<Vec<u8>> {
         seeds.push([options | 16, 1, 0x30, 0xFF, 0xFF, 0xFF, 0x7F].into());
     }
     seeds
+}
+
+/// A connection, messages of every QoS in both directions and what settles them; then drawn acts, with every option.
+fn mqtt_sessions() -> Vec<Vec<u8>> {
+    let acts: &[&[u8]] = &[
+        &[10, 0, 0],
+        &[0, 1, 0, 0, 0, 2, 1, 1, 0, 0, 0, 2],
+        &[3, 0, 2, 20, 0, 0],
+        &[16, 0, 0, 17, 1, 0, 19, 1, 0],
+        &[13, 1, 3, 13, 2, 4, 18, 200, 0],
+        &[8, 7, 12, 10, 1, 0],
+        &[9, 7, 12, 10, 0, 0x41],
+    ];
+    let orderly = (0..32).map(|options| [&[options, 3][..], &acts.concat()].concat());
+    let drawn = (0..40).map(|seed| drawn(&[(seed % 32) as u8, 7, 10, 0, seed as u8], 150, seed));
+    orderly.chain(drawn).collect()
 }
 
 /// Random schedules, with each kind of harm.

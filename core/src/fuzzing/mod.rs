@@ -7,6 +7,7 @@
 mod frame;
 mod handshake;
 mod mqtt_packet;
+mod mqtt_session;
 mod script;
 mod session;
 mod time;
@@ -17,6 +18,7 @@ mod websocket_handshake;
 pub use frame::frame;
 pub use handshake::handshake;
 pub use mqtt_packet::mqtt_packet;
+pub use mqtt_session::mqtt_session;
 pub use session::session;
 pub use time::time;
 pub use timer_path::timer_path;
@@ -27,10 +29,11 @@ pub use websocket_handshake::websocket_handshake;
 pub type Target = fn(&[u8]);
 
 /// All targets, with their names.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("frame", frame),
     ("handshake", handshake),
     ("mqtt_packet", mqtt_packet),
+    ("mqtt_session", mqtt_session),
     ("session", session),
     ("timer_path", timer_path),
     ("time", time),

@@ -101,6 +101,9 @@ impl Memory {
         if self.was_ignored {
             let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
             self.doubtful.extend(self.unreleased.iter().copied().chain(owed));
+            // Messages of QoS 1 had better come twice than not at all.
+            self.unsaid.clear();
+            self.owed.iter_mut().filter(|owed| !owed.exactly_once).for_each(|owed| owed.id = 0);
         }
         (self.asked, self.was_ignored) = (false, false);
         if session_present {
