@@ -29,7 +29,7 @@ fn a_server_that_is_dead_is_noticed_although_we_publish_all_the_time() {
     let mut died = None;
     for second in 0..40 {
         // It takes what we write, and says nothing any more.
-        let _ = rig.client.send(rig.now, publish("a", "x", Qos::AtMostOnce));
+        drop(rig.client.send(rig.now, publish("a", "x", Qos::AtMostOnce)));
         rig.turn();
         rig.advance(1000);
         if let (None, Some((_, report))) = (died, rig.downs().first()) {
