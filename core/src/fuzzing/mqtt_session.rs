@@ -14,8 +14,8 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::script::{Pieces, Script};
-use crate::Failure;
 use crate::client::{Action, Client, ClientConfig, Epoch, Event, Input};
+use crate::connection::Failure;
 use crate::entropy::Prng;
 use crate::session::{MemoryStore, Message, QueueLimits, SendError, SessionStore, Ticket};
 use crate::time::Timestamp;
