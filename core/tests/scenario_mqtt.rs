@@ -7,8 +7,8 @@ use common::mqtt::{Rig, client, id, mqtt, publication, publish, subscribe};
 use keepbeat_core::client::Event;
 use keepbeat_core::session::{DropReason, Message, SendError, Ticket};
 use keepbeat_core::wire::mqtt::{
-    Ack, Answer, ConnAck, Filter, Outgoing, Packet, Properties, Property, Publish, Qos, ReasonCode, Role, SubAck,
-    SubscriptionId, Text, Topic, Unsubscribe, Version, Will,
+    Ack, Answer, Filter, Packet, Properties, Property, Publish, Qos, ReasonCode, SubAck, SubscriptionId, Text, Topic,
+    Unsubscribe, Version, Will,
 };
 
 const VERSIONS: [Version; 2] = [Version::V3, Version::V5];
@@ -148,107 +148,6 @@ fn subscriptions_are_not_renewed_while_the_server_holds_the_session() {
     rig.forget();
     rig.accept(true);
     assert_eq!(rig.take(), []);
-}
-
-#[test]
-fn a_subscription_is_renewed_on_every_connection_until_the_server_has_answered() {
-    for version in VERSIONS {
-        let mut rig = Rig::up(version, mqtt());
-        rig.answers = true;
-        rig.send(subscribe("in/#", Qos::AtLeastOnce));
-        rig.answers = false;
-        // The new session is there on the connections after this one, but perhaps without the subscription.
-        for (present, answers) in [(false, false), (true, false), (true, true)] {
-            rig.cut();
-            rig.forget();
-            rig.answers = answers;
-            rig.accept(present);
-            let packets = rig.take();
-            assert!(matches!(&packets[..], [Packet::Subscribe(_)]), "{present} {packets:?}");
-        }
-        rig.cut();
-        rig.forget();
-        rig.accept(true);
-        assert_eq!(rig.take(), []);
-    }
-}
-
-#[test]
-fn a_new_session_of_which_the_answer_was_lost_has_the_subscriptions() {
-    for (was_refused, renews) in [(false, true), (true, false)] {
-        let mut rig = Rig::up(Version::V5, mqtt());
-        rig.answers = true;
-        rig.send(subscribe("in/#", Qos::AtLeastOnce));
-        rig.cut();
-        if was_refused {
-            rig.say(&Packet::ConnAck(ConnAck::new(false, ReasonCode::SERVER_BUSY)));
-            while rig.open.is_none() {
-                rig.advance(100);
-            }
-        } else {
-            // The server has heard CONNECT, and has begun a new session.
-            rig.cut();
-        }
-        rig.forget();
-        rig.accept(true);
-        assert_eq!(matches!(&rig.take()[..], [Packet::Subscribe(_)]), renews);
-    }
-}
-
-#[test]
-fn a_new_session_of_which_the_answer_was_lost_has_its_own_identifiers() {
-    for (dup, was_answered, is_new) in [(false, false, true), (true, false, false), (false, true, false)] {
-        for looks in [true, false] {
-            let come = |dup| {
-                Packet::Publish(Publish {
-                    dup,
-                    qos: Qos::ExactlyOnce,
-                    packet_id: Some(id(5)),
-                    ..publication("in", "x")
-                })
-            };
-            let mut rig = Rig::up(Version::V5, mqtt());
-            rig.looks = looks;
-            rig.say(&come(false));
-            rig.cut();
-            if !was_answered {
-                rig.cut();
-            }
-            rig.accept(true);
-            rig.heard.clear();
-            rig.say(&come(dup));
-            rig.looks = true;
-            rig.turn();
-            assert_eq!(rig.messages().len(), 1 + usize::from(is_new), "{dup} {was_answered} {looks}");
-            assert_eq!(rig.take(), [Packet::PubRec(Ack::new(id(5)))]);
-        }
-    }
-}
-
-#[test]
-fn a_message_that_may_be_of_a_session_that_began_unseen_had_better_come_twice() {
-    for looks in [true, false] {
-        let come = |dup| {
-            Packet::Publish(Publish { dup, qos: Qos::AtLeastOnce, packet_id: Some(id(5)), ..publication("in", "x") })
-        };
-        let mut rig = Rig::up(Version::V5, mqtt());
-        rig.looks = false;
-        rig.say(&come(false));
-        rig.end();
-        rig.looks = looks;
-        rig.turn();
-        while rig.open.is_none() {
-            rig.advance(100);
-        }
-        // Not answered.
-        rig.cut();
-        rig.accept(true);
-        rig.heard.clear();
-        rig.say(&come(true));
-        rig.looks = true;
-        rig.turn();
-        assert_eq!((rig.messages().len(), rig.take()), (2, vec![Packet::PubAck(Ack::new(id(5)))]));
-    }
 }
 
 #[test]
@@ -484,67 +383,6 @@ fn topics_are_said_once_where_the_server_takes_aliases() {
     rig.send(publish("b", "x", Qos::AtMostOnce));
     let [Packet::Publish(publish)] = &rig.take()[..] else { panic!("one PUBLISH") };
     assert!(publish.topic.is_some());
-}
-
-#[test]
-fn a_topic_has_no_alias_where_that_would_be_too_long_for_the_server() {
-    for limit in [64, 200, 300, 20_000] {
-        for spare in 0..12 {
-            let mut rig = Rig::new(Version::V5, mqtt());
-            let properties = Properties::NONE.with(&Property::TopicAliasMaximum(10)).unwrap();
-            let size = Property::MaximumPacketSize(std::num::NonZeroU32::new(limit).unwrap());
-            rig.accept_with(false, properties.with(&size).unwrap());
-            rig.forget();
-            let payload = "x".repeat(limit as usize - 12 - spare);
-            rig.send(publish("a", &payload, Qos::AtLeastOnce));
-            for packet in rig.take() {
-                let length = Outgoing::new(Role::Client, Version::V5).length(&packet).unwrap();
-                assert!(length <= limit, "{length} of {limit}");
-            }
-            let dropped = rig.saw("dropped");
-            assert!(spare == 0 || dropped == 0 || limit > 16_383 && spare < 3, "{spare} of {limit}");
-        }
-    }
-}
-
-#[test]
-fn the_topic_of_plain_messages_counts_for_the_limit_of_the_server() {
-    for length in 30..60 {
-        let mut rig = Rig::new(Version::V5, mqtt().topic(Topic::new("a/rather/long/topic").unwrap(), Qos::AtLeastOnce));
-        let size = Property::MaximumPacketSize(std::num::NonZeroU32::new(64).unwrap());
-        rig.accept_with(false, Properties::NONE.with(&size).unwrap());
-        rig.forget();
-        rig.send(Message::from(vec![7; length]));
-        let lengths =
-            rig.take().into_iter().map(|packet| Outgoing::new(Role::Client, Version::V5).length(&packet).unwrap());
-        assert!(lengths.into_iter().all(|length| length <= 64));
-        assert_eq!(rig.saw("dropped"), usize::from(length > 35));
-    }
-}
-
-#[test]
-fn there_are_as_many_aliases_as_numbers() {
-    let mut rig = Rig::new(Version::V5, mqtt().topic_aliases(u16::MAX));
-    rig.accept_with(false, Properties::NONE.with(&Property::TopicAliasMaximum(u16::MAX)).unwrap());
-    for topic in 0..=u32::from(u16::MAX) + 1 {
-        rig.send(publish(&topic.to_string(), "x", Qos::AtMostOnce));
-    }
-    let last = rig.take().pop();
-    assert!(matches!(last, Some(Packet::Publish(publish)) if publish.properties.is_empty()));
-}
-
-#[test]
-fn a_message_that_has_left_and_is_too_large_for_the_next_connection_is_handed_back() {
-    let mut rig = Rig::up(Version::V5, mqtt());
-    rig.send(publish("a", &"x".repeat(100), Qos::AtLeastOnce));
-    rig.send(publish("a", "small", Qos::AtLeastOnce));
-    rig.cut();
-    rig.forget();
-    let limit = Property::MaximumPacketSize(std::num::NonZeroU32::new(64).unwrap());
-    rig.accept_with(true, Properties::NONE.with(&limit).unwrap());
-    assert_eq!((rig.saw("up"), rig.saw("dropped"), rig.take().len()), (1, 1, 1));
-    rig.say(&Packet::PubAck(Ack::new(id(2))));
-    assert_eq!(rig.events.last().unwrap().1, Event::Acknowledged { through: Ticket(2) });
 }
 
 #[test]
