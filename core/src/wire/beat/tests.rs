@@ -20,7 +20,7 @@ fn one(beat: &mut Beat, mut input: &[u8]) -> Result<Option<Frame>, WireError> {
 
 #[test]
 fn a_connection_without_traffic_is_small() {
-    assert!(size_of::<Beat>() <= 32, "{} bytes", size_of::<Beat>());
+    assert!(size_of::<Beat>() <= 24, "{} bytes", size_of::<Beat>());
     assert_eq!(fresh().reserved(), 0);
 }
 
