@@ -19,7 +19,7 @@ use self::decode::Header;
 use super::{Frame, Message, Opening, Tx, Wire, WireError};
 
 pub(in crate::wire) use self::decode::usual;
-pub(in crate::wire) use self::encode::Front;
+pub(in crate::wire) use self::encode::{Front, brief};
 
 pub use self::config::{
     BeatConfig, BeatConfigBuilder, BeatConfigError, HELLO_LIMIT_MAX, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX,
