@@ -312,7 +312,9 @@ impl Driver {
         let addresses = listening.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
         let key = self.listeners.next_key();
         if u16::try_from(key.index).is_err() {
-            return Err(io::Error::other("a driver has at most 65,536 listeners; remove some, or begin another driver"));
+            return Err(io::Error::other(
+                "a driver has at most 65,536 listeners; remove some, or begin another driver",
+            ));
         }
         let owner = Owner::Listener(key);
         let mut sockets = Vec::new();

@@ -7,10 +7,10 @@ use core::time::Duration;
 use super::close::{Close, CloseCode};
 use super::config::{Beats, SUBPROTOCOL, WebSocketConfig};
 use super::foreign::Foreign;
+use super::incoming::Work;
 use super::native::Native;
 use super::opening::{Asking, Listening};
 use super::upgrade::{Agreed, Offer};
-use super::incoming::Work;
 use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, control, meaning};
 use crate::wire::{Credentials, Frame, Goodbye, Opening, Tx, Wire, WireError};
 
