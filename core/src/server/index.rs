@@ -32,7 +32,8 @@ impl Index {
     /// The keys that may be those of this id: mostly one or none.
     pub(super) fn find(&self, id: &DeviceId) -> impl Iterator<Item = DeviceKey> {
         let hash = self.hash(id);
-        self.keys.range((hash, 0)..=(hash, DeviceKey::MAX)).map(|(_, key)| *key)
+        // Two ends would be looked for twice.
+        self.keys.range((hash, 0)..).take_while(move |(other, _)| *other == hash).map(|(_, key)| *key)
     }
 
     /// The polynomial whose coefficients are the id, at the secret point (Carter and Wegman 1979): of two ids that were chosen

@@ -199,7 +199,7 @@ impl Many {
         if self.queue.is_empty() && self.tail.is_empty() {
             // So that one write takes both.
             let front = mem::take(&mut self.front);
-            self.tail.reserve(front.as_slice().len() + bytes.len());
+            self.tail = BytesMut::with_capacity(front.as_slice().len() + bytes.len());
             self.tail.extend_from_slice(front.as_slice());
         }
         let begin = self.tail.len();
