@@ -154,7 +154,7 @@ impl Driver {
         match self.sockets.note(event) {
             Some((_, Owner::Link(link))) => self.links.wake(link),
             Some((socket, Owner::Connection(listener, _))) => {
-                let listener = self.listeners.key_at(listener);
+                let listener = self.listeners.key_at(listener.into());
                 if let Some(listener) = listener.and_then(|key| self.listeners.get_mut(key)) {
                     listener.wake(socket, &mut self.sockets);
                 }
@@ -310,7 +310,13 @@ impl Driver {
         make: impl FnOnce(Vec<Key>, Vec<SocketAddr>) -> Listener,
     ) -> io::Result<ListenerId> {
         let addresses = listening.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let owner = Owner::Listener(self.listeners.next_key());
+        let key = self.listeners.next_key();
+        if u16::try_from(key.index).is_err() {
+            return Err(io::Error::other(
+                "a driver has at most 65,536 listeners; remove some, or begin another driver",
+            ));
+        }
+        let owner = Owner::Listener(key);
         let mut sockets = Vec::new();
         for listener in listening {
             match self.sockets.listen(listener, owner) {

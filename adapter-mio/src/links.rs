@@ -383,6 +383,6 @@ mod tests {
     fn an_idle_link_is_small() {
         let own = size_of::<Link>() - size_of::<Client>();
         assert!(own <= 128, "{own} bytes beside the {} of the core", size_of::<Client>());
-        assert!(size_of::<Socket>() <= 56, "{} bytes", size_of::<Socket>());
+        assert!(size_of::<Socket>() <= 32, "{} bytes", size_of::<Socket>());
     }
 }

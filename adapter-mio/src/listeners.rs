@@ -14,7 +14,7 @@ use keepbeat_core::time::Timestamp;
 use mio::net::TcpStream;
 
 use crate::slab::Key;
-use crate::sockets::{Owner, Socket, Sockets};
+use crate::sockets::{Owner, Socket, Sockets, Turn};
 
 /// So many connections are accepted at each port in a turn before others get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -45,9 +45,13 @@ pub(crate) struct Listener {
 /// The sockets of the open connections, by [`ConnectionId::index`].
 #[derive(Default)]
 struct Open {
-    slots: Vec<Option<Key>>,
+    /// The index of a socket's slot, or [`NONE`].
+    slots: Vec<u32>,
     count: usize,
 }
+
+/// Higher than any index.
+const NONE: u32 = u32::MAX;
 
 /// What listeners are driven with.
 pub(crate) struct Io<'a> {
@@ -74,8 +78,9 @@ impl Listener {
     /// The `Poll` said something of a connection.
     pub(crate) fn wake(&mut self, key: Key, sockets: &mut Sockets) {
         if let Some(socket) = sockets.get_mut(key)
-            && !std::mem::replace(&mut socket.queued, true)
+            && socket.turn == Turn::None
         {
+            socket.turn = Turn::Noted;
             self.ready.push_back(key);
         }
     }
@@ -95,7 +100,7 @@ impl Listener {
     /// Closes everything at once.
     pub(crate) fn abort(&mut self, now: Timestamp, sockets: &mut Sockets) -> Sessions {
         self.stop_accepting(sockets);
-        for socket in std::mem::take(&mut self.open).slots.into_iter().flatten() {
+        for socket in std::mem::take(&mut self.open).all(sockets) {
             sockets.close(socket);
         }
         self.ready.clear();
@@ -145,9 +150,8 @@ impl Listener {
 
     fn accept_at(&mut self, key: Key, port: usize, io: &mut Io<'_>) -> bool {
         for round in 0..ACCEPTS_PER_TURN {
-            let listening = self.listening.get(port).and_then(|listening| io.sockets.get_mut(*listening));
-            let Some(socket) = listening else { return round > 0 };
-            match socket.accept() {
+            let Some(listening) = self.listening.get(port) else { return round > 0 };
+            match io.sockets.accept(*listening) {
                 Ok(accepted) => self.take_in(key, port, accepted, io),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return round > 0,
                 Err(error) if is_of_one_connection(&error) => {}
@@ -165,9 +169,10 @@ impl Listener {
         // A connection that is not taken is closed by its drop.
         let Ok(id) = self.server.accept_at(io.now, Some(address.ip()), port) else { return };
         self.options.apply(&stream);
-        match io.sockets.adopt(stream, Owner::Connection(key.index, id)) {
+        // The driver has seen to it that the index fits.
+        match io.sockets.adopt(stream, Owner::Connection(key.index as u16, id)) {
             Ok(socket) => {
-                if let Some(over) = self.open.insert(id, socket) {
+                if let Some(over) = self.open.insert(id, socket, io.sockets) {
                     io.sockets.close(over);
                 }
             }
@@ -180,7 +185,7 @@ impl Listener {
         for _ in 0..count {
             let Some(key) = self.ready.pop_front() else { break };
             let Some(socket) = io.sockets.get_mut(key) else { continue };
-            (socket.queued, socket.resting) = (false, false);
+            socket.turn = Turn::None;
             if let Owner::Connection(_, id) = socket.owner() {
                 self.on_readable(id, io);
                 self.on_writable(id, io);
@@ -243,7 +248,7 @@ impl Listener {
 
     fn on_writable(&mut self, id: ConnectionId, io: &mut Io<'_>) {
         let Some(key) = self.open.get(id, io.sockets) else { return };
-        let Some(socket) = io.sockets.get_mut(key).filter(|socket| !socket.resting) else { return };
+        let Some(socket) = io.sockets.get_mut(key).filter(|socket| socket.turn != Turn::Resting) else { return };
         let socket = RefCell::new(socket);
         let moved = pump::write_connection(
             &mut self.server,
@@ -254,33 +259,40 @@ impl Listener {
             |buffer| socket.borrow().read_now(buffer),
         );
         if moved.more {
-            socket.borrow_mut().resting = true;
             self.wake(key, io.sockets);
+            if let Some(socket) = io.sockets.get_mut(key) {
+                socket.turn = Turn::Resting;
+            }
         }
     }
 }
 
 impl Open {
     /// The socket of a connection that had the same number and is over, if it was not removed yet.
-    fn insert(&mut self, id: ConnectionId, socket: Key) -> Option<Key> {
+    fn insert(&mut self, id: ConnectionId, socket: Key, sockets: &Sockets) -> Option<Key> {
         if self.slots.len() <= id.index() {
-            self.slots.resize(id.index() + 1, None);
+            self.slots.resize(id.index() + 1, NONE);
         }
-        let before = self.slots[id.index()].replace(socket);
+        let before = std::mem::replace(&mut self.slots[id.index()], socket.index);
+        let before = sockets.of_connection(before, |owner| owner.index() == id.index());
         self.count += usize::from(before.is_none());
         before
     }
 
     fn get(&self, id: ConnectionId, sockets: &Sockets) -> Option<Key> {
-        let key = (*self.slots.get(id.index())?)?;
-        matches!(sockets.get(key)?.owner(), Owner::Connection(_, owner) if owner == id).then_some(key)
+        sockets.of_connection(*self.slots.get(id.index())?, |owner| owner == id)
     }
 
     fn remove(&mut self, id: ConnectionId, sockets: &Sockets) -> Option<Key> {
         let key = self.get(id, sockets)?;
-        self.slots[id.index()] = None;
+        self.slots[id.index()] = NONE;
         self.count -= 1;
         Some(key)
+    }
+
+    fn all(&self, sockets: &Sockets) -> Vec<Key> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| sockets.of_connection(*slot, |owner| owner.index() == index)).collect()
     }
 }
 
@@ -303,8 +315,8 @@ mod tests {
         let (first, second) = (ConnectionId::from_u64(1 << 32 | 5), ConnectionId::from_u64(2 << 32 | 5));
         let (one, other) = (adopt(first), adopt(second));
         let mut open = Open::default();
-        assert_eq!(open.insert(first, one), None);
-        assert_eq!(open.insert(second, other), Some(one), "to be closed");
+        assert_eq!(open.insert(first, one, &sockets), None);
+        assert_eq!(open.insert(second, other, &sockets), Some(one), "to be closed");
         assert_eq!((open.get(first, &sockets), open.remove(first, &sockets)), (None, None));
         assert_eq!((open.get(second, &sockets), open.count), (Some(other), 1));
         assert_eq!((open.remove(second, &sockets), open.count), (Some(other), 0));

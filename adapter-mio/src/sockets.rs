@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use keepbeat_adapter::{pump, socket};
 use keepbeat_core::server::ConnectionId;
-use mio::event::Event;
+use mio::event::{Event, Source};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 use socket2::SockRef;
@@ -22,26 +22,32 @@ pub(crate) struct Sockets {
     registry: Registry,
     tokens: Tokens,
     slots: Slab<Socket>,
+    /// Those that listen: few.
+    listening: Vec<(Key, TcpListener)>,
     stale_events: u64,
 }
 
 /// One socket, and what is known about it until it says that it would block.
 pub(crate) struct Socket {
-    io: Io,
+    /// `None` for one that listens.
+    stream: Option<TcpStream>,
     owner: Owner,
     readable: bool,
     writable: bool,
     /// The end of file or an error is there to be read, perhaps behind data.
     hung_up: bool,
-    /// Its owner has noted it for the next turn.
-    pub(crate) queued: bool,
-    /// It has written its share of this turn.
-    pub(crate) resting: bool,
+    pub(crate) turn: Turn,
 }
 
-enum Io {
-    Stream(TcpStream),
-    Listener(TcpListener),
+/// The next turn of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Only if something happens.
+    None,
+    /// Its owner has noted it.
+    Noted,
+    /// The same, and until then it does not write: it has written its share of this turn.
+    Resting,
 }
 
 /// Whose a socket is.
@@ -50,12 +56,12 @@ pub(crate) enum Owner {
     Link(Key),
     Listener(Key),
     /// Of the listener with this index, which lives as long as its connections.
-    Connection(u32, ConnectionId),
+    Connection(u16, ConnectionId),
 }
 
 impl Sockets {
     pub(crate) const fn new(registry: Registry, tokens: Tokens) -> Self {
-        Self { registry, tokens, slots: Slab::new(), stale_events: 0 }
+        Self { registry, tokens, slots: Slab::new(), listening: Vec::new(), stale_events: 0 }
     }
 
     /// Notes what an event says. Whose it is, if it is of a socket that is still there.
@@ -87,15 +93,20 @@ impl Sockets {
 
     /// Begins to connect. [`Socket::connected`] tells how it went.
     pub(crate) fn connect(&mut self, address: SocketAddr, owner: Owner) -> io::Result<Key> {
-        self.insert(Io::Stream(TcpStream::connect(address)?), owner)
+        self.adopt(TcpStream::connect(address)?, owner)
     }
 
-    pub(crate) fn adopt(&mut self, stream: TcpStream, owner: Owner) -> io::Result<Key> {
-        self.insert(Io::Stream(stream), owner)
+    pub(crate) fn adopt(&mut self, mut stream: TcpStream, owner: Owner) -> io::Result<Key> {
+        self.register(&mut stream, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(self.insert(Some(stream), owner))
     }
 
     pub(crate) fn listen(&mut self, listener: std::net::TcpListener, owner: Owner) -> io::Result<Key> {
-        self.insert(Io::Listener(TcpListener::from_std(listener)), owner)
+        let mut listener = TcpListener::from_std(listener);
+        self.register(&mut listener, Interest::READABLE)?;
+        let key = self.insert(None, owner);
+        self.listening.push((key, listener));
+        Ok(key)
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Socket> {
@@ -109,23 +120,46 @@ impl Sockets {
     pub(crate) fn close(&mut self, key: Key) {
         if let Some(mut socket) = self.slots.remove(key) {
             // It is registered, or its `Poll` is gone; neither matters any more.
-            drop(match &mut socket.io {
-                Io::Stream(stream) => self.registry.deregister(stream),
-                Io::Listener(listener) => self.registry.deregister(listener),
+            drop(match &mut socket.stream {
+                Some(stream) => self.registry.deregister(stream),
+                None => self.close_listener(key),
             });
         }
     }
 
-    fn insert(&mut self, mut io: Io, owner: Owner) -> io::Result<Key> {
-        let key = self.slots.next_key();
-        let token = self.tokens.token(key);
-        let token = token.ok_or_else(|| io::Error::other("more sockets than the driver has tokens for"))?;
-        match &mut io {
-            Io::Stream(stream) => self.registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)?,
-            Io::Listener(listener) => self.registry.register(listener, token, Interest::READABLE)?,
+    fn close_listener(&mut self, key: Key) -> io::Result<()> {
+        let Some(place) = self.listening.iter().position(|(listener, _)| *listener == key) else { return Ok(()) };
+        self.registry.deregister(&mut self.listening.swap_remove(place).1)
+    }
+
+    /// The socket of a connection, if it is the one with this index.
+    pub(crate) fn of_connection(&self, index: u32, is_it: impl FnOnce(ConnectionId) -> bool) -> Option<Key> {
+        let key = self.slots.key_at(index)?;
+        matches!(self.get(key)?.owner, Owner::Connection(_, id) if is_it(id)).then_some(key)
+    }
+
+    /// Takes a connection that waits at a listening socket, if the `Poll` has announced one.
+    pub(crate) fn accept(&mut self, key: Key) -> io::Result<(TcpStream, SocketAddr)> {
+        let socket = self.slots.get_mut(key).filter(|socket| socket.readable);
+        let listener = self.listening.iter().find(|(listener, _)| *listener == key);
+        let (Some(socket), Some((_, listener))) = (socket, listener) else { return Err(ErrorKind::WouldBlock.into()) };
+        let result = listener.accept();
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            socket.readable = false;
         }
+        result
+    }
+
+    /// With the token of the socket that is inserted next.
+    fn register(&self, source: &mut impl Source, interest: Interest) -> io::Result<()> {
+        let token = self.tokens.token(self.slots.next_key());
+        let token = token.ok_or_else(|| io::Error::other("more sockets than the driver has tokens for"))?;
+        self.registry.register(source, token, interest)
+    }
+
+    fn insert(&mut self, stream: Option<TcpStream>, owner: Owner) -> Key {
         let (readable, writable, hung_up) = (false, false, false);
-        Ok(self.slots.insert(Socket { io, owner, readable, writable, hung_up, queued: false, resting: false }))
+        self.slots.insert(Socket { stream, owner, readable, writable, hung_up, turn: Turn::None })
     }
 }
 
@@ -136,7 +170,7 @@ impl Socket {
 
     /// Whether a connect is over, and how it went.
     pub(crate) fn connected(&mut self) -> Option<io::Result<()>> {
-        let Io::Stream(stream) = &self.io else { return None };
+        let stream = self.stream.as_ref()?;
         if !self.writable {
             return None;
         }
@@ -155,7 +189,7 @@ impl Socket {
     }
 
     pub(crate) fn apply(&self, options: &socket::SocketOptions) {
-        if let Io::Stream(stream) = &self.io {
+        if let Some(stream) = &self.stream {
             options.apply(stream);
         }
     }
@@ -165,7 +199,7 @@ impl Socket {
         if !self.readable {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let Io::Stream(stream) = &mut self.io else { return Err(ErrorKind::WouldBlock.into()) };
+        let Some(stream) = &mut self.stream else { return Err(ErrorKind::WouldBlock.into()) };
         let result = stream.read(buffer);
         match &result {
             // An end of file that came along is announced by the same event.
@@ -178,9 +212,9 @@ impl Socket {
 
     /// Reads what the operating system has, announced or not.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &self.io {
-            Io::Stream(stream) => pump::read_now(SockRef::from(stream), buffer),
-            Io::Listener(_) => Err(ErrorKind::WouldBlock.into()),
+        match &self.stream {
+            Some(stream) => pump::read_now(SockRef::from(stream), buffer),
+            None => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -189,23 +223,10 @@ impl Socket {
         if !self.writable {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let Io::Stream(stream) = &mut self.io else { return Err(ErrorKind::WouldBlock.into()) };
+        let Some(stream) = &mut self.stream else { return Err(ErrorKind::WouldBlock.into()) };
         let result = stream.write(bytes);
         if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
             self.writable = false;
-        }
-        result
-    }
-
-    /// Takes a connection that waits, if the `Poll` has announced one.
-    pub(crate) fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let Io::Listener(listener) = &self.io else { return Err(ErrorKind::WouldBlock.into()) };
-        if !self.readable {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let result = listener.accept();
-        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
-            self.readable = false;
         }
         result
     }

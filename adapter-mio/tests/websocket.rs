@@ -1,12 +1,15 @@
 //! WebSocket, with keepbeats and with others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
+#[path = "../../adapter-shared/tests-on-a-runtime/addresses.rs"]
+mod addresses;
 #[path = "../../adapter-shared/tests-on-a-runtime/plain.rs"]
 mod plain;
 mod support;
 
 use std::io::ErrorKind;
 
+use addresses::address_of_ours;
 use keepbeat_mio::core::session::QueueLimits;
 use keepbeat_mio::core::wire::websocket::SUBPROTOCOL;
 use keepbeat_mio::core::wire::{Goodbye, Reason};

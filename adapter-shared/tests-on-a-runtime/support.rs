@@ -1,9 +1,11 @@
 //! What the tests share: quick configurations, waits with a limit, and a relay that misbehaves.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
 
+mod addresses;
+
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,6 +21,8 @@ use crate::runtime::adapter::core::reconnect::ReconnectConfig;
 use crate::runtime::adapter::core::server::ServerConfigBuilder;
 use crate::runtime::adapter::{ClientConfig, DeviceId, Event, Link, Listener, ServerConfig, ServerEvent};
 use crate::runtime::sleep;
+
+pub use addresses::address_of_ours;
 
 /// Longer than anything here takes, and shorter than the 15 s in which a suspend is noticed: no test may need that.
 pub const GUARD: Duration = Duration::from_secs(14);
@@ -48,13 +52,6 @@ pub fn beats(interval: u64, reply_timeout: u64) -> LivenessConfig {
 
 pub async fn listen(config: ServerConfigBuilder) -> Listener {
     Listener::bind("127.0.0.1:0", config.build().unwrap()).await.unwrap()
-}
-
-/// A free port of an address that only this process uses, so that nobody else listens there once we do not.
-pub fn address_of_ours() -> SocketAddr {
-    let [_, first, second, third] = std::process::id().to_be_bytes();
-    let own = cfg!(target_os = "linux").then_some(Ipv4Addr::new(127, first.max(1), second, third));
-    (own.unwrap_or(Ipv4Addr::LOCALHOST), 0).into()
 }
 
 /// Where nobody listens.

@@ -24,6 +24,7 @@
 //! ```
 
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use crate::time::Timestamp;
 
@@ -57,7 +58,17 @@ struct Entry {
 
 /// Where a key is filed. Belongs to the [`Timers`] that made it; given to others, it may move or remove another key there.
 #[derive(Debug)]
-pub struct Filed(u32);
+pub struct Filed(NonZeroU32);
+
+impl Filed {
+    const fn at(slot: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(slot))
+    }
+
+    const fn slot(&self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 impl<K: Ord> Default for Timers<K> {
     fn default() -> Self {
@@ -76,7 +87,7 @@ impl<K: Ord> Timers<K> {
     /// for an earlier moment stays there, also if `due` is `None`. O(log n), and O(1) if nothing moves.
     pub fn file(&mut self, key: K, filed: &mut Option<Filed>, due: Option<Timestamp>) {
         let Some(due) = due else { return };
-        let Some(Filed(slot)) = *filed else {
+        let Some(slot) = filed.as_ref().map(Filed::slot) else {
             *filed = Some(self.insert(due, key));
             return;
         };
@@ -91,7 +102,7 @@ impl<K: Ord> Timers<K> {
     /// Moves a key to `due`, earlier or later; takes it out if that is `None`. Nothing happens if it is not filed. O(log n).
     pub fn refile(&mut self, filed: &mut Option<Filed>, due: Option<Timestamp>) {
         let Some(due) = due else { return self.remove(filed) };
-        if let Some(Filed(slot)) = *filed
+        if let Some(slot) = filed.as_ref().map(Filed::slot)
             && let Some(place) = self.place_of(slot)
         {
             self.heap[place].at = due;
@@ -102,7 +113,7 @@ impl<K: Ord> Timers<K> {
 
     /// Takes a key out. Nothing happens if it is not filed. O(log n).
     pub fn remove(&mut self, filed: &mut Option<Filed>) {
-        let Some(Filed(slot)) = filed.take() else { return };
+        let Some(slot) = filed.take().map(|filed| filed.slot()) else { return };
         let Some(place) = self.place_of(slot) else { return };
         self.slots[slot as usize].key = None;
         self.free.push(slot);
@@ -158,7 +169,7 @@ impl<K: Ord> Timers<K> {
         };
         self.heap.push(Entry { at: due, slot });
         self.rise(self.heap.len() - 1);
-        Filed(slot)
+        Filed::at(slot)
     }
 
     fn rise(&mut self, mut place: usize) {
@@ -269,9 +280,9 @@ mod tests {
         timers.remove(&mut first);
         assert_eq!(timers.first(), None);
         timers.file('c', &mut second, Some(Timestamp::ZERO));
-        timers.remove(&mut Some(Filed(0)));
+        timers.remove(&mut Some(Filed::at(0)));
         timers.remove(&mut second);
-        timers.refile(&mut Some(Filed(0)), Some(Timestamp::ZERO));
+        timers.refile(&mut Some(Filed::at(0)), Some(Timestamp::ZERO));
         assert_eq!(timers.first(), None);
         timers.file('d', &mut second, Some(Timestamp::ZERO));
         assert_eq!(timers.first(), Some((Timestamp::ZERO, &'d')));

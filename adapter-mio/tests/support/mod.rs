@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use keepbeat_mio::clock::Clock;
@@ -39,13 +39,6 @@ pub fn server() -> ServerConfigBuilder {
 
 pub fn beats(interval: u64, reply_timeout: u64) -> LivenessConfig {
     LivenessConfig::builder().interval(millis(interval)).reply_timeout(millis(reply_timeout)).build().unwrap()
-}
-
-/// A free port of an address that only this process uses, so that nobody else listens there once we do not.
-pub fn address_of_ours() -> SocketAddr {
-    let [_, first, second, third] = std::process::id().to_be_bytes();
-    let own = cfg!(target_os = "linux").then_some(Ipv4Addr::new(127, first.max(1), second, third));
-    (own.unwrap_or(Ipv4Addr::LOCALHOST), 0).into()
 }
 
 pub fn number(message: &[u8]) -> u32 {

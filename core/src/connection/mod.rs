@@ -165,7 +165,7 @@ impl<W: Wire> Connection<W> {
         self.liveness().map(|liveness| liveness.evidence(now))
     }
 
-    /// Bytes arrived. They are to be decoded next; if there are layers, what [`Connection::through_layers`] makes of them.
+    /// Bytes arrived. They are to be decoded next, or what [`Connection::take_in`] makes of them.
     #[inline]
     pub(crate) fn received(&mut self, now: Timestamp) {
         if let Phase::Established(liveness) = &mut self.phase {

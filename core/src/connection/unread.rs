@@ -116,8 +116,8 @@ impl<W: Wire> Connection<W> {
         Some(unread.bytes.clone())
     }
 
-    /// What was to be decoded is, or the inbox is full again: the end that comes now, of this one or of one that had waited. It
-    /// waits behind what is unread, and if we have parted meanwhile, there is none.
+    /// What was to be decoded is, or the inbox is full again. Returns the end that comes now: `end`, or one that has waited. While
+    /// something is unread, it waits behind that; and if we have parted meanwhile, it is none any more.
     pub(crate) fn end_behind(&mut self, end: Option<DownCause>) -> Option<DownCause> {
         let end = match self.unread.take_if(|unread| unread.reading != Reading::No) {
             Some(unread) => unread.end,

@@ -1,10 +1,13 @@
 //! The verdict engine of one connection.
 
 mod due;
+mod trouble;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use self::trouble::Trouble;
 use super::{DeathCause, DeathReport, Evidence, LivenessConfig, Proof, Rtt};
 use crate::entropy::Prng;
 use crate::time::{Deadline, DeadlineCause, Timestamp, wire_millis};
@@ -57,12 +60,10 @@ pub struct Liveness {
     awaiting: Option<Timestamp>,
     /// When the newest beat left us, until it is answered.
     sample_from: Option<Timestamp>,
-    /// The end of a suspect's last chance. For the dead, the moment of the verdict.
-    verdict: Option<Timestamp>,
     /// Since when bytes wait without any of them leaving.
     stalled: Option<Timestamp>,
-    frame_begun: Option<Timestamp>,
-    read_paused: Option<Timestamp>,
+    /// `None` while nothing of it is there.
+    trouble: Option<Box<Trouble>>,
     rtt: Option<Rtt>,
     seed: u32,
     seq: u32,
@@ -79,7 +80,7 @@ pub struct Liveness {
     death: Option<DeathCause>,
 }
 
-const _: () = assert!(size_of::<Liveness>() <= 128);
+const _: () = assert!(size_of::<Liveness>() <= 112);
 
 /// Bits of `pending`, in the order in which actions are handed out.
 mod pending {
@@ -135,10 +136,8 @@ impl Liveness {
             asked: None,
             awaiting: None,
             sample_from: None,
-            verdict: None,
             stalled: None,
-            frame_begun: None,
-            read_paused: None,
+            trouble: None,
             rtt: None,
             seed: prng.next_u64() as u32,
             seq: 0,
@@ -188,7 +187,7 @@ impl Liveness {
     /// Whether the peer is late and being probed.
     #[must_use]
     pub const fn is_suspect(&self) -> bool {
-        self.verdict.is_some() && self.death.is_none()
+        self.verdict().is_some() && self.death.is_none()
     }
 
     /// Bytes arrived, whatever they are. Time never runs backwards: an earlier `now` than before changes nothing.
@@ -255,16 +254,12 @@ impl Liveness {
 
     /// The bytes received so far end inside a frame. `new` if that frame began with them.
     pub fn frame_unfinished(&mut self, now: Timestamp, new: bool) {
-        if new {
-            self.frame_begun = Some(now);
-        } else {
-            self.frame_begun.get_or_insert(now);
-        }
+        self.change_trouble(|trouble| trouble.frame_begun = trouble.frame_begun.filter(|_| !new).or(Some(now)));
     }
 
     /// How long part of a frame has been here, and no other frame has ended since.
     pub(crate) const fn frame_age(&self, now: Timestamp) -> Duration {
-        match self.frame_begun {
+        match self.frame_begun() {
             Some(begun) => now.since(begun),
             None => Duration::ZERO,
         }
@@ -273,28 +268,33 @@ impl Liveness {
     /// The bytes received so far end with a frame.
     #[inline]
     pub fn frame_finished(&mut self) {
-        self.frame_begun = None;
+        if self.trouble.is_some() {
+            self.change_trouble(|trouble| trouble.frame_begun = None);
+        }
     }
 
     /// Our own application takes no more: from now on nothing is read, so silence says nothing about the peer.
     pub fn pause_reading(&mut self, now: Timestamp) {
-        if self.read_paused.is_none() {
-            self.read_paused = Some(now);
+        if self.read_paused().is_none() {
+            self.change_trouble(|trouble| trouble.read_paused = Some(now));
             self.show_life_later(now);
         }
     }
 
     /// Reading goes on. The peer's time starts anew.
     pub fn resume_reading(&mut self, now: Timestamp) {
-        if self.read_paused.take().is_none() {
+        if self.read_paused().is_none() {
             return;
         }
+        self.change_trouble(|trouble| {
+            trouble.read_paused = None;
+            trouble.frame_begun = trouble.frame_begun.map(|_| now);
+        });
         self.patience_from = now;
         self.awaiting = self.awaiting.map(|_| now);
         self.sample_from = None;
-        self.frame_begun = self.frame_begun.map(|_| now);
         if self.is_suspect() {
-            self.verdict = Some(now.after(self.config.suspicion(self.reply_timeout())));
+            self.set_verdict(Some(now.after(self.config.suspicion(self.reply_timeout()))));
             self.next_beat = self.next_beat.filter(|_| self.probes_left > 0);
         } else if self.judgement == Judgement::OneWay {
             // If we were away as well, the probe that was to follow was not sent: we did not read.
@@ -306,7 +306,7 @@ impl Liveness {
     /// Something outside says that the path may have changed: asks for the next beat at once, unless one is out already.
     /// Judges nobody, because what can be read was not handed over yet.
     pub fn probe_now(&mut self, now: Timestamp) {
-        if self.asked.is_none() && self.verdict.is_none() && self.death.is_none() {
+        if self.asked.is_none() && self.verdict().is_none() && self.death.is_none() {
             self.fire(now, Deadline::new(now, DeadlineCause::Beat));
         }
     }
@@ -364,7 +364,7 @@ impl Liveness {
         self.asked = if self.unwritten { self.asked } else { None };
         self.awaiting = None;
         self.forgiven = 0;
-        if self.verdict.is_some() {
+        if self.verdict().is_some() {
             self.recover(now);
         }
     }
@@ -372,7 +372,7 @@ impl Liveness {
     #[inline(never)]
     fn recover(&mut self, now: Timestamp) {
         if self.is_suspect() {
-            self.verdict = None;
+            self.set_verdict(None);
             self.pending |= pending::RECOVERED;
             self.next_beat = match self.judgement {
                 Judgement::RoundTrip => Some(self.regular_beat(now)),
@@ -390,7 +390,7 @@ impl Liveness {
     fn report(&self) -> DeathReport {
         DeathReport {
             cause: self.death.unwrap_or(DeathCause::NoReply),
-            evidence: self.evidence(self.verdict.unwrap_or(self.last_received)),
+            evidence: self.evidence(self.verdict().unwrap_or(self.last_received)),
         }
     }
 

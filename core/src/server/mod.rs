@@ -11,6 +11,7 @@ mod arena;
 mod config;
 mod connections;
 mod event;
+mod index;
 mod presence;
 mod status;
 
@@ -108,7 +109,8 @@ impl<W: Wire> Server<W> {
     /// A server that nobody has connected to. `entropy` makes session tokens and must be the operating system's, or as
     /// strong; `seed` need not be secret.
     #[must_use]
-    pub fn new(config: Arc<ServerConfig<W>>, entropy: Box<dyn Entropy + Send>, seed: u64) -> Self {
+    pub fn new(config: Arc<ServerConfig<W>>, mut entropy: Box<dyn Entropy + Send>, seed: u64) -> Self {
+        let devices = Devices::new(&mut *entropy);
         Self {
             message_limit: config.ports.iter().map(|port| W::message_limit(&port.wire)).max().unwrap_or_default(),
             config,
@@ -117,7 +119,7 @@ impl<W: Wire> Server<W> {
             connections: Arena::new(),
             handshakes: 0,
             per_address: BTreeMap::new(),
-            devices: Devices::new(),
+            devices,
             timers: Timers::new(),
             actions: VecDeque::new(),
             events: EventQueue::new(),
@@ -426,7 +428,7 @@ impl<W: Wire> Server<W> {
             self.lose(now, id, DownCause::EndedByUs(Reason::GoingAway));
         }
         self.timers = Timers::new();
-        let mut devices = core::mem::replace(&mut self.devices, Devices::new());
+        let mut devices = core::mem::replace(&mut self.devices, Devices::new(&mut *self.entropy));
         for key in devices.keys() {
             let Some(device) = devices.get_mut(key) else { continue };
             device.filed = None;

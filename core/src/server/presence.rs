@@ -1,11 +1,11 @@
 //! Devices: who is here, whose session is kept, who takes over.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::arena::Slab;
+use super::index::Index;
 use super::{ConnectionId, Key, Server, ServerConfig, ServerEvent, Stage};
 use crate::connection::{DownCause, DownReport};
 use crate::entropy::Entropy;
@@ -29,17 +29,17 @@ pub(super) type DeviceKey = u32;
 /// All devices that are known.
 #[derive(Debug)]
 pub(super) struct Devices {
-    keys: BTreeMap<DeviceId, DeviceKey>,
+    index: Index,
     slots: Slab<Device>,
 }
 
 impl Devices {
-    pub(super) const fn new() -> Self {
-        Self { keys: BTreeMap::new(), slots: Slab::new() }
+    pub(super) fn new(entropy: &mut dyn Entropy) -> Self {
+        Self { index: Index::new(entropy), slots: Slab::new() }
     }
 
     pub(super) fn find(&self, id: &DeviceId) -> Option<DeviceKey> {
-        self.keys.get(id).copied()
+        self.index.find(id).find(|key| self.id(*key) == Some(id))
     }
 
     pub(super) fn by_id(&self, id: &DeviceId) -> Option<&Device> {
@@ -59,19 +59,19 @@ impl Devices {
     }
 
     pub(super) fn keys(&self) -> Vec<DeviceKey> {
-        self.keys.values().copied().collect()
+        self.slots.iter().map(|(key, _)| key).collect()
     }
 
     fn insert(&mut self, device: Device) -> DeviceKey {
         let id = device.id.clone();
         let key = self.slots.insert(device);
-        self.keys.insert(id, key);
+        self.index.insert(&id, key);
         key
     }
 
     pub(super) fn remove(&mut self, key: DeviceKey) {
         if let Some(device) = self.slots.remove(key) {
-            self.keys.remove(&device.id);
+            self.index.remove(&device.id, key);
         }
     }
 

@@ -19,7 +19,7 @@ pub enum Any {
     /// The native protocol.
     Beat(Beat),
     /// WebSocket.
-    WebSocket(Box<WebSocket>),
+    WebSocket(WebSocket),
     /// MQTT.
     Mqtt(Box<Mqtt>),
 }
@@ -66,7 +66,7 @@ impl Wire for Any {
     fn new(config: &AnyConfig, opening: Opening<'_>, memory: Self::Memory) -> Self {
         match config {
             AnyConfig::Beat(config) => Self::Beat(Beat::new(config)),
-            AnyConfig::WebSocket(config) => Self::WebSocket(Box::new(WebSocket::new(config, opening, ()))),
+            AnyConfig::WebSocket(config) => Self::WebSocket(WebSocket::new(config, opening, ())),
             AnyConfig::Mqtt(config) => Self::Mqtt(Box::new(Mqtt::new(config, opening, memory))),
         }
     }
@@ -322,4 +322,4 @@ impl Wire for Any {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Any>() <= 32, "an idle connection of the native protocol pays nothing for the choice");
+const _: () = assert!(size_of::<Any>() <= 48, "what an idle connection does not need is in boxes");

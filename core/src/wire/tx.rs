@@ -16,25 +16,37 @@ const COPY_LIMIT: usize = 4096;
 ///
 /// Large payloads are held as they came ([`Bytes`]) and never copied.
 #[derive(Debug, Default)]
-pub struct Tx {
-    /// Goes before `rest`.
-    inline: [u8; INLINE],
-    start: u8,
-    /// Above `start`, or both are 0.
-    end: u8,
-    /// Bytes were put in since [`Tx::take_news`].
-    news: bool,
-    /// What does not fit in here; never empty.
-    rest: Option<Box<Rest>>,
+pub struct Tx(Waiting);
+
+/// `news`: bytes were put in since [`Tx::take_news`].
+#[derive(Debug)]
+enum Waiting {
+    Few { news: bool, few: Few },
+    Many { news: bool, many: Box<Many> },
 }
 
 #[derive(Debug, Default)]
-struct Rest {
+struct Few {
+    count: u8,
+    bytes: [u8; INLINE],
+}
+
+/// What does not fit inline; never empty.
+#[derive(Debug, Default)]
+struct Many {
+    /// Goes before `queue`.
+    front: Few,
     queue: VecDeque<Bytes>,
     /// Goes behind `queue`.
     tail: BytesMut,
-    /// Bytes of both.
+    /// Bytes of all.
     length: u64,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::Few { news: false, few: Few::default() }
+    }
 }
 
 impl Tx {
@@ -46,43 +58,32 @@ impl Tx {
 
     /// Appends a copy of `bytes`, and lets `change` at it.
     pub(crate) fn put_changed(&mut self, bytes: &[u8], change: impl FnOnce(&mut [u8])) {
-        self.news |= !bytes.is_empty();
-        let end = usize::from(self.end);
-        match self.inline.get_mut(end..end + bytes.len()) {
-            Some(slot) if self.rest.is_none() => {
-                slot.copy_from_slice(bytes);
-                change(slot);
-                self.end += bytes.len() as u8;
-            }
-            _ => change(self.put_behind(bytes)),
+        if let Waiting::Few { news, few } = &mut self.0
+            && let Some(slot) = few.append(bytes)
+        {
+            *news |= !bytes.is_empty();
+            return change(slot);
         }
-    }
-
-    fn put_behind(&mut self, bytes: &[u8]) -> &mut [u8] {
-        let Self { inline, start, end, rest, .. } = self;
-        let rest = rest.get_or_insert_with(|| {
-            // What is inline goes along, so that one write takes both.
-            let inline = inline.get(usize::from(*start)..usize::from(*end)).unwrap_or_default();
-            (*start, *end) = (0, 0);
-            let tail = BytesMut::with_capacity(inline.len() + bytes.len());
-            let mut rest = Box::new(Rest { tail, ..Rest::default() });
-            rest.append(inline);
-            rest
-        });
-        rest.append(bytes)
+        if !bytes.is_empty() {
+            self.put_behind(|many| change(many.append(bytes)));
+        }
     }
 
     /// If nothing waits, where a short frame can be written without a copy; [`Tx::fill`] says that it was.
     #[inline]
     pub(crate) const fn vacant(&mut self) -> Option<&mut [u8; INLINE]> {
-        if self.is_empty() { Some(&mut self.inline) } else { None }
+        match &mut self.0 {
+            Waiting::Few { few: Few { count: 0, bytes }, .. } => Some(bytes),
+            Waiting::Few { .. } | Waiting::Many { .. } => None,
+        }
     }
 
     /// So many bytes, at least one, were written to what was vacant.
     #[inline]
-    pub(crate) const fn fill(&mut self, count: u8) {
-        self.end = count;
-        self.news = true;
+    pub(crate) const fn fill(&mut self, written: u8) {
+        if let Waiting::Few { news, few } = &mut self.0 {
+            (*news, few.count) = (true, written);
+        }
     }
 
     /// Appends a payload, without a copy if it is large.
@@ -90,38 +91,36 @@ impl Tx {
         if payload.len() <= COPY_LIMIT {
             return self.put(payload);
         }
-        self.news = true;
-        let rest = self.rest.get_or_insert_default();
-        if !rest.tail.is_empty() {
-            rest.queue.push_back(rest.tail.split().freeze());
-        }
-        rest.queue.push_back(payload.clone());
-        rest.length += payload.len() as u64;
+        self.put_behind(|many| many.push(payload.clone()));
+    }
+
+    #[inline(never)]
+    fn put_behind(&mut self, put: impl FnOnce(&mut Many)) {
+        let mut many = match mem::take(&mut self.0) {
+            Waiting::Few { few, .. } => Box::new(Many { length: few.count.into(), front: few, ..Many::default() }),
+            Waiting::Many { many, .. } => many,
+        };
+        put(&mut many);
+        self.0 = Waiting::Many { news: true, many };
     }
 
     /// The next bytes to write; empty if there are none. More may follow when these are taken.
     #[must_use]
     #[inline]
     pub fn chunk(&self) -> &[u8] {
-        if self.end > 0 {
-            return self.inline.get(usize::from(self.start)..usize::from(self.end)).unwrap_or_default();
+        match &self.0 {
+            Waiting::Few { few, .. } => few.as_slice(),
+            Waiting::Many { many, .. } => many.chunk(),
         }
-        self.rest.as_ref().map_or(&[], |rest| rest.queue.front().map_or(&rest.tail[..], |payload| &payload[..]))
     }
 
     /// Takes `count` bytes away, at most those of [`Tx::chunk`]; returns how many it took.
     #[inline]
     pub fn consume(&mut self, count: usize) -> usize {
-        let inline = usize::from(self.end - self.start);
-        if inline == 0 {
-            return self.consume_rest(count);
+        match &mut self.0 {
+            Waiting::Few { few, .. } => few.consume(count),
+            Waiting::Many { .. } => self.consume_many(count),
         }
-        if count < inline {
-            self.start += count as u8;
-            return count;
-        }
-        (self.start, self.end) = (0, 0);
-        inline
     }
 
     /// Hands out all that waits, in order.
@@ -132,11 +131,12 @@ impl Tx {
         }
     }
 
-    fn consume_rest(&mut self, count: usize) -> usize {
-        let Some(rest) = &mut self.rest else { return 0 };
-        let count = rest.consume(count);
-        if rest.length == 0 {
-            self.rest = None;
+    #[inline(never)]
+    fn consume_many(&mut self, count: usize) -> usize {
+        let Waiting::Many { news, many } = &mut self.0 else { return 0 };
+        let count = many.consume(count);
+        if many.length == 0 {
+            self.0 = Waiting::Few { news: *news, few: Few::default() };
         }
         count
     }
@@ -144,51 +144,107 @@ impl Tx {
     /// Whether bytes were put in since [`Tx::take_news`].
     #[inline]
     pub(crate) const fn has_news(&self) -> bool {
-        self.news
+        let (Waiting::Few { news, .. } | Waiting::Many { news, .. }) = &self.0;
+        *news
     }
 
     /// Whether nothing waits.
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.end == 0 && self.rest.is_none()
+        matches!(self.0, Waiting::Few { few: Few { count: 0, .. }, .. })
     }
 
     /// How many bytes wait.
     #[must_use]
-    pub fn len(&self) -> u64 {
-        u64::from(self.end - self.start) + self.rest.as_ref().map_or(0, |rest| rest.length)
+    #[inline]
+    pub const fn len(&self) -> u64 {
+        match &self.0 {
+            Waiting::Few { few, .. } => few.count as u64,
+            Waiting::Many { many, .. } => many.length,
+        }
     }
 
     /// Whether bytes were put in since this was last asked.
+    #[inline]
     pub(crate) const fn take_news(&mut self) -> bool {
-        mem::replace(&mut self.news, false)
+        let (Waiting::Few { news, .. } | Waiting::Many { news, .. }) = &mut self.0;
+        mem::replace(news, false)
     }
 }
 
-impl Rest {
+impl Few {
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.count)).unwrap_or_default()
+    }
+
+    /// `None` if there is no room.
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) -> Option<&mut [u8]> {
+        let end = usize::from(self.count);
+        let slot = self.bytes.get_mut(end..end + bytes.len())?;
+        slot.copy_from_slice(bytes);
+        self.count += bytes.len() as u8;
+        Some(slot)
+    }
+
+    #[inline]
+    fn consume(&mut self, count: usize) -> usize {
+        let had = usize::from(self.count);
+        if count >= had {
+            self.count = 0;
+            return had;
+        }
+        self.bytes.copy_within(count..had, 0);
+        self.count -= count as u8;
+        count
+    }
+}
+
+impl Many {
     fn append(&mut self, bytes: &[u8]) -> &mut [u8] {
+        if self.queue.is_empty() && self.tail.is_empty() {
+            // So that one write takes both.
+            let front = mem::take(&mut self.front);
+            self.tail = BytesMut::with_capacity(front.as_slice().len() + bytes.len());
+            self.tail.extend_from_slice(front.as_slice());
+        }
         let begin = self.tail.len();
         self.tail.extend_from_slice(bytes);
         self.length += bytes.len() as u64;
         self.tail.get_mut(begin..).unwrap_or_default()
     }
 
+    fn push(&mut self, payload: Bytes) {
+        if !self.tail.is_empty() {
+            self.queue.push_back(self.tail.split().freeze());
+        }
+        self.length += payload.len() as u64;
+        self.queue.push_back(payload);
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.front.count > 0 {
+            return self.front.as_slice();
+        }
+        self.queue.front().map_or(&self.tail[..], |payload| &payload[..])
+    }
+
     fn consume(&mut self, count: usize) -> usize {
-        let taken = match self.queue.front_mut() {
-            Some(payload) => {
-                let taken = count.min(payload.len());
-                payload.advance(taken);
-                if payload.is_empty() {
-                    self.queue.pop_front();
-                }
-                taken
+        let taken = if self.front.count > 0 {
+            self.front.consume(count)
+        } else if let Some(payload) = self.queue.front_mut() {
+            let taken = count.min(payload.len());
+            payload.advance(taken);
+            if payload.is_empty() {
+                self.queue.pop_front();
             }
-            None => {
-                let taken = count.min(self.tail.len());
-                self.tail.advance(taken);
-                taken
-            }
+            taken
+        } else {
+            let taken = count.min(self.tail.len());
+            self.tail.advance(taken);
+            taken
         };
         self.length -= taken as u64;
         taken
@@ -248,8 +304,8 @@ mod tests {
         for frame in [[1; 7], [2; 7], [3; 7]] {
             tx.put(&frame);
         }
-        assert!(tx.rest.is_none());
+        assert!(matches!(tx.0, Waiting::Few { .. }));
         assert_eq!(tx.consume(21), 21);
-        assert!(size_of::<Tx>() <= 32, "{} bytes", size_of::<Tx>());
+        assert!(size_of::<Tx>() <= 24, "{} bytes", size_of::<Tx>());
     }
 }

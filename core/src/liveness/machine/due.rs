@@ -27,12 +27,8 @@ impl Liveness {
     /// Nothing is unusual: the peer is no suspect, and nothing waits in either direction.
     #[inline]
     const fn is_untroubled(&self) -> bool {
-        // The dead have a verdict.
-        self.verdict.is_none()
-            && self.read_paused.is_none()
-            && self.frame_begun.is_none()
-            && self.stalled.is_none()
-            && !self.unwritten
+        // The dead have a verdict, which is trouble.
+        self.trouble.is_none() && self.stalled.is_none() && !self.unwritten
     }
 
     // Out of line, so that what every call takes is small.
@@ -42,16 +38,16 @@ impl Liveness {
         if self.death.is_some() {
             return first;
         }
-        let suspect = self.verdict.is_some();
+        let suspect = self.verdict().is_some();
         first.offer(self.next_beat, if suspect { DeadlineCause::Probe } else { DeadlineCause::Beat });
-        match self.read_paused {
+        match self.read_paused() {
             Some(since) => first.offer(Some(since.after(self.config.stall_limit)), DeadlineCause::ReadPause),
             None => {
-                first.offer(self.verdict, DeadlineCause::Verdict);
+                first.offer(self.verdict(), DeadlineCause::Verdict);
                 if !suspect {
                     first.offer(self.reply_due(), DeadlineCause::Reply);
                 }
-                let begun = self.frame_begun;
+                let begun = self.frame_begun();
                 first.offer(begun.map(|begun| begun.after(self.config.frame_time)), DeadlineCause::FrameTime);
             }
         }
@@ -75,7 +71,7 @@ impl Liveness {
     /// we do not read, only that limit counts. A beat has to leave in time even if other bytes trickle out before it.
     fn stall_due(&self) -> Option<Timestamp> {
         let limit = self.stalled.map(|since| since.after(self.config.stall_limit));
-        if self.read_paused.is_some() {
+        if self.read_paused().is_some() {
             return limit;
         }
         // If an earlier beat has left and is unanswered, its reply deadline decides.
@@ -131,7 +127,7 @@ impl Liveness {
             }
             DeadlineCause::Reply if !self.on_probation() && self.config.probes > 0 => {
                 self.pending |= pending::SUSPECT;
-                self.verdict = Some(self.last_chance(due.at));
+                self.set_verdict(Some(self.last_chance(due.at)));
                 self.probes_left = self.config.probes;
                 self.next_beat = Some(now);
             }
@@ -182,7 +178,7 @@ impl Liveness {
     /// A suspect hears its probes first.
     fn shows_life(&self) -> bool {
         let probed = self.is_suspect() && self.probes_left > 0;
-        self.judgement == Judgement::OneWay && self.read_paused.is_some() && self.death.is_none() && !probed
+        self.judgement == Judgement::OneWay && self.read_paused().is_some() && self.death.is_none() && !probed
     }
 
     pub(super) const fn on_probation(&self) -> bool {
@@ -212,18 +208,20 @@ impl Liveness {
         self.awaiting = None;
         self.sample_from = None;
         self.stalled = self.stalled.map(|_| now);
-        self.frame_begun = self.frame_begun.map(|_| now);
-        self.read_paused = self.read_paused.map(|_| now);
+        self.change_trouble(|trouble| {
+            trouble.frame_begun = trouble.frame_begun.map(|_| now);
+            trouble.read_paused = trouble.read_paused.map(|_| now);
+        });
         if self.is_suspect() {
             // Its suspicion stays reported, and the probe below is its last one.
-            self.verdict = Some(now.after(self.reply_timeout()));
+            self.set_verdict(Some(now.after(self.reply_timeout())));
             self.probes_left = 1;
         }
         self.next_beat = Some(now);
     }
 
     pub(super) fn die(&mut self, now: Timestamp, cause: DeathCause) {
-        self.verdict = Some(now);
+        self.set_verdict(Some(now));
         self.death = Some(cause);
         self.pending = pending::DEAD;
     }

@@ -15,7 +15,7 @@ const SMALL: usize = HEADER_ROOM + varint::LONGEST;
 /// Room for a header and the longest body that has no bytes of the application in it.
 const LARGE: usize = HEADER_ROOM + HELLO_LIMIT_MIN;
 
-/// A small frame, or the front of a message's, on the stack.
+/// The front of a message's frame, on the stack.
 pub(in crate::wire) struct Front {
     frame: Scratch<SMALL>,
     start: usize,
@@ -24,23 +24,14 @@ pub(in crate::wire) struct Front {
 impl Front {
     pub(in crate::wire) const LONGEST: usize = SMALL;
 
-    /// The frame in two parts: the second is the message, or empty. `None` for frames of the handshake and farewells.
+    /// The frame in two parts: the second is the message. `None` for frames that are no messages.
     #[inline]
     pub(in crate::wire) fn of(frame: &Frame) -> Option<(Self, &Bytes)> {
-        static EMPTY: Bytes = Bytes::new();
-        let (kind, seq, message) = match frame {
-            Frame::Beat { seq } => (kind::BEAT, u64::from(*seq), &EMPTY),
-            Frame::Echo { seq } => (kind::ECHO, u64::from(*seq), &EMPTY),
-            Frame::Ack { seq } => (kind::ACK, *seq, &EMPTY),
-            Frame::Data { seq, message } => {
-                (if message.is_text() { kind::TEXT } else { kind::DATA }, *seq, message.payload())
-            }
-            _ => return None,
-        };
+        let Frame::Data { seq, message } = frame else { return None };
         let mut frame = Scratch::new();
-        frame.number(seq);
-        let start = frame.finish(kind, message.len())?;
-        Some((Self { frame, start }, message))
+        frame.number(*seq);
+        let start = frame.finish(if message.is_text() { kind::TEXT } else { kind::DATA }, message.len())?;
+        Some((Self { frame, start }, message.payload()))
     }
 
     pub(in crate::wire) fn as_slice(&self) -> &[u8] {
@@ -51,10 +42,10 @@ impl Front {
 /// Appends `frame`. What the format cannot say is left out: an unknown frame, and one whose body is too long.
 #[inline]
 pub(super) fn frame(frame: &Frame, tx: &mut Tx) {
+    if let Some((bytes, count)) = brief(frame) {
+        return tx.put(bytes.get(..count).unwrap_or_default());
+    }
     match frame {
-        Frame::Beat { seq } => sequence(kind::BEAT, u64::from(*seq), tx),
-        Frame::Echo { seq } => sequence(kind::ECHO, u64::from(*seq), tx),
-        Frame::Ack { seq } => sequence(kind::ACK, *seq, tx),
         Frame::Data { seq, message } => {
             let mut front = Scratch::<SMALL>::new();
             front.number(*seq);
@@ -66,15 +57,21 @@ pub(super) fn frame(frame: &Frame, tx: &mut Tx) {
         Frame::Welcome(frame) => welcome(frame, tx),
         Frame::Refuse(frame) => goodbye(kind::REFUSE, frame, tx),
         Frame::Goodbye(frame) => goodbye(kind::GOODBYE, frame, tx),
-        Frame::Answer { .. } | Frame::Unknown => {}
+        Frame::Beat { .. } | Frame::Echo { .. } | Frame::Ack { .. } | Frame::Answer { .. } | Frame::Unknown => {}
     }
 }
 
+/// A whole BEAT, ECHO or ACK: its bytes, and how many of them count. `None` for everything else.
 #[inline]
-fn sequence(kind: u8, seq: u64, tx: &mut Tx) {
+pub(in crate::wire) fn brief(frame: &Frame) -> Option<([u8; 2 + varint::LONGEST], usize)> {
+    let (kind, seq) = match frame {
+        Frame::Beat { seq } => (kind::BEAT, u64::from(*seq)),
+        Frame::Echo { seq } => (kind::ECHO, u64::from(*seq)),
+        Frame::Ack { seq } => (kind::ACK, *seq),
+        _ => return None,
+    };
     let ([a, b, c, d, e, f, g, h, i, j], count) = varint::bytes(seq);
-    let bytes = [kind, count as u8, a, b, c, d, e, f, g, h, i, j];
-    tx.put(bytes.get(..count + 2).unwrap_or_default());
+    Some(([kind, count as u8, a, b, c, d, e, f, g, h, i, j], 2 + count))
 }
 
 fn hello(hello: &Hello, tx: &mut Tx) {

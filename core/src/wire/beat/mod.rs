@@ -18,7 +18,7 @@ use self::decode::Header;
 use super::{Frame, Message, Opening, Tx, Wire, WireError};
 
 pub(in crate::wire) use self::decode::usual;
-pub(in crate::wire) use self::encode::Front;
+pub(in crate::wire) use self::encode::{Front, brief};
 
 pub use self::config::{
     BeatConfig, BeatConfigBuilder, BeatConfigError, HELLO_LIMIT_MAX, HELLO_LIMIT_MIN, MESSAGE_LIMIT_MAX,
@@ -106,21 +106,29 @@ mod kind {
 pub struct Beat {
     config: BeatConfig,
     established: bool,
-    state: State,
+    /// How far the current frame has come; `None` between frames.
+    state: Option<Box<State>>,
 }
 
-/// How far the current frame has come.
+/// A frame that is not complete, or the end.
 enum State {
-    /// Not begun.
-    Idle,
     /// The header is not complete.
     Header { bytes: [u8; 5], have: u8 },
     /// The body is not complete.
-    Body(Box<Body>),
+    Body(Body),
     /// The body of an unknown frame passes by.
     Skipping { left: u32 },
     /// The peer broke the protocol.
-    Failed(Box<WireError>),
+    Failed(WireError),
+}
+
+impl State {
+    const fn reserved(&self) -> usize {
+        match self {
+            Self::Body(body) => body.bytes.capacity(),
+            Self::Header { .. } | Self::Skipping { .. } | Self::Failed(_) => 0,
+        }
+    }
 }
 
 struct Body {
@@ -133,7 +141,7 @@ impl Beat {
     /// The framing of a connection that was just opened. It is the same for both sides.
     #[must_use]
     pub const fn new(config: &BeatConfig) -> Self {
-        Self { config: *config, established: false, state: State::Idle }
+        Self { config: *config, established: false, state: None }
     }
 
     /// Decodes the next frame. See [`Wire::decode`]; every call after an error returns that error again.
@@ -142,7 +150,7 @@ impl Beat {
     /// As [`Wire::decode`].
     #[inline]
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
-        if self.established && matches!(self.state, State::Idle) {
+        if self.established && self.state.is_none() {
             if input.is_empty() {
                 return Ok(None);
             }
@@ -194,8 +202,8 @@ impl Beat {
     #[must_use]
     pub const fn reserved(&self) -> usize {
         match &self.state {
-            State::Body(body) => body.bytes.capacity(),
-            State::Idle | State::Header { .. } | State::Skipping { .. } | State::Failed(_) => 0,
+            Some(state) => state.reserved(),
+            None => 0,
         }
     }
 
@@ -203,7 +211,7 @@ impl Beat {
     #[inline(never)]
     fn decode_any(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
         if self.established
-            && matches!(self.state, State::Idle)
+            && self.state.is_none()
             && let Some((seq, payload, rest)) = decode::usual_data(input, self.config.message_limit())
         {
             *input = rest;
@@ -211,15 +219,15 @@ impl Beat {
         }
         let decoded = self.advance(input);
         if let Err(error) = decoded {
-            self.state = State::Failed(Box::new(error));
+            self.state = Some(Box::new(State::Failed(error)));
         }
         decoded
     }
 
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
-        match &mut self.state {
-            State::Idle => self.begin_header(input),
-            State::Header { bytes, have } => {
+        match self.state.as_deref_mut() {
+            None => self.begin_header(input),
+            Some(State::Header { bytes, have }) => {
                 while let Some((&byte, rest)) = input.split_first() {
                     *input = rest;
                     if let Some(slot) = bytes.get_mut(usize::from(*have)) {
@@ -227,15 +235,15 @@ impl Beat {
                         *have += 1;
                     }
                     if let Some((header, _)) = decode::header(bytes.get(..usize::from(*have)).unwrap_or_default())? {
-                        self.state = State::Idle;
+                        self.state = None;
                         return self.begin_body(header, input);
                     }
                 }
                 Ok(None)
             }
-            State::Body(_) => self.gather(input),
-            State::Skipping { .. } => Ok(self.skip(input)),
-            State::Failed(error) => Err(**error),
+            Some(State::Body(_)) => self.gather(input),
+            Some(&mut State::Skipping { left }) => Ok(self.skip(left, input)),
+            Some(State::Failed(error)) => Err(*error),
         }
     }
 
@@ -251,7 +259,7 @@ impl Beat {
             *slot = *byte;
         }
         // An incomplete header has at most four bytes.
-        self.state = State::Header { bytes, have: input.len() as u8 };
+        self.state = Some(Box::new(State::Header { bytes, have: input.len() as u8 }));
         *input = &[];
         Ok(None)
     }
@@ -272,11 +280,10 @@ impl Beat {
             return Err(WireError::TooLarge { length: u64::from(length), limit: u64::from(limit) });
         }
         if !kind::known(kind) {
-            self.state = State::Skipping { left: length };
-            return Ok(self.skip(input));
+            return Ok(self.skip(length, input));
         }
         let Some((body, rest)) = input.split_at_checked(length as usize) else {
-            self.state = State::Body(Box::new(Body { kind, left: length, bytes: Vec::new() }));
+            self.state = Some(Box::new(State::Body(Body { kind, left: length, bytes: Vec::new() })));
             return self.gather(input);
         };
         *input = rest;
@@ -313,8 +320,7 @@ impl Beat {
     }
 
     fn gather(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, WireError> {
-        let State::Body(body) = &mut self.state else { return Ok(None) };
-        let Body { kind, left, bytes } = &mut **body;
+        let Some(State::Body(Body { kind, left, bytes })) = self.state.as_deref_mut() else { return Ok(None) };
         let outstanding = *left as usize;
         let (came, rest) = input.split_at(outstanding.min(input.len()));
         *input = rest;
@@ -330,7 +336,7 @@ impl Beat {
             return Ok(None);
         }
         let (kind, body) = (*kind, mem::take(bytes));
-        self.state = State::Idle;
+        self.state = None;
         if !kind::is_message(kind) {
             return decode::control(kind, &body).map(Some);
         }
@@ -341,16 +347,12 @@ impl Beat {
         Ok(Some(Frame::Data { seq, message: Message::checked(kind == kind::TEXT, payload) }))
     }
 
-    fn skip(&mut self, input: &mut &[u8]) -> Option<Frame> {
-        let State::Skipping { left } = &mut self.state else { return None };
-        let (came, rest) = input.split_at(input.len().min(*left as usize));
+    fn skip(&mut self, left: u32, input: &mut &[u8]) -> Option<Frame> {
+        let (came, rest) = input.split_at(input.len().min(left as usize));
         *input = rest;
-        *left -= came.len() as u32;
-        if *left > 0 {
-            return None;
-        }
-        self.state = State::Idle;
-        Some(Frame::Unknown)
+        let left = left - came.len() as u32;
+        self.state = (left > 0).then(|| Box::new(State::Skipping { left }));
+        if left > 0 { None } else { Some(Frame::Unknown) }
     }
 }
 
@@ -368,7 +370,7 @@ impl Wire for Beat {
     }
 
     fn mid_frame(&self) -> bool {
-        matches!(self.state, State::Header { .. } | State::Body(_) | State::Skipping { .. })
+        self.state.as_ref().is_some_and(|state| !matches!(**state, State::Failed(_)))
     }
 
     /// Appends a frame. [`Frame::Unknown`] and what the format cannot say (a message above [`MESSAGE_LIMIT_MAX`], or

@@ -1,4 +1,4 @@
-//! Pings and pongs (RFC 6455, sections 5.5.2 and 5.5.3), and their short way in and out.
+//! Pings and pongs (RFC 6455, sections 5.5.2 and 5.5.3), and the short way in and out of what is as small.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -47,8 +47,17 @@ impl Control {
         }
     }
 
+    /// The first `count` of these bytes.
+    #[inline]
+    pub(super) fn short(payload: [u8; 12], count: usize) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..12].copy_from_slice(&payload);
+        Self(Payload::Short { length: count as u8, bytes })
+    }
+
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Payload::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),

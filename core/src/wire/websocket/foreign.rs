@@ -16,10 +16,10 @@ pub(super) struct Foreign {
     answered: u32,
     /// The number of the newest message that came.
     received: u64,
-    /// The newest message that began to leave, the newest that a ping asks for, and the newest that has arrived.
-    begun: u64,
-    asked: u64,
+    /// The newest message that has arrived, so many behind it the newest that a ping asks for, and the newest that began to leave.
     arrived: u64,
+    asked: u32,
+    begun: u32,
     /// Whoever asks has not been told of the newest that has arrived.
     news: bool,
     /// The peer sent the beat that is a message, and one of ours is due: messages, which do not go between the fragments of
@@ -48,10 +48,12 @@ impl Foreign {
     /// A pong came: perhaps the answer to one of ours.
     pub(super) fn be_ponged(&mut self, pong: &Control, beats: &Beats, outgoing: &mut Outgoing, tx: &mut Tx) -> Frame {
         let Some((beat, message)) = read_mark(pong.as_slice()) else { return Frame::Unknown };
-        if beat > self.beat || message > self.asked {
+        if beat > self.beat || message > self.asked() {
             return Frame::Unknown;
         }
         if message > self.arrived {
+            let more = (message - self.arrived) as u32;
+            (self.asked, self.begun) = (self.asked - more, self.begun.saturating_sub(more));
             (self.arrived, self.news) = (message, true);
         }
         self.has_left(beats, outgoing, tx);
@@ -76,8 +78,7 @@ impl Foreign {
         match (frame, beats) {
             (Frame::Beat { seq }, Beats::Ping) => {
                 self.beat = *seq;
-                self.asked = self.left(outgoing);
-                outgoing.ping(&mark(self.beat, self.asked), tx);
+                self.ping(outgoing, tx);
             }
             (Frame::Beat { seq }, Beats::Message { .. }) => {
                 self.beat = *seq;
@@ -87,16 +88,35 @@ impl Foreign {
             (Frame::Echo { .. }, _) => self.pay(beats, outgoing, tx),
             (Frame::Data { seq, message }, _) => {
                 outgoing.message(message, tx);
-                self.begun = *seq;
+                self.begun = u32::try_from(seq.saturating_sub(self.arrived)).unwrap_or(u32::MAX);
                 self.has_left(beats, outgoing, tx);
             }
             _ => {}
         }
     }
 
-    /// The newest message of which nothing is left to write.
-    pub(super) const fn left(&self, outgoing: &Outgoing) -> u64 {
-        self.begun - outgoing.has_rest() as u64
+    /// The newest message that a ping asks for.
+    const fn asked(&self) -> u64 {
+        self.arrived.saturating_add(self.asked as u64)
+    }
+
+    /// The newest message of which nothing is left to write, behind the newest that has arrived.
+    fn left(&self, outgoing: &Outgoing) -> u32 {
+        self.begun.saturating_sub(outgoing.has_rest().into())
+    }
+
+    /// Where nobody is asked: all that has left counts as arrived. The newest that has.
+    pub(super) fn take_left(&mut self, outgoing: &Outgoing) -> u64 {
+        let left = self.left(outgoing);
+        self.begun -= left;
+        self.arrived += u64::from(left);
+        self.arrived
+    }
+
+    /// Pings, to be told of all that has left.
+    fn ping(&mut self, outgoing: &mut Outgoing, tx: &mut Tx) {
+        self.asked = self.left(outgoing);
+        outgoing.ping(&mark(self.beat, self.asked()), tx);
     }
 
     /// Part of a message has left, or the last of it.
@@ -129,9 +149,8 @@ impl Foreign {
 
     /// Asks what has arrived, unless that is asked already.
     fn ask(&mut self, outgoing: &mut Outgoing, tx: &mut Tx) {
-        if self.arrived == self.asked && self.asked < self.left(outgoing) {
-            self.asked = self.left(outgoing);
-            outgoing.ping(&mark(self.beat, self.asked), tx);
+        if self.asked == 0 && self.left(outgoing) > 0 {
+            self.ping(outgoing, tx);
         }
     }
 }

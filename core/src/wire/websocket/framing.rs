@@ -7,10 +7,11 @@ use core::time::Duration;
 use super::close::{Close, CloseCode};
 use super::config::{Beats, SUBPROTOCOL, WebSocketConfig};
 use super::foreign::Foreign;
+use super::incoming::Work;
 use super::native::Native;
 use super::opening::{Asking, Listening};
 use super::upgrade::{Agreed, Offer};
-use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, meaning, opening};
+use super::{Control, Incoming, Item, Limits, MaskKeys, Outgoing, Role, Violation, control, meaning, opening};
 use crate::wire::{Credentials, Frame, Goodbye, Hello, Opening, Tx, Wire, WireError};
 
 /// Foreign peers that send a long message may hear nothing from us for so long: some find a pong odd that they did not ask for,
@@ -28,12 +29,13 @@ const PONGS_WAITING: u64 = 4096;
 /// peer has no session: on the next connection, what it has not acknowledged is sent again.
 pub struct WebSocket {
     config: WebSocketConfig,
-    incoming: Incoming,
+    stage: Stage,
+    /// What [`Incoming`] keeps.
+    work: Option<Box<Work>>,
     outgoing: Outgoing,
     role: Role,
-    stage: Stage,
-    /// The newest ping of the peer, which is to be answered. If too many answers wait to leave, it stands for those before it.
-    ping: Option<Control>,
+    /// A ping was answered, and nobody has asked for that yet.
+    ponged: bool,
     /// We broke the connection off: for this.
     failed: Option<CloseCode>,
     /// Both sides have said their last word.
@@ -50,7 +52,7 @@ enum Stage {
     /// A foreigner's request waits for our answer.
     Offered(Box<Offered>),
     Native(Native),
-    Foreign(Foreign),
+    Foreign(Box<Foreign>),
     /// There was no WebSocket.
     Refused,
 }
@@ -67,9 +69,9 @@ impl WebSocket {
         match asking.receive(input) {
             Ok(None) => Ok(None),
             Ok(Some((agreed, hello))) => {
-                opening::agree(&agreed, &mut self.incoming, &mut self.outgoing);
+                self.agree(&agreed);
                 if agreed.subprotocol.as_deref() != Some(SUBPROTOCOL) {
-                    self.stage = Stage::Foreign(Foreign::default());
+                    self.stage = Stage::Foreign(Box::default());
                     let beats = self.config.settings().beats != Beats::None;
                     return Ok(Some(Frame::Welcome(Box::new(opening::welcome(&hello, beats)))));
                 }
@@ -125,12 +127,16 @@ impl WebSocket {
         if let Ok(answer) = offer.accept(&agreed) {
             tx.put(&answer);
         }
-        opening::agree(&agreed, &mut self.incoming, &mut self.outgoing);
+        self.agree(&agreed);
+    }
+
+    fn agree(&mut self, agreed: &Agreed) {
+        let mut incoming = Incoming::with_work(self.role, self.limits(), self.work.take());
+        opening::agree(agreed, &mut incoming, &mut self.outgoing);
+        self.work = incoming.into_work();
     }
 
     fn become_native(&mut self, offer: Option<Box<Offer>>) {
-        let frames = &self.config.settings().frames;
-        self.incoming.limit(Limits::of_message(Native::room_for(frames.hello_limit())));
         self.stage = Stage::Native(Native::new(offer));
     }
 
@@ -139,24 +145,16 @@ impl WebSocket {
     fn next(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         loop {
             if let Stage::Native(native) = &mut self.stage
-                && native.has_rest()
                 && let Some(frame) = native.next_of_rest(&self.config.settings().frames)
             {
                 return self.mind(frame, tx).map(Some);
-            }
-            if let Stage::Native(native) = &mut self.stage
-                && let Some((message, behind)) = self.incoming.peek_short_binary(input)
-                && let Some(frame) = native.usual(message.as_slice())
-            {
-                *input = behind;
-                return Ok(Some(frame));
             }
             if let Stage::Foreign(foreign) = &mut self.stage
                 && let Some(ack) = foreign.take_acknowledgement()
             {
                 return Ok(Some(ack));
             }
-            let item = match self.incoming.next(input) {
+            let item = match self.read(input) {
                 Ok(Some(item)) => item,
                 Ok(None) => return Ok(None),
                 Err(violation) => return Err(self.fail(violation)),
@@ -169,10 +167,11 @@ impl WebSocket {
                     }
                 }
                 (Item::Ping(ping), stage) => {
-                    if let Some(earlier) = self.ping.replace(ping)
-                        && tx.len() < PONGS_WAITING
-                    {
-                        self.outgoing.pong(&earlier, tx);
+                    if tx.len() < PONGS_WAITING {
+                        self.outgoing.pong(&ping, tx);
+                        self.ponged = true;
+                    } else {
+                        self.outgoing.owe(ping);
                     }
                     let seq = if let Stage::Native(native) = stage { native.last_beat() } else { 0 };
                     return Ok(Some(Frame::Beat { seq }));
@@ -200,116 +199,9 @@ impl WebSocket {
         }
     }
 
-    /// Looks at a frame of the native protocol on its way to whoever asked for it.
-    fn mind(&mut self, frame: Result<Frame, WireError>, tx: &mut Tx) -> Result<Frame, WireError> {
-        match &frame {
-            Ok(Frame::Goodbye(_) | Frame::Refuse(_)) => {
-                // A close follows; ours need not wait for it.
-                self.outgoing.close(&close_of(CloseCode::NORMAL), tx);
-                self.closed = true;
-            }
-            Err(error) => self.failed = Some(code_of(error)),
-            Ok(_) => {}
-        }
-        frame
-    }
-
-    fn be_closed(&mut self, close: &Close, tx: &mut Tx) -> Frame {
-        self.outgoing.close(&close.answer(), tx);
-        self.closed = true;
-        Frame::Goodbye(Box::new(meaning::of_close(close, &self.config.settings().close_codes)))
-    }
-
-    fn fail(&mut self, violation: Violation) -> WireError {
-        self.failed = Some(violation.code());
-        // What was to be the answer to our close is none, and no other comes.
-        self.closed |= self.outgoing.is_closed() && self.incoming.is_over();
-        meaning::error(violation)
-    }
-
-    /// Whether this begins like a close of the peer's. It is a guess: we are out of step with its frames.
-    fn begins_close(&self, input: &[u8]) -> bool {
-        let masked = self.role == Role::Server;
-        match input {
-            [0x88] => true,
-            [0x88, second, ..] => (second & 0x80 != 0) == masked,
-            _ => false,
-        }
-    }
-
-    /// Says goodbye, in whatever way the peer understands at this point.
-    fn part(&mut self, goodbye: &Goodbye, frame: &Frame, tx: &mut Tx) {
-        match &mut self.stage {
-            Stage::Listening(_) | Stage::Offered(_) => {
-                let (refused, random) = match &self.stage {
-                    Stage::Listening(listening) => (listening.refused(), listening.random()),
-                    Stage::Offered(offered) => (None, offered.random),
-                    _ => (None, 0),
-                };
-                let (status, retry_after) = meaning::status(goodbye, random);
-                tx.put(&super::upgrade::refuse(refused.unwrap_or(status), retry_after));
-                (self.stage, self.closed) = (Stage::Refused, !self.talks_on);
-            }
-            Stage::Native(native) => {
-                native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx);
-                self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx);
-            }
-            Stage::Foreign(_) => self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx),
-            Stage::Asking(_) | Stage::Refused => self.closed = true,
-        }
-        // Nobody answers our close with a second one.
-        self.closed |= self.incoming.is_over();
-    }
-
+    // Kept out of line, so that the path of a beat is small enough to be inlined.
     #[inline(never)]
-    fn encode_other(&mut self, frame: &Frame, tx: &mut Tx) {
-        match (frame, &mut self.stage) {
-            (Frame::Goodbye(goodbye) | Frame::Refuse(goodbye), _) => self.part(goodbye, frame, tx),
-            (Frame::Hello(hello), Stage::Asking(asking)) => {
-                // The credentials were checked before an attempt began.
-                if let Ok(request) = self.config.settings().authorized(&hello.credentials) {
-                    tx.put(&asking.ask(&request, hello.clone()));
-                }
-            }
-            (Frame::Welcome(_), Stage::Offered(_)) => {
-                let stage = core::mem::replace(&mut self.stage, Stage::Foreign(Foreign::default()));
-                if let Stage::Offered(offered) = stage {
-                    let subprotocol = self.config.settings().select(&offered.offer);
-                    self.answer(&offered.offer, subprotocol.as_deref(), tx);
-                }
-            }
-            (_, Stage::Native(native)) => native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx),
-            (_, Stage::Foreign(foreign)) => {
-                foreign.say(frame, &self.config.settings().beats, &mut self.outgoing, tx);
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Wire for WebSocket {
-    type Config = WebSocketConfig;
-    type Memory = ();
-
-    fn new(config: &WebSocketConfig, opening: Opening<'_>, (): ()) -> Self {
-        let Opening { role, server, secure, entropy, .. } = opening;
-        let limit = config.settings().frames.message_limit();
-        let (stage, outgoing) = match role {
-            Role::Client => {
-                let mut seed = [0; 32];
-                entropy.fill(&mut seed);
-                let asking = Asking::new(server.cloned(), secure, entropy);
-                (Stage::Asking(Box::new(asking)), Outgoing::client(MaskKeys::new(seed)))
-            }
-            Role::Server => (Stage::Listening(Box::new(Listening::new(entropy))), Outgoing::server()),
-        };
-        let incoming = Incoming::new(role, Limits::of_message(limit));
-        let (config, talks_on) = (config.clone(), false);
-        Self { config, incoming, outgoing, role, stage, ping: None, failed: None, closed: false, talks_on }
-    }
-
-    #[inline]
-    fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+    fn decode_any(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
         if self.failed.is_some() {
             // We have said why, and read no more. What comes may have been on its way: if we hung up before all of it has come,
             // TCP would take back what we said (RFC 1122, section 4.2.2.13).
@@ -338,6 +230,169 @@ impl Wire for WebSocket {
         }
     }
 
+    /// Whether a frame of the native protocol in a message of its own can be next.
+    #[inline]
+    fn is_at_rest(&self) -> bool {
+        matches!(&self.stage, Stage::Native(native) if native.is_at_rest())
+            && self.work.as_ref().is_none_or(|work| work.is_at_rest())
+            && self.failed.is_none()
+    }
+
+    /// A beat or its answer, if that is next.
+    #[inline]
+    fn next_usual(&mut self, input: &mut &[u8]) -> Option<Frame> {
+        let Stage::Native(native) = &mut self.stage else { return None };
+        let (message, behind) = control::read_short_binary(self.role, input)?;
+        let frame = native.usual(message.as_slice())?;
+        *input = behind;
+        Some(frame)
+    }
+
+    fn read(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+        let mut incoming = Incoming::with_work(self.role, self.limits(), self.work.take());
+        let item = incoming.next(input);
+        self.work = incoming.into_work();
+        item
+    }
+
+    fn limits(&self) -> Limits {
+        let frames = &self.config.settings().frames;
+        Limits::of_message(match &self.stage {
+            Stage::Native(native) if native.is_established() => Native::room_for(frames.message_limit()),
+            Stage::Native(_) => Native::room_for(frames.hello_limit()),
+            _ => frames.message_limit(),
+        })
+    }
+
+    /// Whether the peer has said its last word in the WebSocket.
+    fn is_over(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| work.is_over())
+    }
+
+    /// Looks at a frame of the native protocol on its way to whoever asked for it.
+    fn mind(&mut self, frame: Result<Frame, WireError>, tx: &mut Tx) -> Result<Frame, WireError> {
+        match &frame {
+            Ok(Frame::Goodbye(_) | Frame::Refuse(_)) => {
+                // A close follows; ours need not wait for it.
+                self.outgoing.close(&close_of(CloseCode::NORMAL), tx);
+                self.closed = true;
+            }
+            Err(error) => self.failed = Some(code_of(error)),
+            Ok(_) => {}
+        }
+        frame
+    }
+
+    fn be_closed(&mut self, close: &Close, tx: &mut Tx) -> Frame {
+        self.outgoing.close(&close.answer(), tx);
+        self.closed = true;
+        Frame::Goodbye(Box::new(meaning::of_close(close, &self.config.settings().close_codes)))
+    }
+
+    fn fail(&mut self, violation: Violation) -> WireError {
+        self.failed = Some(violation.code());
+        // What was to be the answer to our close is none, and no other comes.
+        self.closed |= self.outgoing.is_closed() && self.is_over();
+        meaning::error(violation)
+    }
+
+    /// Whether this begins like a close of the peer's. It is a guess: we are out of step with its frames.
+    fn begins_close(&self, input: &[u8]) -> bool {
+        let masked = self.role == Role::Server;
+        match input {
+            [0x88] => true,
+            [0x88, second, ..] => (second & 0x80 != 0) == masked,
+            _ => false,
+        }
+    }
+
+    /// Says goodbye, in whatever way the peer understands at this point.
+    fn part(&mut self, goodbye: &Goodbye, frame: &Frame, tx: &mut Tx) {
+        match &mut self.stage {
+            Stage::Listening(listening) => {
+                let (refused, random) = (listening.refused(), listening.random());
+                self.refuse(goodbye, refused, random, tx);
+            }
+            Stage::Offered(offered) => {
+                let random = offered.random;
+                self.refuse(goodbye, None, random, tx);
+            }
+            Stage::Native(native) => {
+                native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx);
+                self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx);
+            }
+            Stage::Foreign(_) => self.outgoing.close(&meaning::close(goodbye, self.role, self.failed), tx),
+            Stage::Asking(_) | Stage::Refused => self.closed = true,
+        }
+        // Nobody answers our close with a second one.
+        self.closed |= self.is_over();
+    }
+
+    /// Answers a request with a status of HTTP: this one, or what the goodbye means.
+    fn refuse(&mut self, goodbye: &Goodbye, status: Option<u16>, random: u64, tx: &mut Tx) {
+        let (usual, retry_after) = meaning::status(goodbye, random);
+        tx.put(&super::upgrade::refuse(status.unwrap_or(usual), retry_after));
+        (self.stage, self.closed) = (Stage::Refused, !self.talks_on);
+    }
+
+    #[inline(never)]
+    fn encode_other(&mut self, frame: &Frame, tx: &mut Tx) {
+        match (frame, &mut self.stage) {
+            (Frame::Goodbye(goodbye) | Frame::Refuse(goodbye), _) => self.part(goodbye, frame, tx),
+            (Frame::Hello(hello), Stage::Asking(asking)) => {
+                // The credentials were checked before an attempt began.
+                if let Ok(request) = self.config.settings().authorized(&hello.credentials) {
+                    tx.put(&asking.ask(&request, hello.clone()));
+                }
+            }
+            (Frame::Welcome(_), Stage::Offered(_)) => {
+                let stage = core::mem::replace(&mut self.stage, Stage::Foreign(Box::default()));
+                if let Stage::Offered(offered) = stage {
+                    let subprotocol = self.config.settings().select(&offered.offer);
+                    self.answer(&offered.offer, subprotocol.as_deref(), tx);
+                }
+            }
+            (_, Stage::Native(native)) => native.say(frame, &self.config.settings().frames, &mut self.outgoing, tx),
+            (_, Stage::Foreign(foreign)) => {
+                foreign.say(frame, &self.config.settings().beats, &mut self.outgoing, tx);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Wire for WebSocket {
+    type Config = WebSocketConfig;
+    type Memory = ();
+
+    fn new(config: &WebSocketConfig, opening: Opening<'_>, (): ()) -> Self {
+        let Opening { role, server, secure, entropy, .. } = opening;
+        let (stage, outgoing) = match role {
+            Role::Client => {
+                let mut seed = [0; 32];
+                entropy.fill(&mut seed);
+                let asking = Asking::new(server.cloned(), secure, entropy);
+                (Stage::Asking(Box::new(asking)), Outgoing::client(MaskKeys::new(seed)))
+            }
+            Role::Server => (Stage::Listening(Box::new(Listening::new(entropy))), Outgoing::server()),
+        };
+        let (config, work, failed) = (config.clone(), None, None);
+        Self { config, stage, work, outgoing, role, ponged: false, failed, closed: false, talks_on: false }
+    }
+
+    #[inline]
+    fn decode(&mut self, input: &mut &[u8], tx: &mut Tx) -> Result<Option<Frame>, WireError> {
+        if self.is_at_rest() {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some(frame) = self.next_usual(input) {
+                return Ok(Some(frame));
+            }
+        }
+        self.decode_any(input, tx)
+    }
+
     fn encode_rest(&mut self, tx: &mut Tx) -> bool {
         let more = self.outgoing.rest(tx);
         if more && let Stage::Foreign(foreign) = &mut self.stage {
@@ -348,7 +403,7 @@ impl Wire for WebSocket {
 
     fn is_same_frame(&mut self, others: bool) -> bool {
         // Control frames may have ended between its fragments.
-        self.incoming.is_same_message() == Some(true) || !others
+        self.work.as_mut().is_some_and(|work| work.is_same_message()) || !others
     }
 
     fn holds_beat(&self) -> bool {
@@ -356,7 +411,7 @@ impl Wire for WebSocket {
     }
 
     fn mid_frame(&self) -> bool {
-        self.incoming.is_unfinished()
+        self.work.as_ref().is_some_and(|work| work.is_unfinished())
     }
 
     fn patience(&self) -> Duration {
@@ -372,9 +427,8 @@ impl Wire for WebSocket {
     #[inline]
     fn encode(&mut self, frame: &Frame, tx: &mut Tx) {
         if let Frame::Echo { .. } = frame
-            && let Some(ping) = self.ping.take()
+            && (core::mem::take(&mut self.ponged) | self.outgoing.pay(tx))
         {
-            self.outgoing.pong(&ping, tx);
             let owes_more = match &self.stage {
                 Stage::Native(native) => native.owes_echo(),
                 Stage::Foreign(foreign) => foreign.owes_reply(),
@@ -390,8 +444,6 @@ impl Wire for WebSocket {
     fn established(&mut self) {
         if let Stage::Native(native) = &mut self.stage {
             native.establish();
-            let limit = self.config.settings().frames.message_limit();
-            self.incoming.limit(Limits::of_message(Native::room_for(limit)));
         }
     }
 
@@ -400,8 +452,9 @@ impl Wire for WebSocket {
     }
 
     fn left(&mut self) -> Option<u64> {
-        match &self.stage {
-            Stage::Foreign(foreign) if !self.acknowledges() => Some(foreign.left(&self.outgoing)),
+        let acknowledges = self.acknowledges();
+        match &mut self.stage {
+            Stage::Foreign(foreign) if !acknowledges => Some(foreign.take_left(&self.outgoing)),
             _ => None,
         }
     }
@@ -421,7 +474,7 @@ impl Wire for WebSocket {
     fn offer(&mut self) -> Option<Box<Offer>> {
         match &mut self.stage {
             Stage::Offered(offered) => Some(Box::new(offered.offer.clone())),
-            Stage::Native(native) => native.offer.take(),
+            Stage::Native(native) => native.take_offer(),
             _ => None,
         }
     }
@@ -448,7 +501,7 @@ impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
             .field("role", &self.role)
-            .field("incoming", &self.incoming)
+            .field("mid_frame", &self.mid_frame())
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }

@@ -45,24 +45,25 @@ impl Limits {
     }
 }
 
-/// Puts messages together from the bytes of one connection. Between messages it holds no memory of the heap.
+/// Puts messages together from the bytes of one connection. Between messages it holds no memory of the heap, unless compression
+/// was agreed on.
 pub struct Incoming {
     role: Role,
-    partial: Partial,
     limits: Limits,
-    /// `None` between messages.
     work: Option<Box<Work>>,
-    /// `None` if compression was not agreed on, and while a compressed message is on its way.
-    inflater: Option<Box<Inflater>>,
 }
 
-/// A message or control frame that is not complete, or the end.
+/// What is kept from one call to the next, if there is anything to keep: what is not complete, or the end.
 #[derive(Default)]
-struct Work {
+pub(super) struct Work {
     end: Option<End>,
+    header: Partial,
     message: Option<Assembly>,
     payload: Option<Payload>,
+    /// [`Work::is_same_message`] was asked for this message.
     seen: bool,
+    /// `None` if compression was not agreed on, and while a compressed message is on its way.
+    inflater: Option<Box<Inflater>>,
 }
 
 /// Nothing more is read.
@@ -90,7 +91,7 @@ impl Incoming {
     /// Puts together what comes to `role`, which is ours.
     #[must_use]
     pub const fn new(role: Role, limits: Limits) -> Self {
-        Self { role, partial: Partial::NONE, limits, work: None, inflater: None }
+        Self { role, limits, work: None }
     }
 
     /// Takes compressed messages, too, as was agreed on.
@@ -103,16 +104,19 @@ impl Incoming {
 
     #[cfg(feature = "deflate")]
     pub(super) fn deflate(&mut self, agreement: &Agreement) {
-        let sender = match self.role {
-            Role::Client => Role::Server,
-            Role::Server => Role::Client,
-        };
-        self.inflater = Some(Box::new(Inflater::new(agreement.side(sender))));
+        self.work = Some(Work::inflating(agreement, self.role));
     }
 
-    /// From now on, the peer may send this.
-    pub(super) const fn limit(&mut self, limits: Limits) {
-        self.limits = limits;
+    /// Goes on with what another one has kept.
+    #[inline]
+    pub(super) const fn with_work(role: Role, limits: Limits, work: Option<Box<Work>>) -> Self {
+        Self { role, limits, work }
+    }
+
+    /// What another one is to go on with.
+    #[inline]
+    pub(super) fn into_work(self) -> Option<Box<Work>> {
+        self.work
     }
 
     /// Takes bytes from the front of `input` until something is whole; `Ok(None)` means that all was used. How the bytes are
@@ -122,7 +126,7 @@ impl Incoming {
     /// The peer broke the protocol. Every later call returns the same error.
     #[inline]
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
-        if self.work.is_none() && self.partial.have == 0 {
+        if self.work.as_ref().is_none_or(|work| work.is_at_rest()) {
             if input.is_empty() {
                 return Ok(None);
             }
@@ -141,27 +145,14 @@ impl Incoming {
     /// If the next thing is a whole binary message of up to 14 bytes: it, and what is behind it. Nothing is taken.
     #[inline]
     pub(in crate::wire) fn peek_short_binary<'a>(&self, input: &'a [u8]) -> Option<(Control, &'a [u8])> {
-        if self.work.is_some() || self.partial.have > 0 {
-            return None;
-        }
-        control::read_short_binary(self.role, input)
+        let at_rest = self.work.as_ref().is_none_or(|work| work.is_at_rest());
+        if at_rest { control::read_short_binary(self.role, input) } else { None }
     }
 
     /// Whether part of a message or frame has arrived and the rest is outstanding.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        self.partial.have > 0 || self.work.as_ref().is_some_and(|work| work.end.is_none())
-    }
-
-    /// Of a message that is unfinished: whether it was when this was last asked, whatever pings came in between.
-    pub(super) fn is_same_message(&mut self) -> Option<bool> {
-        self.work.as_mut().map(|work| core::mem::replace(&mut work.seen, true))
-    }
-
-    /// Whether the peer has said its last word: a close, or what was to be one.
-    pub(super) fn is_over(&self) -> bool {
-        let end = self.work.as_ref().and_then(|work| work.end);
-        matches!(end, Some(End::Closed | End::Failed { in_close: true, .. }))
+        self.work.as_ref().is_some_and(|work| work.is_unfinished())
     }
 
     /// How many bytes of the heap are held for the payload of an unfinished message: at most four times what has come of it,
@@ -171,9 +162,10 @@ impl Incoming {
         self.work.as_ref().and_then(|work| work.message.as_ref()).map_or(0, Assembly::reserved)
     }
 
+    /// Beside what compression needs.
     #[cfg(test)]
-    pub(super) const fn holds_memory(&self) -> bool {
-        self.work.is_some()
+    pub(super) fn holds_memory(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| !work.is_at_rest() || work.inflater.is_none())
     }
 
     // Kept out of line, so that the path of a ping is small enough to be inlined.
@@ -188,12 +180,12 @@ impl Incoming {
             None => {}
         }
         let next = self.advance(input);
+        self.work.take_if(|work| work.is_at_rest() && work.inflater.is_none());
         let (end, next) = match next {
             Err((violation, in_close)) => (End::Failed { violation, in_close }, Err(violation)),
             Ok(Some(Item::Close(close))) => (End::Closed, Ok(Some(Item::Close(close)))),
             Ok(next) => return Ok(next),
         };
-        self.partial = Partial::NONE;
         self.work = Some(Box::new(Work { end: Some(end), ..Work::default() }));
         next
     }
@@ -205,10 +197,10 @@ impl Incoming {
             let (opcode, item) = if let Some(Payload { opcode, .. }) = payload {
                 (*opcode, self.gather(input))
             } else {
-                match self.partial.read(input) {
+                match self.header(input) {
                     Ok(Some(header)) => (header.opcode, self.begin(header, input)),
                     Ok(None) => return Ok(None),
-                    Err(violation) => return Err((violation, self.partial.begins_close(input))),
+                    Err(violation) => return Err((violation, self.begins_close(input))),
                 }
             };
             match item {
@@ -220,10 +212,28 @@ impl Incoming {
         Ok(None)
     }
 
+    /// Takes a header from the front of `input`; `None` if it is not complete, and all of `input` was kept.
+    fn header(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {
+        if self.work.as_ref().is_none_or(|work| work.header.have == 0)
+            && let Some((header, behind)) = frame::read(input)?
+        {
+            *input = behind;
+            return Ok(Some(header));
+        }
+        self.work.get_or_insert_default().header.read(input)
+    }
+
+    /// Whether a header that is wrong is that of a close, whatever else is wrong about it.
+    fn begins_close(&self, input: &[u8]) -> bool {
+        let kept = self.work.as_ref().filter(|work| work.header.have > 0).map(|work| &work.header.bytes[..]);
+        kept.unwrap_or(input).first().is_some_and(|first| first & 0x0f == Opcode::Close.code())
+    }
+
     /// A header is complete: checks what only the connection knows, and takes the payload.
     fn begin(&mut self, header: Header, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
         let Header { opcode, fin, rsv1, mask, length } = header;
-        if rsv1 && (self.inflater.is_none() || !matches!(opcode, Opcode::Text | Opcode::Binary)) {
+        let inflates = self.work.as_ref().is_some_and(|work| work.inflater.is_some());
+        if rsv1 && (!inflates || !matches!(opcode, Opcode::Text | Opcode::Binary)) {
             return Err(Violation::Protocol("a frame has its first reserved bit set, for which nothing was agreed on"));
         }
         let mask = match (self.role, mask) {
@@ -307,9 +317,7 @@ impl Incoming {
         }
         let Some(Payload { opcode, fin, mask, control: bytes, .. }) = work.payload.take() else { return Ok(None) };
         let message = if fin && !opcode.is_control() { work.message.take() } else { None };
-        if work.message.is_none() {
-            self.work = None;
-        }
+        work.seen &= work.message.is_some();
         if opcode.is_control() {
             return control(opcode, &bytes, mask);
         }
@@ -317,15 +325,51 @@ impl Incoming {
     }
 
     fn message(&mut self, opcode: Opcode, rsv1: bool) -> Assembly {
-        Assembly::new(opcode == Opcode::Text, if rsv1 { self.inflater.take() } else { None })
+        let inflater = self.work.as_mut().filter(|_| rsv1).and_then(|work| work.inflater.take());
+        Assembly::new(opcode == Opcode::Text, inflater)
     }
 
     fn finish(&mut self, message: Assembly) -> Result<Item, Violation> {
         let (message, inflater) = message.finish(self.limits.message)?;
         if inflater.is_some() {
-            self.inflater = inflater;
+            self.work.get_or_insert_default().inflater = inflater;
         }
         Ok(Item::Message(message))
+    }
+}
+
+impl Work {
+    /// Nothing but how compressed messages are taken, as was agreed on.
+    #[cfg(feature = "deflate")]
+    pub(super) fn inflating(agreement: &Agreement, role: Role) -> Box<Self> {
+        let sender = match role {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        };
+        let inflater = Some(Box::new(Inflater::new(agreement.side(sender))));
+        Box::new(Self { inflater, ..Self::default() })
+    }
+
+    /// Whether the next thing is the first byte of a message or of a control frame between two.
+    #[inline]
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.end.is_none() && self.header.have == 0 && self.message.is_none() && self.payload.is_none()
+    }
+
+    /// Whether part of a message or frame has arrived and the rest is outstanding.
+    pub(super) const fn is_unfinished(&self) -> bool {
+        self.end.is_none() && !self.is_at_rest()
+    }
+
+    /// Of a message that is unfinished: whether it was when this was last asked, whatever pings came in between.
+    pub(super) const fn is_same_message(&mut self) -> bool {
+        let begun = self.message.is_some() || self.payload.is_some();
+        begun && core::mem::replace(&mut self.seen, true)
+    }
+
+    /// Whether the peer has said its last word: a close, or what was to be one.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.end, Some(End::Closed | End::Failed { in_close: true, .. }))
     }
 }
 
@@ -357,29 +401,15 @@ fn control(opcode: Opcode, payload: &[u8], mask: Mask) -> Result<Option<Item>, V
 }
 
 /// A header that is not complete.
+#[derive(Default)]
 struct Partial {
     have: u8,
     bytes: [u8; LONGEST],
 }
 
 impl Partial {
-    const NONE: Self = Self { have: 0, bytes: [0; LONGEST] };
-
-    /// Whether a header that is wrong is that of a close, whatever else is wrong about it.
-    fn begins_close(&self, input: &[u8]) -> bool {
-        let first = if self.have > 0 { self.bytes.first() } else { input.first() };
-        first.is_some_and(|first| first & 0x0f == Opcode::Close.code())
-    }
-
-    /// Takes a header from the front of `input`; `None` if it is not complete, and all of `input` was kept.
+    /// Takes bytes one by one, so that none of the payload is taken.
     fn read(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {
-        if self.have == 0
-            && let Some((header, behind)) = frame::read(input)?
-        {
-            *input = behind;
-            return Ok(Some(header));
-        }
-        // One by one, so that none of the payload is taken.
         while let Some((&byte, behind)) = input.split_first() {
             *input = behind;
             if let Some(slot) = self.bytes.get_mut(usize::from(self.have)) {
@@ -387,7 +417,7 @@ impl Partial {
                 self.have += 1;
             }
             if let Some((header, _)) = frame::read(self.bytes.get(..usize::from(self.have)).unwrap_or_default())? {
-                *self = Self::NONE;
+                *self = Self::default();
                 return Ok(Some(header));
             }
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Outgoing;
 use super::upgrade::Offer;
-use crate::wire::beat::{Beat, BeatConfig, Front, usual};
+use crate::wire::beat::{Beat, BeatConfig, Front, brief, usual};
 use crate::wire::{Frame, Tx, Wire as _, WireError};
 
 /// The native protocol inside a WebSocket. Frames are never cut, so all that is kept of one is its number.
@@ -14,15 +14,22 @@ pub(super) struct Native {
     established: bool,
     owes_echo: bool,
     last_beat: u32,
+    kept: Option<Box<Kept>>,
+}
+
+/// What is mostly not there.
+#[derive(Default)]
+struct Kept {
     /// The frames of a message that were not looked at yet. Mostly a message is one frame.
-    rest: Option<Box<Bytes>>,
+    rest: Bytes,
     /// A server's: what the client asked for, until it is let in.
-    pub(super) offer: Option<Box<Offer>>,
+    offer: Option<Box<Offer>>,
 }
 
 impl Native {
-    pub(super) const fn new(offer: Option<Box<Offer>>) -> Self {
-        Self { established: false, owes_echo: false, last_beat: 0, rest: None, offer }
+    pub(super) fn new(offer: Option<Box<Offer>>) -> Self {
+        let kept = offer.map(|offer| Box::new(Kept { offer: Some(offer), ..Kept::default() }));
+        Self { established: false, owes_echo: false, last_beat: 0, kept }
     }
 
     /// The longest message in which a frame with a body of this limit comes.
@@ -32,24 +39,44 @@ impl Native {
 
     pub(super) fn establish(&mut self) {
         self.established = true;
-        self.offer = None;
+        self.take_offer();
+    }
+
+    /// A server's: what the client asked for, once, until it is let in.
+    pub(super) fn take_offer(&mut self) -> Option<Box<Offer>> {
+        let offer = self.kept.as_mut()?.offer.take();
+        self.kept.take_if(|kept| kept.rest.is_empty());
+        offer
     }
 
     pub(super) const fn is_established(&self) -> bool {
         self.established
     }
 
-    pub(super) const fn has_rest(&self) -> bool {
-        self.rest.is_some()
+    /// The next frame of the message that came last.
+    #[inline]
+    pub(super) fn next_of_rest(&mut self, limits: &BeatConfig) -> Option<Result<Frame, WireError>> {
+        if self.kept.is_some() { self.next_of_kept(limits) } else { None }
     }
 
-    /// The next frame of the message that came last.
-    pub(super) fn next_of_rest(&mut self, limits: &BeatConfig) -> Option<Result<Frame, WireError>> {
-        let mut frames = self.rest.take()?;
+    #[inline(never)]
+    fn next_of_kept(&mut self, limits: &BeatConfig) -> Option<Result<Frame, WireError>> {
+        let mut frames = core::mem::take(&mut self.kept.as_mut()?.rest);
+        if frames.is_empty() {
+            return None;
+        }
         // However much memory is behind them: that was a message of several frames.
         let frame = self.take(&mut frames, usize::MAX, limits);
-        self.rest = (!frames.is_empty()).then_some(frames);
+        self.keep(frames);
         Some(frame)
+    }
+
+    fn keep(&mut self, rest: Bytes) {
+        if rest.is_empty() {
+            self.kept.take_if(|kept| kept.offer.is_none());
+        } else {
+            self.kept.get_or_insert_default().rest = rest;
+        }
     }
 
     /// The first frame of a message. The others are kept.
@@ -61,7 +88,7 @@ impl Native {
         let whole = frames.len();
         let frame = self.take(&mut frames, whole, limits);
         if !frames.is_empty() {
-            self.rest = Some(Box::new(frames));
+            self.keep(frames);
         }
         frame
     }
@@ -79,20 +106,20 @@ impl Native {
         frame
     }
 
-    /// The frame that a short message is, if it is a usual one: then it takes no memory of the heap.
+    /// The frame that a short message is, if it is a usual one, and if it is its turn: then it takes no memory of the heap.
     #[inline]
     pub(super) fn usual(&mut self, message: &[u8]) -> Option<Frame> {
-        if !self.established {
-            return None;
-        }
-        let (frame, rest) = usual(message)?;
-        if !rest.is_empty() {
-            return None;
-        }
+        let (frame, []) = usual(message)? else { return None };
         if let Frame::Beat { seq } = frame {
             (self.last_beat, self.owes_echo) = (seq, true);
         }
         Some(frame)
+    }
+
+    /// Whether nothing of the message that came last is left, and anything may come.
+    #[inline]
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.established && self.kept.is_none()
     }
 
     /// The newest beat that came: a ping is answered with it, too.
@@ -108,6 +135,9 @@ impl Native {
     pub(super) fn say(&mut self, frame: &Frame, limits: &BeatConfig, outgoing: &mut Outgoing, tx: &mut Tx) {
         if let Frame::Echo { .. } = frame {
             self.owes_echo = false;
+        }
+        if let Some((bytes, count)) = brief(frame) {
+            return outgoing.short_binary(bytes, count, tx);
         }
         match Front::of(frame) {
             Some((front, message)) => outgoing.binary(front.as_slice(), message, tx),

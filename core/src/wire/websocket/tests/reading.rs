@@ -117,7 +117,7 @@ fn many_small_fragments_are_moved_few_times() {
 
 #[test]
 fn between_messages_nothing_is_held() {
-    assert!(size_of::<Incoming>() <= 56, "{} bytes", size_of::<Incoming>());
+    assert!(size_of::<Incoming>() <= 32, "{} bytes", size_of::<Incoming>());
     let mut incoming = Incoming::new(Role::Server, LIMITS);
     let stream = [
         frame_to(Role::Server, Opcode::Ping, true, b"12345678"),
