@@ -70,3 +70,16 @@ fn a_message_that_has_left_and_is_too_large_for_the_next_connection_is_handed_ba
     rig.say(&Packet::PubAck(Ack::new(id(2))));
     assert_eq!(rig.events.last().unwrap().1, Event::Acknowledged { through: Ticket(2) });
 }
+
+#[test]
+fn a_message_leaves_as_soon_as_the_server_takes_another_whichever_it_acknowledges_first() {
+    let mut rig = Rig::new(Version::V5, mqtt().topic_aliases(0));
+    let most = Property::ReceiveMaximum(std::num::NonZeroU16::new(2).unwrap());
+    rig.accept_with(false, Properties::NONE.with(&most).unwrap());
+    for payload in ["1", "2", "3"] {
+        rig.send(publish("a", payload, Qos::AtLeastOnce));
+    }
+    rig.forget();
+    rig.say(&Packet::PubAck(Ack::new(id(2))));
+    assert!(matches!(&rig.take()[..], [Packet::Publish(publish)] if publish.packet_id == Some(id(3))));
+}

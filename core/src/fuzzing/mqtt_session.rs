@@ -34,8 +34,8 @@ const MOST_WAITING: usize = 256 << 10;
 const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
 /// Checks, whatever the server does, that what leaves are packets that a client may send; that identifiers are not used twice; that no more
-/// messages are under way than the server takes; that tickets are settled in order, and each at most once; that what was accepted is
-/// settled or still here; that turns end; and that it makes no difference how the server's bytes are cut.
+/// messages are under way than the server takes; that tickets are settled in order, and each at most once; that turns end, and what waits
+/// to be written is bounded; and that it makes no difference how the server's packets are cut.
 ///
 /// # Panics
 /// If one of these does not hold.
@@ -68,7 +68,8 @@ struct World<'a> {
 struct Story {
     said: Vec<Packet<'static>>,
     messages: Vec<Message>,
-    settled: Vec<Ticket>,
+    /// What is settled in one read is told together, so only the end is the same.
+    settled: Option<Ticket>,
     unacknowledged: usize,
 }
 
@@ -77,6 +78,8 @@ struct Server {
     epoch: Epoch,
     incoming: Incoming,
     is_open: bool,
+    /// What it says are whole packets, which may come in pieces.
+    is_cut: bool,
     receive_maximum: usize,
     /// The client's identifiers that are in use on this connection, with what is awaited: messages count, requests do not.
     in_use: BTreeMap<u16, bool>,
@@ -317,6 +320,11 @@ impl<'a> World<'a> {
     /// Bytes as they are in the input.
     fn say_anything(&mut self) {
         let bytes: Vec<u8> = (0..1 + self.script.below(12)).map(|_| self.script.byte()).collect();
+        // From here on nothing is cut: if a write holds more than a packet, the client says something between them only if they come in
+        // pieces.
+        if let Some(server) = &mut self.server {
+            server.is_cut = false;
+        }
         self.write(&bytes);
     }
 
@@ -340,12 +348,12 @@ impl<'a> World<'a> {
     }
 
     fn write(&mut self, mut bytes: &[u8]) {
-        let Some(epoch) = self.server.as_ref().map(|server| server.epoch) else { return };
+        let Some((epoch, is_cut)) = self.server.as_ref().map(|server| (server.epoch, server.is_cut)) else { return };
         if !self.client.wants_read() {
             return;
         }
         while !bytes.is_empty() {
-            let piece = self.pieces.next(&mut bytes);
+            let piece = if is_cut { self.pieces.next(&mut bytes) } else { core::mem::take(&mut bytes) };
             self.client.handle_input(self.now, Input::Received { epoch, bytes: piece });
         }
     }
@@ -384,6 +392,7 @@ impl<'a> World<'a> {
                     epoch,
                     incoming: Incoming::server(PACKET_LIMIT),
                     is_open: false,
+                    is_cut: true,
                     receive_maximum: u16::MAX.into(),
                     in_use: BTreeMap::new(),
                 });
@@ -400,7 +409,7 @@ impl<'a> World<'a> {
             Event::Acknowledged { through } => {
                 assert!(through > self.settled, "{through:?} after {:?}", self.settled);
                 self.settled = through;
-                self.story.settled.push(through);
+                self.story.settled = Some(through);
             }
             _ => {}
         }

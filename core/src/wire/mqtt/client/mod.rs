@@ -173,9 +173,9 @@ impl Mqtt {
                         return Ok(None);
                     }
                     Packet::PubAck(ref ack) | Packet::PubRec(ref ack) | Packet::PubComp(ref ack) => {
-                        open.sending.finish(&packet, ack, memory);
-                        // If it was refused, the link looks for that after the frame.
-                        return Ok(ack.reason.is_failure().then_some(Frame::Unknown));
+                        let is_news = open.sending.finish(&packet, ack, memory);
+                        // The link looks after a frame.
+                        return Ok(is_news.then_some(Frame::Unknown));
                     }
                     Packet::PubRel(ack) => {
                         receiving::released(ack.packet_id, version, memory, outgoing, tx);

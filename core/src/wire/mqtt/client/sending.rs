@@ -164,19 +164,23 @@ impl Sending {
         Some(memory.told)
     }
 
-    /// A PUBACK or PUBCOMP, or a PUBREC that refuses a message: it is settled.
-    pub(super) fn finish(&mut self, packet: &Packet<'_>, ack: &Ack<'_>, memory: &Memory) {
+    /// A PUBACK or PUBCOMP, or a PUBREC that refuses a message: it is settled. Whether the link is to look what follows from that at once:
+    /// another message may leave, or one was refused.
+    pub(super) fn finish(&mut self, packet: &Packet<'_>, ack: &Ack<'_>, memory: &Memory) -> bool {
         let awaited = match packet {
             Packet::PubAck(_) => Awaits::PubAck,
             Packet::PubRec(_) => Awaits::PubRec,
             _ => Awaits::PubComp,
         };
-        let Some(place) = self.find(ack.packet_id, awaited) else { return };
+        let Some(place) = self.find(ack.packet_id, awaited) else { return false };
+        let was_full = self.under_way >= self.receive_maximum;
         self.settle(place);
         // A server that does not know the identifier any more has released the message.
         if ack.reason.is_failure() && awaited != Awaits::PubComp {
             self.refused.push_back((memory.told + 1 + place as u64, ack.reason));
+            return true;
         }
+        was_full
     }
 
     /// A PUBREC: the server has a message of QoS 2. Whether we sent it.
@@ -205,7 +209,9 @@ impl Sending {
             let mut answer = subscriptions::answer(&request, ack, is_end, memory)?;
             answer.results.retain(|(_, reason)| reason.is_failure());
             let lost = !answer.results.is_empty();
-            return Ok(lost.then(|| Frame::Answer { seq: 0, answer: answer.into_message() }));
+            // What waits behind renewals may leave.
+            let seen = if lost { Frame::Answer { seq: 0, answer: answer.into_message() } } else { Frame::Unknown };
+            return Ok(Some(seen));
         }
         let Some(place) = self.find(ack.packet_id, Awaits::Answer) else { return Ok(None) };
         let Some(request) = self.slots.get_mut(place).and_then(|slot| slot.request.take()) else { return Ok(None) };
