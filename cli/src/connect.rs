@@ -13,8 +13,8 @@ use keepbeat_core::reconnect::ReconnectConfig;
 use keepbeat_core::session::{Message, QueueLimits, SendError};
 use keepbeat_core::tunnel::{HostPort, Proxy};
 use keepbeat_core::wire::{DeviceId, Goodbye, Reason};
-use keepbeat_tokio::clock::Clock;
 use keepbeat_tokio::FileStore;
+use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 
 use crate::args::{Backoff, ConnectArgs};

@@ -92,9 +92,11 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, String> {
         let found = SCHEMES.into_iter().find_map(|(scheme, ..)| Some((scheme, text.strip_prefix(scheme)?)));
         let Some((scheme, rest)) = found else {
-            return Err("it begins with none of beat://, beats://, ws://, wss://, mqtt:// and mqtts://; give for example \
+            return Err(
+                "it begins with none of beat://, beats://, ws://, wss://, mqtt:// and mqtts://; give for example \
                         beat://127.0.0.1:4800, or wss://gateway.example/live"
-                .to_owned());
+                    .to_owned(),
+            );
         };
         let (_, protocol, tls, port) =
             SCHEMES.into_iter().find(|(other, ..)| *other == scheme).unwrap_or((scheme, Protocol::Beat, false, None));

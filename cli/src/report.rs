@@ -56,9 +56,12 @@ impl Report {
                 .field("tls_resumed", tls.map(|tls| tls.resumed)),
             Event::Message(message) => object("message").message(message),
             Event::Acknowledged { through } => object("acknowledged").field("through", through.0),
-            Event::Answered { ticket, answer } => object("answered")
-                .field("ticket", ticket.map(|ticket| ticket.0))
-                .field("results", mqtt::results(answer).into_iter().map(|(filter, code, _)| json!([filter, code])).collect::<Value>()),
+            Event::Answered { ticket, answer } => {
+                object("answered").field("ticket", ticket.map(|ticket| ticket.0)).field(
+                    "results",
+                    mqtt::results(answer).into_iter().map(|(filter, code, _)| json!([filter, code])).collect::<Value>(),
+                )
+            }
             Event::Dropped(dropped) => object("dropped")
                 .field("ticket", dropped.ticket.0)
                 .field("reason", dropped.reason.to_string())

@@ -141,6 +141,7 @@ fn exercise(config: ReconnectConfig) {
             Retry::BACKOFF,
             Retry::RetryNow,
             Retry::Conflict,
+            Retry::Unexplained,
             Retry::after(Duration::MAX, Duration::MAX),
             Retry::after(Duration::ZERO, Duration::MAX),
             Retry::Fatal,

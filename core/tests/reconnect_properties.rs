@@ -34,6 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => Just(Retry::BACKOFF),
         2 => Just(Retry::RetryNow),
         2 => Just(Retry::Conflict),
+        2 => Just(Retry::Unexplained),
         2 => word,
     ];
     let hint = prop::sample::select(vec![Hint::NetworkUp, Hint::NetworkDown, Hint::Foreground, Hint::Background]);

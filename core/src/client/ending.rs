@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::{Client, Event, Intent, State, Unauthorized};
-use crate::connection::{DownCause, DownReport};
+use crate::connection::{DownCause, DownReport, Failure};
 use crate::reconnect::{GiveUpCause, ReconnectAction, Retry};
 use crate::time::Timestamp;
 use crate::wire::{Frame, Reason, Wire};
@@ -87,6 +87,9 @@ impl<W: Wire> Client<W> {
         let unauthorized = match cause {
             DownCause::Refused(goodbye) if goodbye.reason == Reason::Unauthorized => Unauthorized::Outside,
             DownCause::Goodbye(goodbye) if goodbye.reason == Reason::Unauthorized => Unauthorized::Inside,
+            DownCause::Network(Failure::Eof | Failure::Reset) if W::replaces_without_a_word(&self.config.wire) => {
+                return Retry::Unexplained;
+            }
             _ => return cause.retry(),
         };
         if self.config.asks_for_credentials() && self.refreshed.is_none() {
@@ -98,9 +101,8 @@ impl<W: Wire> Client<W> {
 
     /// Leaves the current attempt or connection without a word.
     pub(super) fn abandon(&mut self) {
-        let told = !core::mem::take(&mut self.untold);
-        if told && !matches!(self.state, State::Down) {
-            self.disconnect = Some(self.epoch);
+        if !self.is_untold() && !matches!(self.state, State::Down) {
+            self.disconnect = self.epoch;
         }
         self.hear_changes();
         if let State::Connected { connection, .. } = &mut self.state {

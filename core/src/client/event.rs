@@ -150,7 +150,8 @@ pub enum Event {
         retry_at: Option<Timestamp>,
         /// Whether the link was up; if not, an attempt failed.
         was_up: bool,
-        /// Whether devices with the same id keep throwing each other out.
+        /// Whether devices with the same id keep throwing each other out, or, in MQTT 3.1.1, seem to: its servers do so without a
+        /// word, as they do with a client whose message they do not allow.
         conflict: bool,
     },
     /// No further attempt comes until the link is opened again. Messages not acknowledged are kept until then.

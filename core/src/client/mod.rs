@@ -5,6 +5,7 @@
 
 mod account;
 mod config;
+mod drive;
 mod durable;
 mod ending;
 mod event;
@@ -52,10 +53,9 @@ pub struct Client<W: Wire = Any> {
     epoch: Epoch,
     state: State<W>,
     intent: Intent,
-    /// The driver has not been told yet that the attempt goes on: it is to fetch credentials, or to connect.
-    untold: bool,
     transmit: bool,
-    disconnect: Option<Epoch>,
+    /// Of which attempt or connection the driver is to leave the socket; 0, which none is, for no such one.
+    disconnect: Epoch,
     events: EventQueue<Event, EVENT_LIMIT>,
     rtt_is_new: bool,
     /// The server refused the credentials since they were last accepted, and fresh ones were asked for.
@@ -64,21 +64,25 @@ pub struct Client<W: Wire = Any> {
     greeting: Option<Timestamp>,
     /// When the link went down, or was opened.
     down_since: Timestamp,
-    hinted_at: Option<Timestamp>,
+    /// Hints probe the peer from now on.
+    next_hint: Timestamp,
     now: Timestamp,
     due: Option<Deadline>,
-    stale_inputs: u64,
+    stale_inputs: u32,
 }
 
 enum State<W> {
     /// No connection and no attempt.
     Down,
+    /// `untold`, here and below: the driver does not know yet that it is to do something.
     Credentials {
         until: Timestamp,
+        untold: bool,
     },
     Connecting {
         credentials: Box<Credentials>,
         until: Timestamp,
+        untold: bool,
     },
     /// From the first byte of the handshake to the last of the goodbye. `ending` is set once the goodbye is said.
     Connected {
@@ -124,15 +128,14 @@ impl<W: Wire> Client<W> {
             epoch: Epoch(0),
             state: State::Down,
             intent: Intent::Closed,
-            untold: false,
             transmit: false,
-            disconnect: None,
+            disconnect: Epoch(0),
             events: EventQueue::new(),
             rtt_is_new: false,
             refreshed: None,
             greeting: None,
             down_since: Timestamp::ZERO,
-            hinted_at: None,
+            next_hint: Timestamp::ZERO,
             now: Timestamp::ZERO,
             due: None,
             stale_inputs: 0,
@@ -169,8 +172,6 @@ impl<W: Wire> Client<W> {
     pub fn set_server(&mut self, server: HostPort) {
         self.server = Some(Arc::new(server));
     }
-
-    // What the application does.
 
     /// Opens the link: an attempt begins at once. While one is waited for, the wait is skipped; while one is under way or
     /// the link is up, nothing changes.
@@ -312,9 +313,9 @@ impl<W: Wire> Client<W> {
         self.reconnect.hint(now, hint);
         if let (Hint::NetworkUp | Hint::Foreground, State::Connected { connection, .. }) = (hint, &mut self.state)
             && let Some(liveness) = connection.liveness_mut()
-            && self.hinted_at.is_none_or(|last| now.since(last) >= liveness.interval() / 2)
+            && self.next_hint <= now
         {
-            self.hinted_at = Some(now);
+            self.next_hint = now.after(liveness.interval() / 2);
             liveness.probe_now(now);
         }
         self.settle(now);
@@ -346,136 +347,6 @@ impl<W: Wire> Client<W> {
         Some(event)
     }
 
-    // What the driver does.
-
-    /// Takes what the driver saw.
-    pub fn handle_input(&mut self, now: Timestamp, input: Input<'_>) {
-        let now = self.tick(now);
-        match (input, &self.state) {
-            (Input::Received { epoch, bytes }, State::Connected { ending: None, .. }) if epoch == self.epoch => {
-                self.receive(now, bytes);
-            }
-            (input, _) => self.handle_other_input(now, input),
-        }
-    }
-
-    #[inline(never)]
-    fn handle_other_input(&mut self, now: Timestamp, input: Input<'_>) {
-        let (Input::Credentials { epoch, .. }
-        | Input::CredentialsFailed { epoch }
-        | Input::Opened { epoch }
-        | Input::OpenFailed { epoch, .. }
-        | Input::Received { epoch, .. }
-        | Input::Written { epoch, .. }
-        | Input::Ended { epoch, .. }) = input;
-        if epoch != self.epoch || matches!(self.state, State::Down) {
-            self.stale_inputs = self.stale_inputs.saturating_add(1);
-            return;
-        }
-        match (input, &mut self.state) {
-            (Input::Credentials { credentials, .. }, State::Credentials { .. }) => {
-                match W::takes_credentials(&self.config.wire, &credentials) {
-                    true => self.connect(now, credentials),
-                    false => self.lose(now, DownCause::CredentialsFailed),
-                }
-            }
-            (Input::CredentialsFailed { .. }, State::Credentials { .. }) => {
-                self.lose(now, DownCause::CredentialsFailed);
-            }
-            (Input::Opened { .. }, State::Connecting { credentials, .. }) => {
-                let credentials = core::mem::take(&mut **credentials);
-                self.say_hello(now, credentials);
-            }
-            (Input::OpenFailed { failure, .. }, State::Connecting { .. }) => {
-                self.lose(now, DownCause::ConnectFailed(failure));
-            }
-            (Input::Written { count, .. }, State::Connected { connection, .. }) => connection.written(now, count),
-            (Input::Received { bytes, .. }, State::Connected { connection, ending: Some(_) }) => {
-                connection.received_while_closing(bytes);
-            }
-            (Input::Ended { .. }, State::Connected { ending: Some(_), .. }) => self.finish(now),
-            (Input::Ended { failure, .. }, State::Connected { .. }) => {
-                self.be_cut_off(now, DownCause::Network(failure));
-            }
-            // An answer that came twice does not matter.
-            _ => {}
-        }
-        self.settle(now);
-    }
-
-    /// Does what is due. Early, late or repeated calls are safe. Hand over everything that can be read before.
-    pub fn handle_timeout(&mut self, now: Timestamp) {
-        let now = self.tick(now);
-        if self.due.is_none_or(|due| now < due.at) {
-            return;
-        }
-        while let Some(dropped) = self.session.outbox.expire(now) {
-            self.dropped(dropped);
-        }
-        match &mut self.state {
-            State::Credentials { until } if *until <= now => self.lose(now, DownCause::CredentialsTimeout),
-            State::Connecting { until, .. } if *until <= now => self.lose(now, DownCause::ConnectTimeout),
-            State::Connected { ending: Some(_), connection } if connection.expired(now) => self.finish(now),
-            State::Connected { ending: None, connection } if connection.expired(now) => {
-                let cause = connection.handshake_timeout();
-                self.lose(now, cause);
-            }
-            State::Connected { connection, .. } => connection.handle_timeout(now),
-            _ => {}
-        }
-        if self.greeting.is_some_and(|until| until <= now) {
-            self.part(now, DownCause::GreetingTimeout);
-        }
-        self.reconnect.handle_timeout(now);
-        self.settle(now);
-    }
-
-    /// The next thing to do, until there is none.
-    #[must_use]
-    pub fn poll_action(&mut self) -> Option<Action> {
-        if let Some(epoch) = self.disconnect.take() {
-            return Some(Action::Disconnect { epoch });
-        }
-        if core::mem::take(&mut self.untold) {
-            match self.state {
-                State::Credentials { .. } => {
-                    return Some(Action::FetchCredentials { epoch: self.epoch, refresh: self.refreshed.is_some() });
-                }
-                State::Connecting { .. } => return Some(Action::Connect { epoch: self.epoch }),
-                State::Down | State::Connected { .. } => {}
-            }
-        }
-        core::mem::take(&mut self.transmit).then_some(Action::Transmit { epoch: self.epoch })
-    }
-
-    /// When [`Client::handle_timeout`] has something to do, and what. `None` if only an input can change anything.
-    #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Deadline> {
-        self.due
-    }
-
-    /// The next bytes to write to the current connection; empty if there are none. Report what the operating system took
-    /// as [`Input::Written`]; more may follow then.
-    #[must_use]
-    pub fn transmit(&self) -> &[u8] {
-        match &self.state {
-            State::Connected { connection, .. } => connection.transmit(),
-            _ => &[],
-        }
-    }
-
-    /// Whether the driver should read. `false` while the link is up and the inbox is full.
-    #[must_use]
-    pub fn wants_read(&self) -> bool {
-        match &self.state {
-            State::Connected { ending: Some(_), .. } => true,
-            State::Connected { connection, .. } => !connection.is_established() || !self.session.inbox.is_full(),
-            _ => false,
-        }
-    }
-
-    // The inside.
-
     /// Time never runs backwards in here.
     #[inline]
     fn tick(&mut self, now: Timestamp) -> Timestamp {
@@ -495,6 +366,11 @@ impl<W: Wire> Client<W> {
             }
             _ => W::taken_between(&mut self.memory, done, &mut account.changes),
         }
+    }
+
+    /// Whether the driver was not told yet that it is to fetch credentials, or to connect.
+    const fn is_untold(&self) -> bool {
+        matches!(self.state, State::Credentials { untold: true, .. } | State::Connecting { untold: true, .. })
     }
 
     fn connection_mut(&mut self) -> Option<&mut Connection<W>> {

@@ -61,7 +61,7 @@ impl<W: Wire> Client<W> {
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         let state = match &self.state {
             State::Down => None,
-            State::Credentials { until } => Some(Deadline::new(*until, DeadlineCause::Credentials)),
+            State::Credentials { until, .. } => Some(Deadline::new(*until, DeadlineCause::Credentials)),
             State::Connecting { until, .. } => Some(Deadline::new(*until, DeadlineCause::Connect)),
             State::Connected { connection, .. } => connection.poll_timeout(),
         };
@@ -84,15 +84,13 @@ impl<W: Wire> Client<W> {
         match &self.config.credentials {
             CredentialsSource::Fixed(credentials) => self.connect(now, credentials.clone()),
             CredentialsSource::Provider => {
-                self.state = State::Credentials { until: now.after(self.config.credentials_timeout) };
-                self.untold = true;
+                self.state = State::Credentials { until: now.after(self.config.credentials_timeout), untold: true };
             }
         }
     }
 
     pub(super) fn connect(&mut self, now: Timestamp, credentials: Credentials) {
-        self.state =
-            State::Connecting { credentials: Box::new(credentials), until: now.after(self.config.connect_timeout) };
-        self.untold = true;
+        let until = now.after(self.config.connect_timeout);
+        self.state = State::Connecting { credentials: Box::new(credentials), until, untold: true };
     }
 }

@@ -1,6 +1,6 @@
 //! What anybody may ask a client.
 
-use super::{Client, ClientConfig, Intent, LinkState, State};
+use super::{Client, ClientConfig, Epoch, Intent, LinkState, State};
 use crate::liveness::{Evidence, Liveness, Rtt};
 use crate::reconnect::ReconnectState;
 use crate::time::Timestamp;
@@ -56,9 +56,9 @@ impl<W: Wire> Client<W> {
         self.intent == Intent::Open && bytes <= self.config.message_limit() && self.session.outbox.has_room(bytes)
     }
 
-    /// Inputs that belonged to an attempt or connection that was over.
+    /// Inputs that belonged to an attempt or connection that was over, saturating.
     #[must_use]
-    pub const fn stale_inputs(&self) -> u64 {
+    pub const fn stale_inputs(&self) -> u32 {
         self.stale_inputs
     }
 
@@ -79,7 +79,7 @@ impl<W: Wire> Client<W> {
     #[must_use]
     pub fn wants_turn(&self) -> bool {
         let changed = self.account.as_ref().is_some_and(|account| !account.changes.is_empty());
-        self.transmit || self.untold || self.disconnect.is_some() || changed
+        self.transmit || self.is_untold() || self.disconnect != Epoch(0) || changed
     }
 
     /// Whether it keeps account of what must survive the process

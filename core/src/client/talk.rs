@@ -197,7 +197,7 @@ impl<W: Wire> Client<W> {
             _ => 1,
         };
         self.reconnect.connected(now);
-        self.hinted_at = None;
+        self.next_hint = now;
         self.events.push(Event::Up {
             resumed: welcome.resumed,
             attempt,

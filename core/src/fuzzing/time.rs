@@ -142,7 +142,7 @@ fn reconnect(mut script: Script<'_>) {
             3 => link.proof_of_life(),
             4 => link.lost(now, Retry::BACKOFF),
             5 => link.lost(now, Retry::after(script.span(), script.span())),
-            6 => link.lost(now, script.one_of(&[Retry::Conflict, Retry::RetryNow, Retry::Fatal])),
+            6 => link.lost(now, script.one_of(&[Retry::Conflict, Retry::Unexplained, Retry::RetryNow, Retry::Fatal])),
             7 => link.retry_now(now),
             8 => {
                 let hints = [Hint::NetworkUp, Hint::NetworkDown, Hint::Foreground, Hint::Background];

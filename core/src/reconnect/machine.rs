@@ -12,7 +12,7 @@ use crate::time::{Deadline, DeadlineCause, Timestamp};
 pub const HINT_GAP: Duration = Duration::from_secs(1);
 
 /// This many conflicts in a row are reported by [`Reconnect::in_conflict`]: 3.
-pub const CONFLICT_AFTER: u32 = 3;
+pub const CONFLICT_AFTER: u16 = 3;
 
 /// Decides when one link tries to connect, and when it stops trying.
 ///
@@ -40,7 +40,9 @@ pub struct Reconnect {
     attempt: u32,
     /// Failures that the backoff has seen. Unlike `attempt` it survives a stable connection that ended in a conflict.
     failures: u32,
-    conflicts: u32,
+    conflicts: u16,
+    /// Connections in a row that were short and ended unexplained.
+    unexplained: u16,
     lifeless: u32,
     /// The one `RetryNow` of this episode is spent.
     hurried: bool,
@@ -87,6 +89,7 @@ impl Reconnect {
             attempt: 0,
             failures: 0,
             conflicts: 0,
+            unexplained: 0,
             lifeless: 0,
             hurried: false,
             network_down: false,
@@ -141,6 +144,7 @@ impl Reconnect {
     /// No effect unless connecting or connected, so that an error, an end of file and a timeout for the same loss start
     /// one reconnect.
     pub fn lost(&mut self, now: Timestamp, retry: Retry) {
+        let was_connected = matches!(self.phase, Phase::Connected { .. });
         let stable = match self.phase {
             Phase::Connecting => false,
             Phase::Connected { alive, .. } => {
@@ -155,6 +159,8 @@ impl Reconnect {
                 self.forget_failures();
             }
         }
+        let is_unexplained = retry == Retry::Unexplained && was_connected && !stable;
+        self.unexplained = if is_unexplained { self.unexplained.saturating_add(1) } else { 0 };
         if retry == Retry::Conflict {
             self.conflicts = self.conflicts.saturating_add(1);
         }
@@ -269,11 +275,11 @@ impl Reconnect {
         }
     }
 
-    /// Another owner of the same identity has taken over at least [`CONFLICT_AFTER`] times in a row: tell the user. See
-    /// [`Retry::Conflict`] for what ends the row.
+    /// Another owner of the same identity has taken over at least [`CONFLICT_AFTER`] times in a row, or seems to have: tell the
+    /// user. See [`Retry::Conflict`] and [`Retry::Unexplained`] for what ends the row.
     #[must_use]
     pub const fn in_conflict(&self) -> bool {
-        self.conflicts >= CONFLICT_AFTER
+        self.conflicts >= CONFLICT_AFTER || self.unexplained >= CONFLICT_AFTER
     }
 
     /// How many connections in a row ended without a proof of life, saturating. Failed attempts between them do not count.
@@ -304,6 +310,7 @@ impl Reconnect {
     fn forget_failures(&mut self) {
         self.failures = 0;
         self.conflicts = 0;
+        self.unexplained = 0;
         self.previous = Duration::ZERO;
     }
 
@@ -346,14 +353,17 @@ impl Reconnect {
     /// The length of the wait, and whether hints must leave it alone.
     fn draw(&mut self, retry: Retry) -> (Duration, bool) {
         match retry {
-            Retry::Conflict => {
-                let wait = self.config.conflict_delay(self.conflicts, &mut self.prng);
-                (wait.max(self.backoff()), true)
-            }
+            Retry::Conflict => self.keep_apart(self.conflicts),
+            Retry::Unexplained if self.unexplained >= CONFLICT_AFTER => self.keep_apart(self.unexplained),
             Retry::Retry { after: Some(word) } => self.obey(word),
             Retry::RetryNow => self.hurry(),
-            Retry::Retry { after: None } | Retry::Fatal => (self.backoff(), false),
+            Retry::Retry { after: None } | Retry::Unexplained | Retry::Fatal => (self.backoff(), false),
         }
+    }
+
+    fn keep_apart(&mut self, streak: u16) -> (Duration, bool) {
+        let wait = self.config.conflict_delay(streak.into(), &mut self.prng);
+        (wait.max(self.backoff()), true)
     }
 
     fn backoff(&mut self) -> Duration {

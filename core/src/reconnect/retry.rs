@@ -28,6 +28,13 @@ pub enum Retry {
     /// [`Reconnect::in_conflict`](super::Reconnect::in_conflict) reports it. The row ends when a stable connection ends for
     /// another reason, or when the user opens again after a close or a give-up; other failures in between do not end it.
     Conflict,
+    /// The server ended the connection without a word, in a protocol that has no word for [`Retry::Conflict`] (MQTT 3.1.1,
+    /// section 3.1.4).
+    ///
+    /// The first two in a row that ended before they were stable are followed by the backoff; from the third on it waits as after
+    /// a conflict, and [`Reconnect::in_conflict`](super::Reconnect::in_conflict) reports one. A failed attempt, a stable connection
+    /// and an end of any other kind end the row: so a server that is restarted again and again is seldom taken for a rival.
+    Unexplained,
 }
 
 impl Retry {

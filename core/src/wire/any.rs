@@ -254,6 +254,13 @@ impl Wire for Any {
         }
     }
 
+    fn replaces_without_a_word(config: &AnyConfig) -> bool {
+        match config {
+            AnyConfig::Beat(_) | AnyConfig::WebSocket(_) => false,
+            AnyConfig::Mqtt(config) => Mqtt::replaces_without_a_word(config),
+        }
+    }
+
     fn resumes_without_token(config: &AnyConfig) -> bool {
         matches!(config, AnyConfig::Mqtt(_))
     }

@@ -206,6 +206,12 @@ pub trait Wire {
         Done::Unasked
     }
 
+    /// Whether a server that lets another client of the same id in ends our connection without a word. Default: no, it says so.
+    fn replaces_without_a_word(config: &Self::Config) -> bool {
+        let _ = config;
+        false
+    }
+
     /// From now on, only the peer's last word is of interest: messages that are decoded go nowhere. Default: that is nobody's
     /// concern.
     fn end(&mut self) {}

@@ -121,7 +121,8 @@ impl Run {
     fn lose(&mut self, now: Timestamp, connecting: bool, amount: u8) {
         let span = MS * u32::from(amount >> 3) * 200;
         let retry = match amount % 8 {
-            0..3 => Retry::BACKOFF,
+            0..2 => Retry::BACKOFF,
+            2 => Retry::Unexplained,
             3 => Retry::after(span, MS * 50),
             4 => Retry::after(Duration::ZERO, span),
             5 => Retry::Conflict,

@@ -28,6 +28,40 @@ fn a_war_over_one_identity_slows_down_and_is_recognised() {
 }
 
 #[test]
+fn short_connections_that_end_unexplained_look_like_a_war_from_the_third_in_a_row() {
+    let mut link = Link::opened(ReconnectConfig::builder().shape(Shape::EqualJitter));
+    for streak in 1..=8_u32 {
+        let wait = link.live(29 * SECOND, true, Retry::Unexplained);
+        assert_eq!(link.machine.in_conflict(), streak >= 3);
+        if streak >= 3 {
+            assert!(wait >= CAP.min(500 * MS * 2_u32.pow(streak)), "{wait:?} after {streak}");
+        } else {
+            assert!(wait <= 500 * MS * 2_u32.pow(streak), "{wait:?} after {streak}");
+        }
+        link.wait_out();
+    }
+    // Who lasts is not thrown out.
+    let wait = link.live(30 * SECOND, true, Retry::Unexplained);
+    assert!(wait <= 3 * SECOND, "{wait:?}");
+    assert!(!link.machine.in_conflict());
+}
+
+#[test]
+fn a_server_that_is_restarted_is_no_rival() {
+    let mut link = Link::opened(ReconnectConfig::builder());
+    for other in [Retry::BACKOFF, Retry::after(SECOND, SECOND), Retry::Unexplained] {
+        for _ in 0..2 {
+            link.live(SECOND, true, Retry::Unexplained);
+            link.wait_out();
+        }
+        // An attempt that fails, however that is called.
+        link.lose(other);
+        assert!(!link.machine.in_conflict());
+        link.wait_out();
+    }
+}
+
+#[test]
 fn a_conflict_does_not_reset_the_backoff() {
     let mut link = Link::opened(ReconnectConfig::builder().shape(Shape::EqualJitter));
     link.fail_often();

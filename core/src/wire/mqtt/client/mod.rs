@@ -2,6 +2,7 @@
 
 mod authentication;
 mod config;
+mod handshake;
 mod meaning;
 mod memory;
 mod over_websocket;
@@ -23,20 +24,14 @@ use bytes::Bytes;
 
 use self::memory::Flight;
 use self::over_websocket::OverWebSocket;
-use self::publishing::{Publishing, Takes};
 use self::receiving::Receiving;
 use self::sending::{AROUND, Sending, acknowledge};
 use super::message::{self, PUBLISH};
-use super::rule::{self, Rule};
-use super::{
-    Ack, ConnAck, Incoming, Notice, Outgoing, Packet, PacketType, Properties, Property, Qos, ReasonCode, Role, Version,
-    Violation,
-};
-use crate::session::{Change, Message, StoreKey, Ticket, Token};
+use super::rule::Rule;
+use super::{Ack, Incoming, Notice, Outgoing, Packet, PacketType, Qos, ReasonCode, Role, Version, Violation};
+use crate::session::{Change, Message, StoreKey, Ticket};
 use crate::wire::websocket::WebSocketConfig;
-use crate::wire::{
-    Credentials, Done, Frame, Goodbye, Hello, Opening, Origin, PROTOCOL_VERSION, Tx, Welcome, Wire, WireError,
-};
+use crate::wire::{Credentials, Done, Frame, Goodbye, Opening, Origin, Tx, Wire, WireError};
 
 /// A client's connection to an MQTT server, 3.1.1 or 5.0.
 ///
@@ -192,109 +187,6 @@ impl Mqtt {
             }
             (_, Stage::Asking(_)) => Err(self.unexpected(packet_type, "CONNACK")),
         }
-    }
-
-    /// The server lets us in, or does not.
-    fn be_answered(&mut self, ack: &ConnAck<'_>, tx: &mut Tx) -> Result<Frame, WireError> {
-        let Stage::Asking(asking) = &mut self.stage else { return Ok(Frame::Unknown) };
-        if ack.reason != ReasonCode::SUCCESS {
-            self.memory.refused();
-            self.end();
-            return Ok(Frame::Refuse(Box::new(meaning::of_reason(ack.reason, &ack.properties))));
-        }
-        let terms = Terms::of(ack);
-        if let Some(exchange) = &mut asking.exchange
-            && !exchange.finish(terms.authentication)
-        {
-            self.failed = Some(ReasonCode::NOT_AUTHORIZED);
-            return Err(WireError::NotAllowed {
-                reason: crate::wire::Reason::Unauthorized,
-                problem: "the server did not prove who it is",
-            });
-        }
-        let (wish_ms, reply_timeout_ms) = (asking.interval_ms, asking.reply_timeout_ms);
-        if let Some(id) = terms.client_id {
-            self.memory.name(&id);
-        }
-        self.outgoing.limit(terms.packet_limit);
-        self.memory.connected(ack.session_present);
-        let publishing = Publishing::new(self.config.clone(), terms.takes);
-        let mut sending = Sending::new(publishing, terms.receive_maximum);
-        sending.renew(&self.memory, &self.outgoing, tx);
-        let received = self.memory.told;
-        self.stage = Stage::Open(Box::new(Open { sending, receiving: Receiving::default() }));
-        let longest_ms = terms.keep_alive.map_or(u32::MAX, |seconds| u32::from(seconds) * 1000);
-        Ok(Frame::Welcome(Box::new(Welcome {
-            version: PROTOCOL_VERSION,
-            token: Token::new([0; 16]),
-            resumed: ack.session_present,
-            interval_ms: wish_ms.min(longest_ms),
-            reply_timeout_ms,
-            message_limit: u64::from(terms.packet_limit).saturating_sub(AROUND),
-            received,
-        })))
-    }
-
-    /// A step of the enhanced authentication.
-    fn be_challenged(&mut self, notice: &Notice<'_>, tx: &mut Tx) -> Result<(), WireError> {
-        let settings = self.config.settings();
-        let method = settings.authentication.as_ref().map(|authentication| authentication.method());
-        let said = notice.properties.iter().find_map(|property| match property {
-            Property::AuthenticationMethod(method) => Some(method),
-            _ => None,
-        });
-        let Stage::Asking(asking) = &mut self.stage else { return Ok(()) };
-        let (Some(method), Some(exchange)) = (method, &mut asking.exchange) else {
-            return Err(self.fail(PacketType::Auth, &rule::NO_AUTHENTICATION));
-        };
-        if said.as_ref().map(|said| said.as_str()) != Some(method)
-            || notice.reason != ReasonCode::CONTINUE_AUTHENTICATION
-        {
-            return Err(self.fail(PacketType::Auth, &rule::NO_AUTHENTICATION));
-        }
-        let challenge = notice.properties.iter().find_map(|property| match property {
-            Property::AuthenticationData(data) => Some(data),
-            _ => None,
-        });
-        let answer = exchange.answer(challenge.unwrap_or_default());
-        let answer = answer.and_then(|answer| authenticate(Properties::NONE, method, &answer));
-        let Some(properties) = answer else {
-            self.failed = Some(ReasonCode::NOT_AUTHORIZED);
-            let problem = "the server's challenge is none that our method can answer";
-            return Err(WireError::NotAllowed { reason: crate::wire::Reason::Unauthorized, problem });
-        };
-        let reason = ReasonCode::CONTINUE_AUTHENTICATION;
-        acknowledge(Packet::Auth(Notice { reason, properties }), &self.outgoing, tx);
-        Ok(())
-    }
-
-    /// Asks for the connection.
-    fn ask(&mut self, hello: &Hello, tx: &mut Tx) {
-        let settings = self.config.settings();
-        let Stage::Asking(asking) = &mut self.stage else { return };
-        self.memory.ask();
-        (asking.interval_ms, asking.reply_timeout_ms) = (hello.interval_ms, hello.reply_timeout_ms);
-        // The server waits half as long again; and a beat leaves at the interval at the latest.
-        let keep_alive = u16::try_from(hello.interval_ms.div_ceil(1000)).unwrap_or(u16::MAX);
-        let client_id = match &self.memory.client_id {
-            Some(assigned) => assigned,
-            None if settings.assigned_client_id => "",
-            None => hello.device.as_str(),
-        };
-        let mut connect = settings.connect(client_id, self.memory.was_connected, keep_alive);
-        connect.password = config::password(&hello.credentials);
-        if let Some(authentication) = &settings.authentication {
-            let mut exchange = authentication.begin(&hello.credentials);
-            let first = exchange.first();
-            if let Some(properties) = authenticate(connect.properties.clone(), authentication.method(), &first) {
-                connect.properties = properties;
-            }
-            // The credentials are the method's.
-            connect.password = None;
-            asking.exchange = Some(exchange);
-        }
-        // All of it was checked with the configuration.
-        self.outgoing.send(&Packet::Connect(Box::new(connect)), tx).ok();
     }
 
     /// Says goodbye.
@@ -478,6 +370,10 @@ impl Wire for Mqtt {
         if config.settings().manual { Done::WhenSaid } else { Done::WhenTaken }
     }
 
+    fn replaces_without_a_word(config: &MqttConfig) -> bool {
+        config.settings().version == Version::V3
+    }
+
     fn resumes_without_token(_: &MqttConfig) -> bool {
         true
     }
@@ -504,49 +400,4 @@ impl fmt::Debug for Mqtt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mqtt").field("incoming", &self.incoming).field("memory", &self.memory).finish_non_exhaustive()
     }
-}
-
-/// What a CONNACK says for the connection; what it does not say is as the standard has it (MQTT 5.0, section 3.2.2.3).
-struct Terms<'a> {
-    takes: Takes,
-    receive_maximum: u16,
-    packet_limit: u32,
-    keep_alive: Option<u16>,
-    client_id: Option<alloc::string::String>,
-    authentication: &'a [u8],
-}
-
-impl<'a> Terms<'a> {
-    fn of(ack: &'a ConnAck<'_>) -> Self {
-        let mut terms = Self {
-            takes: Takes { qos: Qos::ExactlyOnce, retain: true, aliases: 0 },
-            receive_maximum: u16::MAX,
-            packet_limit: super::PACKET_LIMIT,
-            keep_alive: None,
-            client_id: None,
-            authentication: &[],
-        };
-        for property in ack.properties.iter() {
-            match property {
-                Property::MaximumQos(qos) => terms.takes.qos = qos,
-                Property::RetainAvailable(retain) => terms.takes.retain = retain,
-                Property::TopicAliasMaximum(aliases) => terms.takes.aliases = aliases,
-                Property::ReceiveMaximum(messages) => terms.receive_maximum = messages.get(),
-                Property::MaximumPacketSize(bytes) => terms.packet_limit = bytes.get().min(super::PACKET_LIMIT),
-                // 0: the server does not care.
-                Property::ServerKeepAlive(seconds) => terms.keep_alive = Some(seconds).filter(|seconds| *seconds > 0),
-                Property::AssignedClientIdentifier(id) => terms.client_id = Some(id.as_str().into()),
-                Property::AuthenticationData(data) => terms.authentication = data,
-                _ => {}
-            }
-        }
-        terms
-    }
-}
-
-/// These properties, and what the method says.
-fn authenticate(properties: Properties<'_>, method: &str, data: &[u8]) -> Option<Properties<'static>> {
-    let method = super::Text::new(method).ok()?;
-    let properties = properties.into_owned().with(&Property::AuthenticationMethod(method)).ok()?;
-    if data.is_empty() { Some(properties) } else { properties.with(&Property::AuthenticationData(data)).ok() }
 }
