@@ -4,7 +4,7 @@
 mod common;
 
 use common::mqtt::{Rig, client, id, mqtt, publication, publish, subscribe};
-use keepbeat_core::client::Event;
+use keepbeat_core::client::{Event, Input};
 use keepbeat_core::session::{DropReason, Message, SendError, Ticket};
 use keepbeat_core::wire::mqtt::{
     Ack, Answer, Filter, Packet, Properties, Property, Publish, Qos, ReasonCode, SubAck, SubscriptionId, Text, Topic,
@@ -70,6 +70,24 @@ fn a_message_that_needs_no_acknowledgement_is_settled_when_it_has_left_and_never
     let mut rig = Rig::up(Version::V3, mqtt());
     rig.send(publish("a", "2", Qos::AtMostOnce));
     assert_eq!(rig.names(), ["acknowledged"]);
+}
+
+#[test]
+fn a_message_that_waits_to_leave_is_not_settled_by_what_comes_meanwhile() {
+    let mut rig = Rig::up(Version::V5, mqtt());
+    let epoch = rig.open.unwrap();
+    rig.client.send(rig.now, publish("a", "1", Qos::AtLeastOnce)).unwrap();
+    let count = rig.client.transmit().len();
+    rig.client.handle_input(rig.now, Input::Written { epoch, count });
+    rig.client.send(rig.now, publish("a", "2", Qos::AtMostOnce)).unwrap();
+    // PUBACK of the first, while the driver cannot write.
+    rig.client.handle_input(rig.now, Input::Received { epoch, bytes: &[0x40, 2, 0, 1] });
+    assert_eq!(rig.client.poll_event(rig.now), Some(Event::Acknowledged { through: Ticket(1) }));
+    let count = rig.client.transmit().len();
+    rig.client.handle_input(rig.now, Input::Written { epoch, count: count - 1 });
+    assert_eq!(rig.client.poll_event(rig.now), None);
+    rig.client.handle_input(rig.now, Input::Written { epoch, count: 1 });
+    assert_eq!(rig.client.poll_event(rig.now), Some(Event::Acknowledged { through: Ticket(2) }));
 }
 
 #[test]

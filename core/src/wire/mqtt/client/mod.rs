@@ -79,7 +79,7 @@ impl Mqtt {
             let packet = match self.incoming.next(input) {
                 Ok(Some(packet)) => packet,
                 // All that came in one read is settled together.
-                Ok(None) => return Ok(self.left().map(|seq| Frame::Ack { seq })),
+                Ok(None) => return Ok(self.settled().map(|seq| Frame::Ack { seq })),
                 Err(violation) => {
                     self.failed = Some(violation.code());
                     return Err(meaning::error(violation));
@@ -88,6 +88,13 @@ impl Mqtt {
             if let Some(frame) = self.hear(packet, tx)? {
                 return Ok(Some(frame));
             }
+        }
+    }
+
+    fn settled(&mut self) -> Option<u64> {
+        match &mut self.stage {
+            Stage::Open(open) => open.sending.take_settled(&mut self.memory),
+            _ => None,
         }
     }
 
@@ -285,7 +292,10 @@ impl Wire for Mqtt {
 
     fn left(&mut self) -> Option<u64> {
         match &mut self.stage {
-            Stage::Open(open) => open.sending.take_settled(&mut self.memory),
+            Stage::Open(open) => {
+                open.sending.departed();
+                open.sending.take_settled(&mut self.memory)
+            }
             _ => None,
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Sending {
     slots: VecDeque<Slot>,
     /// So many of them, at the front, are settled.
     settled: usize,
+    /// So many of them, at the back, may wait in our own buffers yet.
+    fresh: usize,
     /// Those that the server does not take, with its reason.
     refused: VecDeque<(u64, ReasonCode)>,
     renewals: Renewals,
@@ -53,6 +55,8 @@ enum Awaits {
     PubRec,
     PubComp,
     Answer,
+    /// To leave.
+    Departure,
     Nothing,
 }
 
@@ -64,6 +68,7 @@ impl Sending {
             under_way: 0,
             slots: VecDeque::new(),
             settled: 0,
+            fresh: 0,
             refused: VecDeque::new(),
             renewals: Renewals::default(),
             unticketed: 0,
@@ -133,7 +138,7 @@ impl Sending {
             (flight, None) => {
                 let qos = self.publishing.qos(message);
                 slot.awaits = match qos {
-                    Qos::AtMostOnce => Awaits::Nothing,
+                    Qos::AtMostOnce => Awaits::Departure,
                     Qos::AtLeastOnce => Awaits::PubAck,
                     Qos::ExactlyOnce => Awaits::PubRec,
                 };
@@ -144,6 +149,19 @@ impl Sending {
         }
         self.under_way += u16::from(slot.is_under_way());
         self.slots.push_back(slot);
+        self.fresh += 1;
+        self.advance();
+    }
+
+    /// All that was written has left.
+    pub(super) fn departed(&mut self) {
+        let first = self.slots.len() - self.fresh.min(self.slots.len());
+        for slot in self.slots.range_mut(first..) {
+            if slot.awaits == Awaits::Departure {
+                slot.awaits = Awaits::Nothing;
+            }
+        }
+        self.fresh = 0;
         self.advance();
     }
 
@@ -226,7 +244,8 @@ impl Sending {
         for slot in self.slots.drain(..) {
             let Some(ticket) = slot.ticket else { continue };
             let flight = match slot.awaits {
-                Awaits::Nothing => Flight::Done,
+                // To send it twice would do harm.
+                Awaits::Nothing | Awaits::Departure => Flight::Done,
                 Awaits::PubComp => Flight::Received,
                 Awaits::PubAck | Awaits::PubRec => Flight::Left,
                 // To ask twice does no harm.
