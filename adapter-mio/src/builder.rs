@@ -68,8 +68,7 @@ impl LinkBuilder {
     }
 
     /// Like [`LinkBuilder::open`], with a store that keeps the link's session when the process ends, such as a
-    /// [`FileStore`](keepbeat_adapter::store::FileStore). The configuration must say
-    /// [`durable`](keepbeat_core::client::ClientConfigBuilder::durable). A message counts as accepted when the store has it; now,
+    /// [`FileStore`](keepbeat_adapter::store::FileStore). Over MQTT only. A message counts as accepted when the store has it; now,
     /// the link takes up what the store has kept. If the store fails later, the link is closed, with
     /// [`DownCause::Store`](keepbeat_core::DownCause::Store). The driver waits for its stores.
     ///

@@ -1,6 +1,8 @@
 //! MQTT: publications, subscriptions, acknowledgements; links that outlive their process, and links with several servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
+#[path = "../../adapter-shared/tests-on-a-runtime/addresses.rs"]
+mod addresses;
 #[path = "../../adapter-shared/tests-on-a-runtime/broker.rs"]
 mod broker;
 mod support;
@@ -11,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use addresses::address_of_ours;
 use broker::{Broker, Failing, Scratch, payload, publication, subscription, word};
 use keepbeat_mio::core::DownCause;
 use keepbeat_mio::core::wire::mqtt::{Answer, Qos, ReasonCode};
@@ -26,7 +29,7 @@ fn mqtt() -> MqttConfig {
 /// With a store in this directory.
 fn restarted(address: impl ToString, directory: &Scratch) -> (Bench, LinkId) {
     let mut bench = Bench::new();
-    let builder = LinkBuilder::new(address.to_string(), client("pump").wire(mqtt()).durable().build().unwrap());
+    let builder = LinkBuilder::new(address.to_string(), client("pump").wire(mqtt()).build().unwrap());
     let store = FileStore::open(&directory.0).unwrap();
     let link = builder.open_with_store(bench.driver(), store).unwrap();
     (bench, link)
@@ -133,7 +136,7 @@ fn what_was_accepted_is_sent_again_after_a_restart() {
 #[test]
 fn if_the_store_fails_the_message_is_handed_back_and_the_link_closed() {
     let (broker, store, mut bench) = (Broker::start(), Failing::default(), Bench::new());
-    let config = client("pump").wire(mqtt()).durable().build().unwrap();
+    let config = client("pump").wire(mqtt()).build().unwrap();
     let builder = LinkBuilder::new(broker.address.to_string(), config);
     let link = builder.open_with_store(bench.driver(), store.clone()).unwrap();
     bench.up(link);
@@ -146,9 +149,9 @@ fn if_the_store_fails_the_message_is_handed_back_and_the_link_closed() {
     });
     assert!(matches!(cause, DownCause::Store(error) if error.to_string() == "the disk is full"));
     assert!(bench.link(link).state().is_over());
-    let plain = LinkBuilder::new("127.0.0.1:9", client("pump").wire(mqtt()).build().unwrap());
+    let plain = LinkBuilder::new("127.0.0.1:9", client("pump").build().unwrap());
     let problem = plain.open_with_store(bench.driver(), Failing::default()).unwrap_err();
-    assert!(problem.to_string().contains("does not say durable"), "{problem}");
+    assert!(problem.to_string().contains("ends with the process"), "{problem}");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn with_manual_acknowledgements_the_application_says_when() {
 /// One life of a link with a store in this directory. It ends as a process does that is killed.
 async fn live<F: Future>(address: String, directory: &Scratch, life: impl FnOnce(Link) -> F) -> F::Output {
     let store = FileStore::open(&directory.0).unwrap();
-    let config = client("pump").wire(mqtt()).durable().build().unwrap();
+    let config = client("pump").wire(mqtt()).build().unwrap();
     let (link, driver) = Link::builder(address, config).store(store).build().unwrap();
     let driver = async {
         driver.await;
@@ -171,7 +171,7 @@ fn what_was_accepted_is_sent_again_after_a_restart() {
 fn if_the_store_fails_the_message_is_handed_back_and_the_link_closed() {
     block_on(async {
         let (broker, store) = (Broker::start(), Failing::default());
-        let config = client("pump").wire(mqtt()).durable().build().unwrap();
+        let config = client("pump").wire(mqtt()).build().unwrap();
         let link = Link::builder(broker.address.to_string(), config).store(store.clone()).open().unwrap();
         up(&link).await;
         let ticket = link.send(publication("a", "kept", Qos::AtLeastOnce)).await.unwrap();
@@ -201,11 +201,11 @@ fn if_the_store_fails_the_message_is_handed_back_and_the_link_closed() {
 }
 
 #[test]
-fn a_store_for_a_link_that_does_not_use_it_is_an_error() {
+fn a_store_for_a_link_whose_session_ends_with_the_process_is_an_error() {
     block_on(async {
-        let config = client("pump").wire(mqtt()).build().unwrap();
+        let config = client("pump").build().unwrap();
         let opened = Link::builder("127.0.0.1:9", config).store(Failing::default()).open();
-        assert!(matches!(opened, Err(OpenError::Store(error)) if error.to_string().contains("does not say durable")));
+        assert!(matches!(opened, Err(OpenError::Store(error)) if error.to_string().contains("ends with the process")));
     });
 }
 

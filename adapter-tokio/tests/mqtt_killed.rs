@@ -89,7 +89,7 @@ fn publish(address: &str, directory: &str, from: u64) {
     runtime.block_on(async {
         let reconnect = ReconnectConfig::data_center().to_builder().base(Duration::from_millis(20)).build().unwrap();
         let wire = MqttConfig::builder().build().unwrap();
-        let config = ClientConfig::builder(DeviceId::new("pump").unwrap()).reconnect(reconnect).wire(wire).durable();
+        let config = ClientConfig::builder(DeviceId::new("pump").unwrap()).reconnect(reconnect).wire(wire);
         // So that nobody waits for room while nothing is acknowledged.
         let config = config.outbox(QueueLimits::new(1_000_000, 64 << 20).unwrap());
         let store = FileStoreOptions::new().fsync(Fsync::Never).open(directory).unwrap();

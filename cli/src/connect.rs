@@ -346,9 +346,6 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
         let bearer = if is_header { "Bearer " } else { "" };
         config = config.credentials(format!("{bearer}{token}").into_bytes());
     }
-    if args.mqtt.store.is_some() {
-        config = config.durable();
-    }
     if let Some(tls) = security::client(&args.endpoint, &args.tls)? {
         config = config.tls(tls);
     }

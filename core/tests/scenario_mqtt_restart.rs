@@ -12,7 +12,7 @@ use keepbeat_core::wire::mqtt::{
 };
 
 fn durable(version: Version, wire: MqttConfigBuilder) -> Rig {
-    let mut rig = Rig::of(version, client(wire.version(version).topic_aliases(0)).durable());
+    let mut rig = Rig::durable(version, client(wire.version(version).topic_aliases(0)));
     rig.accept(false);
     rig.forget();
     rig
@@ -56,7 +56,7 @@ fn what_was_accepted_leaves_again_with_the_same_identifiers() {
 
 #[test]
 fn what_waited_while_the_link_was_down_leaves_after_a_restart() {
-    let mut rig = Rig::of(Version::V5, client(mqtt().topic_aliases(0)).durable());
+    let mut rig = Rig::durable(Version::V5, client(mqtt().topic_aliases(0)));
     rig.send(publish("a", "1", Qos::AtLeastOnce));
     rig.send(subscribe("in", Qos::AtLeastOnce));
     rig.restart();
@@ -112,7 +112,7 @@ fn messages_that_were_taken_while_there_was_no_connection_are_not_taken_again() 
 
 #[test]
 fn subscriptions_and_a_name_that_was_made_up_are_kept() {
-    let mut rig = Rig::of(Version::V5, client(mqtt().assigned_client_id()).durable());
+    let mut rig = Rig::durable(Version::V5, client(mqtt().assigned_client_id()));
     let assigned = Property::AssignedClientIdentifier(Text::new("made-up").unwrap());
     rig.accept_with(false, Properties::NONE.with(&assigned).unwrap());
     rig.answers = true;
@@ -176,7 +176,7 @@ fn entries_that_no_link_wrote_are_refused() {
         (Room::Taken, 70_000, b""),
         (Room::Subscription, 1, b"\x01"),
     ] {
-        let mut rig = Rig::of(Version::V5, client(mqtt()).durable());
+        let mut rig = Rig::durable(Version::V5, client(mqtt()));
         let entries = vec![(StoreKey { room, number }, value.into())];
         assert!(rig.client.restore(rig.now, entries).is_err());
     }

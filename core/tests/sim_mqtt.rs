@@ -28,7 +28,7 @@ const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 /// So long after the last fault everything is settled.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-fn config(version: Version, wire: MqttConfigBuilder, inbox: QueueLimits, durable: bool) -> Arc<ClientConfig<Mqtt>> {
+fn config(version: Version, wire: MqttConfigBuilder, inbox: QueueLimits) -> Arc<ClientConfig<Mqtt>> {
     let liveness = LivenessConfig::builder().interval(SECOND).reply_timeout(3 * SECOND / 10).stall_limit(3 * SECOND);
     let reconnect = ReconnectConfig::builder().base(SECOND / 20).cap(2 * SECOND / 5).floor(SECOND / 50);
     let reconnect = reconnect.first_spread(SECOND / 20).stable(2 * SECOND);
@@ -39,7 +39,6 @@ fn config(version: Version, wire: MqttConfigBuilder, inbox: QueueLimits, durable
         .inbox(inbox)
         .connect_timeout(SECOND)
         .handshake_timeout(SECOND);
-    let config = if durable { config.durable() } else { config };
     config.build().unwrap().into()
 }
 
@@ -102,7 +101,11 @@ impl App {
             repeats: version == Version::V3 && prng.between(0, 3) == 0,
             ..Manner::plain(version)
         };
-        Self::new(World::new(config(version, wire, inbox, durable), manner, prng.next_u64()), manual, prng.next_u64())
+        let mut world = World::new(config(version, wire, inbox), manner, prng.next_u64());
+        if durable {
+            world.client.restore(world.now, Vec::new()).unwrap();
+        }
+        Self::new(world, manual, prng.next_u64())
     }
 
     fn send(&mut self, message: keepbeat_core::session::Message, what: Option<(u64, Qos)>) -> bool {
@@ -389,7 +392,7 @@ fn processes_that_are_killed_lose_nothing_that_they_had_accepted() {
 /// Cuts the first connection, or the second, at this byte, while every kind of message waits in both directions.
 fn cut_at(version: Version, byte: u64, up: bool, second: bool) {
     let wire = mqtt().receive_maximum(3);
-    let world = World::new(config(version, wire, QueueLimits::default(), false), Manner::plain(version), byte);
+    let world = World::new(config(version, wire, QueueLimits::default()), Manner::plain(version), byte);
     let mut app = App::new(world, false, byte);
     if second {
         app.run_for(SECOND / 2);

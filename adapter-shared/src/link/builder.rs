@@ -110,8 +110,8 @@ impl<L: From<Link>> LinkBuilder<L> {
         self
     }
 
-    /// What keeps the link's session when the process ends, such as a [`FileStore`](crate::store::FileStore). The configuration must
-    /// say [`durable`](keepbeat_core::client::ClientConfigBuilder::durable). A message counts as accepted when the store has it;
+    /// What keeps the link's session over MQTT when the process ends, such as a [`FileStore`](crate::store::FileStore); over another
+    /// protocol, the link is not opened. A message counts as accepted when the store has it;
     /// when the link is opened, it takes up what the store has kept. If the store fails later, the link is closed, with
     /// [`DownCause::Store`](keepbeat_core::DownCause::Store).
     ///

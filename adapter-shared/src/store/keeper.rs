@@ -17,18 +17,12 @@ impl Keeper {
     /// Has a link that was not opened yet take up what the store has kept.
     ///
     /// # Errors
-    /// Those of the store; or the link is not [durable](keepbeat_core::client::ClientConfigBuilder::durable), or it is of another
-    /// kind.
+    /// Those of the store, and of [`Client::restore`].
     pub fn restore(
         mut store: Box<dyn SessionStore>,
         client: &mut Client,
         now: Timestamp,
     ) -> Result<Box<Self>, StoreError> {
-        if !client.is_durable() {
-            let problem =
-                "the configuration of the link does not say durable, so that the store would stay empty; say so";
-            return Err(StoreError::new(problem));
-        }
         client.restore(now, store.load()?)?;
         Ok(Box::new(Self { store, unkept: Vec::new() }))
     }

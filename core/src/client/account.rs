@@ -16,14 +16,15 @@ pub(super) struct Account {
     done: u64,
     /// Those that came in earlier sessions.
     earlier: u64,
+    /// Whether anybody wants the changes.
+    pub(super) durable: bool,
     pub(super) changes: Vec<Change>,
 }
 
 impl Account {
     /// `None` if nobody asks for one.
     pub(super) fn of<W: Wire>(config: &ClientConfig<W>) -> Option<Box<Self>> {
-        let is_asked_for = config.durable || W::done_with_messages(&config.wire) != Done::Unasked;
-        is_asked_for.then(Box::default)
+        (W::done_with_messages(&config.wire) != Done::Unasked).then(Box::default)
     }
 
     pub(super) const fn came(&mut self) {

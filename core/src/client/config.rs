@@ -29,7 +29,6 @@ pub struct ClientConfig<W: Wire = Any> {
     pub(crate) reconnect: Arc<ReconnectConfig>,
     pub(crate) credentials: CredentialsSource,
     pub(crate) greeting: bool,
-    pub(crate) durable: bool,
     pub(crate) way: Way,
     pub(crate) outbox: Arc<QueueLimits>,
     pub(crate) inbox: Arc<QueueLimits>,
@@ -53,7 +52,6 @@ where
                 reconnect: ReconnectConfig::internet().into(),
                 credentials: CredentialsSource::Fixed(Credentials::default()),
                 greeting: false,
-                durable: false,
                 way: Way::default(),
                 outbox: QueueLimits::default().into(),
                 inbox: QueueLimits::default().into(),
@@ -183,13 +181,6 @@ impl<W: Wire> ClientConfigBuilder<W> {
     /// [`Client::greeted`](super::Client::greeted). It may take the handshake timeout. Default: nothing is held back.
     pub const fn greeting(mut self) -> Self {
         self.config.greeting = true;
-        self
-    }
-
-    /// Keeps account of what must survive the process, for a driver that has a
-    /// [`SessionStore`](crate::session::SessionStore). Default: nothing does.
-    pub const fn durable(mut self) -> Self {
-        self.config.durable = true;
         self
     }
 

@@ -13,13 +13,19 @@ use crate::wire::Wire;
 
 impl<W: Wire> Client<W> {
     /// Takes up what a [`SessionStore`](crate::session::SessionStore) has kept of an earlier life of this link: messages that were
-    /// accepted and not settled, and what the protocol remembers. Before the link is opened for the first time. Limits of the
-    /// outbox do not hold for it.
+    /// accepted and not settled, and what the protocol remembers; nothing, of a store that is new. Before anything else is done with
+    /// the link. From then on [`Client::take_changes`] tells what must survive the process. Limits of the outbox do not hold for what
+    /// is taken up.
     ///
     /// # Errors
-    /// The entries are not those of such a link. Nothing was taken up.
+    /// The entries are not those of such a link, or its protocol is not MQTT, whose sessions alone go on after the process. Nothing
+    /// was taken up.
     pub fn restore(&mut self, now: Timestamp, entries: Vec<(StoreKey, Bytes)>) -> Result<(), StoreError> {
         let now = self.tick(now);
+        let Some(account) = self.account.as_mut().filter(|_| W::resumes_without_token(&self.config.wire)) else {
+            let problem = "a session of this protocol ends with the process; open the link without a store";
+            return Err(StoreError::new(problem));
+        };
         let mut memory = W::Memory::default();
         let mut messages = Vec::new();
         for (key, value) in entries {
@@ -34,6 +40,7 @@ impl<W: Wire> Client<W> {
                 return Err(broken());
             }
         }
+        account.durable = true;
         messages.sort_by_key(|(ticket, _)| *ticket);
         for (ticket, message) in messages {
             let lifetime = W::lifetime(&self.config.wire, &message);
@@ -44,9 +51,9 @@ impl<W: Wire> Client<W> {
         Ok(())
     }
 
-    /// What has changed since this was last asked of what must survive the process, if the configuration says
-    /// [`durable`](super::ClientConfigBuilder::durable). The driver hands it to the store before it tells the application that a
-    /// message was accepted, and before it writes [`Client::transmit`].
+    /// What has changed since this was last asked of what must survive the process, if the link was
+    /// [restored](Client::restore). The driver hands it to the store before it tells the application that a message was accepted,
+    /// and before it writes [`Client::transmit`].
     #[must_use]
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.hear_changes();
@@ -76,7 +83,7 @@ impl<W: Wire> Client<W> {
 
     /// A message was accepted.
     pub(super) fn note_accepted(&mut self, ticket: Ticket, message: &Message) {
-        if self.config.durable && W::is_durable(&self.config.wire, message) {
+        if self.is_durable() && W::is_durable(&self.config.wire, message) {
             let key = StoreKey { room: Room::Message, number: ticket.0 };
             self.note(Change::Put { key, value: message.to_stored() });
         }
@@ -89,7 +96,7 @@ impl<W: Wire> Client<W> {
     }
 
     fn note_gone(&mut self, ticket: Ticket) {
-        if self.config.durable {
+        if self.is_durable() {
             for room in [Room::Message, Room::Received] {
                 self.note(Change::Remove { key: StoreKey { room, number: ticket.0 } });
             }
@@ -98,7 +105,7 @@ impl<W: Wire> Client<W> {
 
     /// Messages up to this one are settled.
     pub(super) fn note_settled(&mut self, through: Ticket) {
-        if self.config.durable {
+        if self.is_durable() {
             for room in [Room::Message, Room::Received] {
                 self.note(Change::RemoveThrough { key: StoreKey { room, number: through.0 } });
             }
@@ -116,8 +123,8 @@ impl<W: Wire> Client<W> {
     /// Takes what the wire has noted.
     pub(super) fn hear_changes(&mut self) {
         if let State::Connected { connection, .. } = &mut self.state
-            && self.config.durable
             && let Some(account) = &mut self.account
+            && account.durable
         {
             connection.take_changes(&mut account.changes);
         }

@@ -244,7 +244,7 @@ impl<W: Wire> Client<W> {
             self.dropped(dropped);
         }
         let lifetime = W::lifetime(&self.config.wire, &message);
-        let stored = self.config.durable.then(|| message.clone());
+        let stored = self.is_durable().then(|| message.clone());
         let ticket = self.session.outbox.push_for(now, message, lifetime)?;
         if let Some(message) = stored {
             self.note_accepted(ticket, &message);

@@ -82,11 +82,10 @@ impl<W: Wire> Client<W> {
         self.transmit || self.is_untold() || self.disconnect != Epoch(0) || changed
     }
 
-    /// Whether it keeps account of what must survive the process
-    /// ([`durable`](super::ClientConfigBuilder::durable)).
+    /// Whether it tells what must survive the process, because it was [restored](Client::restore).
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.config.durable
+        self.account.as_ref().is_some_and(|account| account.durable)
     }
 
     /// The device that this link speaks for.

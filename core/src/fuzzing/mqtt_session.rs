@@ -98,15 +98,15 @@ impl<'a> World<'a> {
             wire = wire.manual_acknowledgements();
         }
         let inbox = if options & 8 == 0 { 100 } else { 2 };
-        let mut config = ClientConfig::builder(DeviceId::new("d").unwrap())
+        let config = ClientConfig::builder(DeviceId::new("d").unwrap())
             .wire(wire.build().unwrap())
             .inbox(QueueLimits::new(inbox, 10_000).unwrap())
             .outbox(QueueLimits::new(20, 10_000).unwrap());
-        if options & 16 != 0 {
-            config = config.durable();
-        }
         let config = Arc::new(config.build().unwrap());
         let mut client = Client::new(config.clone(), seed);
+        if options & 16 != 0 {
+            client.restore(Timestamp::ZERO, Vec::new()).expect("there is nothing to restore");
+        }
         client.open(Timestamp::ZERO);
         Self {
             script,

@@ -96,9 +96,20 @@ impl Rig {
         Self::over(Transport::default(), version, config)
     }
 
+    /// A link with a store.
+    pub(crate) fn durable(version: Version, config: ClientConfigBuilder<Mqtt>) -> Self {
+        let mut rig = Self::closed(Transport::default(), version, config);
+        rig.client.restore(rig.now, Vec::new()).unwrap();
+        rig.opened()
+    }
+
     pub(crate) fn over(transport: Transport, version: Version, config: ClientConfigBuilder<Mqtt>) -> Self {
+        Self::closed(transport, version, config).opened()
+    }
+
+    fn closed(transport: Transport, version: Version, config: ClientConfigBuilder<Mqtt>) -> Self {
         let config = Arc::new(config.build().unwrap());
-        let mut rig = Self {
+        Self {
             client: link(&config, 1),
             now: Timestamp::ZERO,
             version,
@@ -113,10 +124,13 @@ impl Rig {
             events: Vec::new(),
             looks: true,
             heard: Vec::new(),
-        };
-        rig.client.open(rig.now);
-        rig.turn();
-        rig
+        }
+    }
+
+    fn opened(mut self) -> Self {
+        self.client.open(self.now);
+        self.turn();
+        self
     }
 
     /// A link that is up, with a session that has just begun.
