@@ -7,8 +7,8 @@ use common::mqtt::{Rig, client, id, mqtt, publication, publish, subscribe};
 use keepbeat_core::client::{Event, Input};
 use keepbeat_core::session::{DropReason, Message, SendError, Ticket};
 use keepbeat_core::wire::mqtt::{
-    Ack, Answer, Filter, Packet, Properties, Property, Publish, Qos, ReasonCode, SubAck, SubscriptionId, Text, Topic,
-    Unsubscribe, Version, Will,
+    Ack, Answer, Filter, Notice, Packet, Properties, Property, Publish, Qos, ReasonCode, SubAck, SubscriptionId, Text,
+    Topic, Unsubscribe, Version, Will,
 };
 
 const VERSIONS: [Version; 2] = [Version::V3, Version::V5];
@@ -511,4 +511,75 @@ fn a_clean_start_is_asked_for_once_and_in_the_older_version_always() {
             .collect();
         assert_eq!(starts, [true, again]);
     }
+}
+
+#[test]
+fn a_refusal_that_a_connection_ends_behind_is_told() {
+    let mut rig = Rig::up(Version::V5, mqtt().topic_aliases(0));
+    rig.send(publish("a", "x", Qos::AtLeastOnce));
+    let refused = || Packet::PubAck(Ack { reason: ReasonCode::QUOTA_EXCEEDED, ..Ack::new(id(1)) });
+    rig.say_all(&[refused(), Packet::Disconnect(Notice::new(ReasonCode::QUOTA_EXCEEDED))]);
+    rig.open = None;
+    while rig.open.is_none() {
+        rig.advance(100);
+    }
+    rig.forget();
+    rig.accept(true);
+    rig.say(&refused());
+    assert_eq!((rig.saw("dropped"), rig.client.unacknowledged()), (1, 0));
+}
+
+#[test]
+fn what_the_server_does_not_take_is_told_although_the_connection_ends_first() {
+    let limit = || Properties::NONE.with(&Property::MaximumQos(Qos::AtLeastOnce)).unwrap();
+    let mut rig = Rig::new(Version::V5, mqtt().topic_aliases(0));
+    rig.accept_with(false, limit());
+    rig.forget();
+    // The socket takes nothing.
+    rig.client.send(rig.now, publish("a", "1", Qos::AtLeastOnce)).unwrap();
+    rig.client.send(rig.now, publish("a", "2", Qos::ExactlyOnce)).unwrap();
+    rig.end();
+    while rig.open.is_none() {
+        rig.advance(100);
+    }
+    rig.answers = true;
+    rig.accept_with(true, limit());
+    assert_eq!((rig.saw("dropped"), rig.client.unacknowledged()), (1, 0));
+}
+
+#[test]
+fn a_message_that_expired_after_it_had_left_is_not_sent_again_for_ever() {
+    let mut rig = Rig::up(Version::V5, mqtt().topic_aliases(0));
+    let properties = Properties::NONE.with(&Property::MessageExpiryInterval(1)).unwrap();
+    rig.send(Publish { qos: Qos::AtLeastOnce, properties, ..publication("a", "x") }.into_message().unwrap());
+    rig.advance(3000);
+    rig.cut();
+    rig.forget();
+    rig.accept(true);
+    let [Packet::Publish(again)] = &rig.take()[..] else { panic!("one PUBLISH") };
+    assert_eq!(again.properties.iter().collect::<Vec<_>>(), [Property::MessageExpiryInterval(1)]);
+}
+
+#[test]
+fn a_message_that_came_can_be_sent_on() {
+    let mut rig = Rig::up(Version::V5, mqtt().topic_aliases(0));
+    let number = Property::SubscriptionIdentifier(SubscriptionId::new(7).unwrap());
+    let properties = Properties::NONE.with(&number).unwrap();
+    rig.say(&Packet::Publish(Publish { properties: properties.borrowed(), ..publication("in", "x") }));
+    let (_, Event::Message(message)) = rig.events.remove(0) else { panic!("a message") };
+    assert_eq!(Publish::of(&message).unwrap().properties, properties);
+    rig.send(message);
+    assert_eq!(rig.take(), [Packet::Publish(publication("in", "x"))]);
+}
+
+#[test]
+fn an_answer_cannot_be_sent() {
+    let mut rig = Rig::up(Version::V5, mqtt().topic(Topic::new("t").unwrap(), Qos::AtLeastOnce));
+    rig.answers = true;
+    rig.send(subscribe("a", Qos::AtLeastOnce));
+    let answer = rig.events.iter().find_map(|(_, event)| match event {
+        Event::Answered { answer, .. } => Some(answer.clone()),
+        _ => None,
+    });
+    assert!(matches!(rig.client.send(rig.now, answer.unwrap()), Err(SendError::Unfit { .. })));
 }

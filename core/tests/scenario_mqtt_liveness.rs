@@ -248,3 +248,44 @@ fn a_server_that_is_pinged_behind_a_full_inbox_hears_from_us() {
     assert_eq!((rig.saw("message"), rig.saw("down")), (1, 0));
     assert!(rig.heard.iter().any(|(_, packet)| *packet == Packet::PubAck(Ack::new(id(1)))));
 }
+
+#[test]
+fn late_answers_belong_to_the_pings_in_their_order() {
+    let mut rig = Rig::up(Version::V5, mqtt());
+    let (mut heard, mut answered) = (0, 0);
+    for _ in 0..6000 {
+        rig.advance(10);
+        heard = heard.max(pings(&rig).len());
+        if let Some(at) = pings(&rig).get(answered)
+            && rig.now.as_millis() >= at + 3900
+        {
+            answered += 1;
+            rig.say(&Packet::PingResp);
+        }
+    }
+    let rtt = rig.client.rtt().unwrap();
+    assert!(heard > 5 && rtt.smoothed() >= Duration::from_millis(3800), "{heard} {rtt:?}");
+}
+
+#[test]
+fn a_ping_that_was_not_answered_on_one_connection_does_not_count_on_the_next() {
+    let mut rig = Rig::up(Version::V5, mqtt());
+    rig.advance(10_000);
+    rig.cut();
+    rig.answers = true;
+    rig.forget();
+    rig.accept(true);
+    rig.advance(60_000);
+    assert_eq!((rig.saw("down"), pings(&rig).len() >= 6), (0, true));
+}
+
+#[test]
+fn a_short_keep_alive_holds_although_the_server_was_slow_to_let_us_in() {
+    let mut rig = Rig::new(Version::V5, mqtt());
+    rig.answers = true;
+    rig.advance(9000);
+    rig.accept_with(false, Properties::NONE.with(&Property::ServerKeepAlive(1)).unwrap());
+    rig.forget();
+    rig.advance(5000);
+    assert_eq!(pings(&rig).len(), 5);
+}

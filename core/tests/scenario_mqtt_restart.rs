@@ -5,7 +5,7 @@ mod common;
 
 use common::mqtt::{Rig, client, id, mqtt, publication, publish, subscribe};
 use keepbeat_core::DownCause;
-use keepbeat_core::client::{Event, LinkState};
+use keepbeat_core::client::{Event, Input, LinkState};
 use keepbeat_core::session::{Room, SessionStore as _, StoreError, StoreKey, Ticket};
 use keepbeat_core::wire::mqtt::{
     Ack, Filter, MqttConfigBuilder, Packet, Properties, Property, Publish, Qos, Subscription, Text, Version,
@@ -18,8 +18,10 @@ fn durable(version: Version, wire: MqttConfigBuilder) -> Rig {
     rig
 }
 
+/// What is kept, but for the name of the server.
 fn rooms(rig: &mut Rig) -> Vec<(Room, u64)> {
-    rig.store.load().unwrap().into_iter().map(|(key, _)| (key.room, key.number)).collect()
+    let entries = rig.store.load().unwrap().into_iter().map(|(key, _)| (key.room, key.number));
+    entries.filter(|entry| *entry != (Room::Name, 1)).collect()
 }
 
 #[test]
@@ -179,5 +181,33 @@ fn entries_that_no_link_wrote_are_refused() {
         let mut rig = Rig::durable(Version::V5, client(mqtt()));
         let entries = vec![(StoreKey { room, number }, value.into())];
         assert!(rig.client.restore(rig.now, entries).is_err());
+    }
+}
+
+#[test]
+fn a_store_hears_nothing_of_what_it_does_not_keep() {
+    let mut rig = durable(Version::V5, mqtt());
+    let epoch = rig.open.unwrap();
+    rig.client.send(rig.now, publish("a", "x", Qos::AtMostOnce)).unwrap();
+    let count = rig.client.transmit().len();
+    rig.client.handle_input(rig.now, Input::Written { epoch, count });
+    // A PUBREL of nothing.
+    rig.client.handle_input(rig.now, Input::Received { epoch, bytes: &[0x62, 2, 0, 9] });
+    assert_eq!(rig.client.take_changes(), []);
+}
+
+#[test]
+fn a_clean_start_is_one_for_every_process() {
+    for received in [false, true] {
+        let mut rig = Rig::durable(Version::V5, client(mqtt().topic_aliases(0).clean_start()));
+        rig.accept(false);
+        rig.send(publish("a", "x", Qos::ExactlyOnce));
+        if received {
+            rig.say(&Packet::PubRec(Ack::new(id(1))));
+        }
+        rig.forget();
+        rig.restart();
+        let [Packet::Connect(connect)] = &rig.take()[..] else { panic!("one CONNECT") };
+        assert!(connect.clean_start, "{received}");
     }
 }

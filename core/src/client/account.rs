@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::ClientConfig;
-use crate::session::Change;
+use crate::session::{Change, Ticket};
 use crate::wire::{Done, Wire};
 
 /// Counts the peer's messages over all sessions, and gathers changes for a store.
@@ -18,6 +18,8 @@ pub(super) struct Account {
     earlier: u64,
     /// Whether anybody wants the changes.
     pub(super) durable: bool,
+    /// The oldest and the newest message that the store may have.
+    stored: Option<(Ticket, Ticket)>,
     pub(super) changes: Vec<Change>,
 }
 
@@ -41,6 +43,26 @@ impl Account {
         let has_one = self.done < self.taken;
         self.done += has_one as u64;
         has_one
+    }
+
+    /// The store is to have this message.
+    pub(super) fn keep(&mut self, ticket: Ticket) {
+        let (oldest, newest) = self.stored.unwrap_or((ticket, ticket));
+        self.stored = Some((oldest.min(ticket), newest.max(ticket)));
+    }
+
+    /// Whether the store may have this message.
+    pub(super) fn may_have(&self, ticket: Ticket) -> bool {
+        self.durable && self.stored.is_some_and(|(oldest, newest)| oldest <= ticket && ticket <= newest)
+    }
+
+    /// Messages up to this one are settled. Whether the store may have one of them.
+    pub(super) fn settle(&mut self, through: Ticket) -> bool {
+        let Some((oldest, newest)) = self.stored.filter(|(oldest, _)| self.durable && *oldest <= through) else {
+            return false;
+        };
+        self.stored = (newest > through).then_some((oldest.max(Ticket(through.0 + 1)), newest));
+        true
     }
 
     /// A new session begins: its messages count from 1.

@@ -41,6 +41,7 @@ impl<W: Wire> Client<W> {
             }
         }
         account.durable = true;
+        messages.iter().for_each(|(ticket, _)| account.keep(*ticket));
         messages.sort_by_key(|(ticket, _)| *ticket);
         for (ticket, message) in messages {
             let lifetime = W::lifetime(&self.config.wire, &message);
@@ -84,6 +85,9 @@ impl<W: Wire> Client<W> {
     /// A message was accepted.
     pub(super) fn note_accepted(&mut self, ticket: Ticket, message: &Message) {
         if self.is_durable() && W::is_durable(&self.config.wire, message) {
+            if let Some(account) = &mut self.account {
+                account.keep(ticket);
+            }
             let key = StoreKey { room: Room::Message, number: ticket.0 };
             self.note(Change::Put { key, value: message.to_stored() });
         }
@@ -96,7 +100,7 @@ impl<W: Wire> Client<W> {
     }
 
     fn note_gone(&mut self, ticket: Ticket) {
-        if self.is_durable() {
+        if self.account.as_ref().is_some_and(|account| account.may_have(ticket)) {
             for room in [Room::Message, Room::Received] {
                 self.note(Change::Remove { key: StoreKey { room, number: ticket.0 } });
             }
@@ -105,7 +109,7 @@ impl<W: Wire> Client<W> {
 
     /// Messages up to this one are settled.
     pub(super) fn note_settled(&mut self, through: Ticket) {
-        if self.is_durable() {
+        if self.account.as_mut().is_some_and(|account| account.settle(through)) {
             for room in [Room::Message, Room::Received] {
                 self.note(Change::RemoveThrough { key: StoreKey { room, number: through.0 } });
             }

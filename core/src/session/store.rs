@@ -29,7 +29,7 @@ pub enum Room {
     Taken = 3,
     /// Subscriptions that the peer has granted, in any order.
     Subscription = 4,
-    /// The name that the peer made up for us; its only number is 0.
+    /// Names: number 0 is the one that the peer made up for us, number 1 that of the peer.
     Name = 5,
 }
 

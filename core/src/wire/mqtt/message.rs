@@ -167,6 +167,11 @@ pub(super) const fn is_request(message: &Message) -> bool {
     matches!(message.kind(), SUBSCRIBE | UNSUBSCRIBE)
 }
 
+/// Whether a message is an [`Answer`].
+pub(super) const fn is_answer(message: &Message) -> bool {
+    matches!(message.kind(), SUBACK | UNSUBACK)
+}
+
 /// How surely a message that was a [`Publish`] arrives.
 pub(super) const fn qos_of(message: &Message) -> Qos {
     match message.kind() >> QOS & 0b11 {

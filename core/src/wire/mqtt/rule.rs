@@ -198,6 +198,7 @@ rules! { ALL:
 rules! { OF_SESSIONS:
     PROTOCOL_ERROR {
         ANSWERS "3.9.3" "it has not one reason code for each filter that was asked for",
+        NO_SESSION "3.2.2.1.1" "it goes on with a session although we asked for a new one",
         NO_AUTHENTICATION "4.12" "nobody asked for an enhanced authentication by this method",
     }
     RECEIVE_MAXIMUM_EXCEEDED {

@@ -105,16 +105,20 @@ impl Settings {
 
     /// What asks for a connection.
     pub(super) fn connect<'a>(&'a self, client_id: &'a str, was_connected: bool, keep_alive: u16) -> Connect<'a> {
-        // In the older version a session is clean or outlives connections; in the newer one it may be clean at the beginning only.
-        let clean_start = self.clean_start && (self.version == Version::V3 || !was_connected);
         Connect {
-            clean_start,
+            clean_start: self.begins_anew(was_connected),
             keep_alive,
             properties: self.connect_properties(),
             will: self.will.clone(),
             user_name: self.user_name.as_ref().map(Text::borrowed),
             ..Connect::new(self.version, Text::new(client_id).unwrap_or_default())
         }
+    }
+
+    /// Whether the server is to forget the session it may hold. In the older version a session is clean or outlives connections; in the
+    /// newer one it may be clean at the beginning only.
+    pub(super) fn begins_anew(&self, was_connected: bool) -> bool {
+        self.clean_start && (self.version == Version::V3 || !was_connected)
     }
 
     fn connect_properties(&self) -> Properties<'static> {
@@ -177,7 +181,8 @@ impl MqttConfigBuilder {
         self
     }
 
-    /// Properties of CONNECT beside those that follow from the settings, such as [`Property::UserProperty`]. Default: none.
+    /// Properties of CONNECT beside those that follow from other settings: [`Property::UserProperty`],
+    /// [`Property::RequestResponseInformation`], [`Property::RequestProblemInformation`]. Default: none.
     pub fn properties(mut self, properties: Properties<'_>) -> Self {
         self.settings.properties = properties.into_owned();
         self
@@ -216,7 +221,7 @@ impl MqttConfigBuilder {
         self
     }
 
-    /// Messages of QoS 1 and 2 are acknowledged when the application says so
+    /// Messages are acknowledged, whatever their QoS, one by one in their order, when the application says so
     /// ([`Client::acknowledge`](crate::client::Client::acknowledge)). Default: when the application takes them from the link.
     pub const fn manual_acknowledgements(mut self) -> Self {
         self.settings.manual = true;
@@ -270,6 +275,17 @@ impl MqttConfigBuilder {
                 return Err(MqttConfigError::Version { setting: "properties" });
             }
         }
+        for property in settings.properties.iter() {
+            let setting = match property {
+                Property::SessionExpiryInterval(_) => "session_expiry",
+                Property::ReceiveMaximum(_) => "receive_maximum",
+                Property::MaximumPacketSize(_) => "message_limit",
+                Property::TopicAliasMaximum(_) => "topic_aliases",
+                Property::AuthenticationMethod(_) | Property::AuthenticationData(_) => "authentication",
+                _ => continue,
+            };
+            return Err(MqttConfigError::Property { setting });
+        }
         let connect = settings.connect("client", false, 60);
         Outgoing::new(Role::Client, settings.version)
             .length(&Packet::Connect(connect.into()))
@@ -288,6 +304,11 @@ pub enum MqttConfigError {
     Connect(EncodeError),
     /// The setting came with MQTT 5.0.
     Version {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The property follows from a setting.
+    Property {
         /// The setting.
         setting: &'static str,
     },
@@ -314,6 +335,9 @@ impl fmt::Display for MqttConfigError {
             Self::Connect(error) => error.fmt(f),
             Self::Version { setting } => {
                 write!(f, "{setting} came with MQTT 5.0, and the version is 3.1.1; leave it out, or take version 5.0")
+            }
+            Self::Property { setting } => {
+                write!(f, "among the properties is the one that {setting} says; leave it out there")
             }
             Self::WebSocket { setting } => {
                 write!(f, "over WebSocket, MQTT has its own sub-protocol and beats; leave out its setting {setting}")

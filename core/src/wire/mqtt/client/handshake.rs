@@ -16,12 +16,16 @@ use crate::wire::{Frame, Hello, PROTOCOL_VERSION, Reason, Tx, Welcome, Wire as _
 impl Mqtt {
     /// The server lets us in, or does not.
     pub(super) fn be_answered(&mut self, ack: &ConnAck<'_>, tx: &mut Tx) -> Result<Frame, WireError> {
-        let Stage::Asking(asking) = &mut self.stage else { return Ok(Frame::Unknown) };
         if ack.reason != ReasonCode::SUCCESS {
             self.memory.refused();
             self.end();
             return Ok(Frame::Refuse(Box::new(meaning::of_reason(ack.reason, &ack.properties))));
         }
+        let settings = self.config.settings();
+        if ack.session_present && settings.begins_anew(self.memory.was_connected) {
+            return Err(self.fail(PacketType::ConnAck, &rule::NO_SESSION));
+        }
+        let Stage::Asking(asking) = &mut self.stage else { return Ok(Frame::Unknown) };
         let terms = Terms::of(ack);
         if let Some(exchange) = &mut asking.exchange
             && !exchange.finish(terms.authentication)
@@ -33,11 +37,11 @@ impl Mqtt {
             });
         }
         let (wish_ms, reply_timeout_ms) = (asking.interval_ms, asking.reply_timeout_ms);
-        if let Some(id) = terms.client_id {
+        if let Some(id) = terms.client_id.filter(|_| settings.assigned_client_id) {
             self.memory.name(&id);
         }
         self.outgoing.limit(terms.packet_limit);
-        self.memory.connected(ack.session_present);
+        self.memory.connected(asking.server.as_ref(), ack.session_present);
         let publishing = Publishing::new(self.config.clone(), terms.takes);
         let mut sending = Sending::new(publishing, terms.receive_maximum);
         sending.renew(&self.memory, &self.outgoing, tx);
@@ -97,18 +101,20 @@ impl Mqtt {
         // The server waits half as long again; and a beat leaves at the interval at the latest.
         let keep_alive = u16::try_from(hello.interval_ms.div_ceil(1000)).unwrap_or(u16::MAX);
         let client_id = match &self.memory.client_id {
-            Some(assigned) => assigned,
-            None if settings.assigned_client_id => "",
-            None => hello.device.as_str(),
+            Some(assigned) if settings.assigned_client_id => assigned,
+            _ if settings.assigned_client_id => "",
+            _ => hello.device.as_str(),
         };
         let mut connect = settings.connect(client_id, self.memory.was_connected, keep_alive);
         connect.password = config::password(&hello.credentials);
         if let Some(authentication) = &settings.authentication {
             let mut exchange = authentication.begin(&hello.credentials);
             let first = exchange.first();
-            if let Some(properties) = authenticate(connect.properties.clone(), authentication.method(), &first) {
-                connect.properties = properties;
-            }
+            let Some(properties) = authenticate(connect.properties.clone(), authentication.method(), &first) else {
+                // Nothing leaves, so the attempt fails.
+                return;
+            };
+            connect.properties = properties;
             // The credentials are the method's.
             connect.password = None;
             asking.exchange = Some(exchange);
@@ -131,7 +137,7 @@ struct Terms<'a> {
 impl<'a> Terms<'a> {
     fn of(ack: &'a ConnAck<'_>) -> Self {
         let mut terms = Self {
-            takes: Takes { qos: Qos::ExactlyOnce, retain: true, aliases: 0 },
+            takes: Takes { qos: Qos::ExactlyOnce, retain: true, aliases: 0, wildcards: true, ids: true, shared: true },
             receive_maximum: u16::MAX,
             packet_limit: PACKET_LIMIT,
             keep_alive: None,
@@ -143,6 +149,9 @@ impl<'a> Terms<'a> {
                 Property::MaximumQos(qos) => terms.takes.qos = qos,
                 Property::RetainAvailable(retain) => terms.takes.retain = retain,
                 Property::TopicAliasMaximum(aliases) => terms.takes.aliases = aliases,
+                Property::WildcardSubscriptionAvailable(wildcards) => terms.takes.wildcards = wildcards,
+                Property::SubscriptionIdentifierAvailable(ids) => terms.takes.ids = ids,
+                Property::SharedSubscriptionAvailable(shared) => terms.takes.shared = shared,
                 Property::ReceiveMaximum(messages) => terms.receive_maximum = messages.get(),
                 Property::MaximumPacketSize(bytes) => terms.packet_limit = bytes.get().min(PACKET_LIMIT),
                 // 0: the server does not care.

@@ -2,11 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use crate::session::{Change, Room, StoreKey, Ticket};
+use crate::tunnel::HostPort;
 
 /// What a client remembers of its session from one connection to the next.
 #[derive(Debug, Default)]
@@ -21,8 +23,8 @@ pub struct Memory {
     pub(super) owed: VecDeque<Owed>,
     /// Identifiers of messages of QoS 2 that were acknowledged, and that the server has not released.
     pub(super) unreleased: BTreeSet<u16>,
-    /// Identifiers of messages of QoS 2 that came, of whose session we cannot know that the server still has it: it may have begun
-    /// another, and the answer to CONNECT that said so was lost.
+    /// Identifiers of messages of QoS 2 that came on earlier connections. The server may have lost them although it says that it goes
+    /// on with the session: it went back to an older state of itself, or its answer about a new session was lost.
     doubtful: BTreeSet<u16>,
     /// Identifiers of messages of QoS 1 with which the application was done when there was no way to say so.
     pub(super) unsaid: BTreeSet<u16>,
@@ -37,6 +39,8 @@ pub struct Memory {
     asked: bool,
     /// It was asked before that, too, and did not answer. Perhaps it began a new session then, and will say that it goes on with it.
     was_ignored: bool,
+    /// The server that accepted the last connection, if it has a name.
+    server: Option<HostPort>,
     /// What has changed of what must survive the process; `None` if nothing must.
     changes: Option<Vec<Change>>,
 }
@@ -92,15 +96,16 @@ impl Memory {
         self.owed.iter_mut().for_each(|owed| owed.here = false);
     }
 
-    /// The server has accepted a connection, and goes on with the session or does not.
-    pub(super) fn connected(&mut self, session_present: bool) {
+    /// A server has accepted a connection, and goes on with a session or does not.
+    pub(super) fn connected(&mut self, server: Option<&HostPort>, session_present: bool) {
         self.was_connected = true;
+        self.meet(server);
         if !session_present || self.was_ignored {
             self.subscriptions.values_mut().for_each(|granted| granted.held = false);
         }
+        let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
+        self.doubtful.extend(self.unreleased.iter().copied().chain(owed));
         if self.was_ignored {
-            let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
-            self.doubtful.extend(self.unreleased.iter().copied().chain(owed));
             // Messages of QoS 1 had better come twice than not at all.
             self.unsaid.clear();
             self.owed.iter_mut().filter(|owed| !owed.exactly_once).for_each(|owed| owed.id = 0);
@@ -111,13 +116,37 @@ impl Memory {
         }
         (self.told, self.received) = (0, 0);
         self.owed.clear();
-        self.unreleased.clear();
-        self.doubtful.clear();
-        self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
-        self.unsaid.clear();
+        self.forget_identifiers();
         // What the server has received at QoS 2 it has promised to deliver.
         self.flights.retain(|_, flight| *flight != Flight::Left);
         self.flights.values_mut().for_each(|flight| *flight = Flight::Done);
+    }
+
+    /// Another server than the last one may hold a session of its own, in which the same identifiers are of other messages: better
+    /// twice than not at all.
+    fn meet(&mut self, server: Option<&HostPort>) {
+        if self.server.as_ref() == server {
+            return;
+        }
+        if let Some(server) = server {
+            self.put(Room::Name, 1, server.to_string().into());
+        }
+        if core::mem::replace(&mut self.server, server.cloned()).is_some() {
+            self.subscriptions.values_mut().for_each(|granted| granted.held = false);
+            self.owed.iter_mut().for_each(|owed| owed.id = 0);
+            self.forget_identifiers();
+            self.flights
+                .values_mut()
+                .filter(|flight| **flight == Flight::Received)
+                .for_each(|flight| *flight = Flight::Left);
+        }
+    }
+
+    fn forget_identifiers(&mut self) {
+        self.unreleased.clear();
+        self.doubtful.clear();
+        self.unsaid.clear();
+        self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
     }
 
     /// Whether changes are kept for a store.
@@ -142,9 +171,12 @@ impl Memory {
 
     /// The server has forgotten it. Whether it was acknowledged.
     pub(super) fn release(&mut self, id: u16) -> bool {
-        self.note(Change::Remove { key: StoreKey { room: Room::Taken, number: id.into() } });
         self.doubtful.remove(&id);
-        self.unreleased.remove(&id)
+        let known = self.unreleased.remove(&id);
+        if known {
+            self.note(Change::Remove { key: StoreKey { room: Room::Taken, number: id.into() } });
+        }
+        known
     }
 
     /// A message of QoS 2 comes for the first time. If one with its identifier is here, of which we cannot know whether the server
@@ -201,12 +233,15 @@ impl Memory {
                 self.subscriptions.insert(filter.into(), granted);
                 self.last_entry = self.last_entry.max(key.number);
             }
-            Room::Name => match core::str::from_utf8(value) {
-                Ok(name) => self.client_id = Some(name.into()),
-                Err(_) => return false,
-            },
+            Room::Name => {
+                let Ok(name) = core::str::from_utf8(value) else { return false };
+                match (key.number, name.parse()) {
+                    (0, _) => self.client_id = Some(name.into()),
+                    (1, Ok(server)) => self.server = Some(server),
+                    _ => return false,
+                }
+            }
         }
-        self.was_connected = true;
         true
     }
 

@@ -30,6 +30,7 @@ use super::message::{self, PUBLISH};
 use super::rule::Rule;
 use super::{Ack, Incoming, Notice, Outgoing, Packet, PacketType, Qos, ReasonCode, Role, Version, Violation};
 use crate::session::{Change, Message, StoreKey, Ticket};
+use crate::tunnel::HostPort;
 use crate::wire::websocket::WebSocketConfig;
 use crate::wire::{Credentials, Done, Frame, Goodbye, Opening, Origin, Tx, Wire, WireError};
 
@@ -47,6 +48,8 @@ pub struct Mqtt {
     stage: Stage,
     /// The newest beat that left.
     beat: u32,
+    /// So many beats, up to that one, were not answered.
+    unanswered: u32,
     /// We broke the connection off: for this.
     failed: Option<ReasonCode>,
 }
@@ -64,6 +67,7 @@ struct Asking {
     interval_ms: u32,
     reply_timeout_ms: u32,
     exchange: Option<Box<dyn Exchange>>,
+    server: Option<HostPort>,
 }
 
 struct Open {
@@ -78,8 +82,7 @@ impl Mqtt {
         loop {
             let packet = match self.incoming.next(input) {
                 Ok(Some(packet)) => packet,
-                // All that came in one read is settled together.
-                Ok(None) => return Ok(self.settled().map(|seq| Frame::Ack { seq })),
+                Ok(None) => return Ok(self.news()),
                 Err(violation) => {
                     self.failed = Some(violation.code());
                     return Err(meaning::error(violation));
@@ -91,11 +94,13 @@ impl Mqtt {
         }
     }
 
-    fn settled(&mut self) -> Option<u64> {
-        match &mut self.stage {
-            Stage::Open(open) => open.sending.take_settled(&mut self.memory),
-            _ => None,
+    /// What follows from all that came in one read.
+    fn news(&mut self) -> Option<Frame> {
+        let Stage::Open(open) = &mut self.stage else { return None };
+        if let Some(answer) = open.sending.renewals.lost.take() {
+            return Some(Frame::Answer { seq: 0, answer: *answer });
         }
+        open.sending.take_settled(&mut self.memory).map(|seq| Frame::Ack { seq })
     }
 
     /// Writes the packets that a frame becomes.
@@ -105,6 +110,7 @@ impl Mqtt {
             Frame::Hello(hello) => self.ask(hello, tx),
             Frame::Beat { seq } => {
                 self.beat = *seq;
+                self.unanswered += 1;
                 acknowledge(Packet::PingReq, &self.outgoing, tx);
             }
             Frame::Data { .. } => self.write_message(frame, Origin::default(), tx),
@@ -159,7 +165,11 @@ impl Mqtt {
                 let (memory, outgoing) = (&mut *self.memory, &self.outgoing);
                 let version = outgoing.version();
                 match packet {
-                    Packet::PingResp => return Ok(Some(Frame::Echo { seq: self.beat })),
+                    Packet::PingResp => {
+                        // Pings are answered in their order.
+                        self.unanswered = self.unanswered.saturating_sub(1);
+                        return Ok(Some(Frame::Echo { seq: self.beat.wrapping_sub(self.unanswered) }));
+                    }
                     Packet::Publish(publish) => {
                         let limits = self.config.settings().limits();
                         let heard = open.receiving.publish(&publish, limits, memory, outgoing, tx);
@@ -226,6 +236,7 @@ impl Wire for Mqtt {
         let settings = config.settings();
         let mut memory = memory.unwrap_or_default();
         memory.survives(opening.durable);
+        let asking = Asking { server: opening.server.cloned(), ..Asking::default() };
         let websocket = settings.websocket.as_ref();
         let below = websocket.map(|below| Box::new(OverWebSocket::new(below, settings.message_limit, opening)));
         Self {
@@ -234,8 +245,9 @@ impl Wire for Mqtt {
             incoming: Incoming::client(settings.version, settings.message_limit),
             outgoing: Outgoing::new(Role::Client, settings.version),
             memory,
-            stage: Stage::Asking(Box::default()),
+            stage: Stage::Asking(Box::new(asking)),
             beat: 0,
+            unanswered: 0,
             failed: None,
         }
     }
@@ -361,6 +373,9 @@ impl Wire for Mqtt {
         if message::is_request(message) {
             let is_older = settings.version == Version::V3;
             return (is_older && message::needs_v5(message)).then_some("it says what came with MQTT 5.0");
+        }
+        if message::is_answer(message) {
+            return Some("it is what a server answered, and nothing that it could be sent");
         }
         if message.kind() & 0xF0 != PUBLISH {
             return settings

@@ -12,7 +12,7 @@ use crate::session::Message;
 use crate::wire::Tx;
 use crate::wire::mqtt::message::{self, PUBLISH, Parts, RETAIN, SUBSCRIBE};
 use crate::wire::mqtt::{
-    Outgoing, Packet, PacketId, Properties, Property, Qos, ReasonCode, Subscribe, Unsubscribe, Version,
+    Filter, Outgoing, Packet, PacketId, Properties, Property, Qos, ReasonCode, Subscribe, Unsubscribe, Version,
 };
 use crate::wire::varint;
 
@@ -36,17 +36,45 @@ pub(super) struct Takes {
     pub(super) qos: Qos,
     pub(super) retain: bool,
     pub(super) aliases: u16,
+    pub(super) wildcards: bool,
+    /// Identifiers of subscriptions.
+    pub(super) ids: bool,
+    /// Shared subscriptions.
+    pub(super) shared: bool,
+}
+
+impl Takes {
+    /// What the server has against a subscription.
+    pub(super) fn objection(&self, filter: &Filter<'_>) -> Option<ReasonCode> {
+        if !self.shared && filter.as_str().starts_with("$share/") {
+            return Some(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        (!self.wildcards && filter.as_str().contains(['+', '#']))
+            .then_some(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED)
+    }
 }
 
 impl Publishing {
+    pub(super) const fn takes(&self) -> &Takes {
+        &self.takes
+    }
+
     pub(super) const fn new(config: MqttConfig, takes: Takes) -> Self {
         Self { config, takes, aliases: BTreeMap::new() }
     }
 
-    /// What the server has against a message (MQTT 5.0, sections 3.2.2.3.4 and 3.2.2.3.5).
+    /// What the server has against a message (MQTT 5.0, sections 3.2.2.3.4, 3.2.2.3.5 and 3.2.2.3.11 to 3.2.2.3.13).
     pub(super) fn objection(&self, message: &Message) -> Option<ReasonCode> {
         if message::is_request(message) {
-            return None;
+            let (properties, filters) = message::filters_of(message).ok()?;
+            let properties = Properties::unchecked(properties);
+            if !self.takes.ids
+                && properties.iter().any(|property| matches!(property, Property::SubscriptionIdentifier(_)))
+            {
+                return Some(ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED);
+            }
+            let asks = message.kind() == SUBSCRIBE;
+            return filters.iter().filter(|_| asks).find_map(|(filter, _)| self.takes.objection(filter));
         }
         let retained = message.kind() & 0xF0 == PUBLISH && message.kind() & RETAIN != 0;
         if self.qos(message) > self.takes.qos {
@@ -130,7 +158,8 @@ impl Publishing {
     }
 }
 
-/// Properties with a topic alias, and with what is left of the message's lifetime after it has waited.
+/// Properties with a topic alias, with what is left of the message's lifetime after it has waited, and without what a server said of
+/// the subscription by which it came (MQTT 5.0, section 3.3.4).
 fn adapted<'a>(
     properties: &'a Properties<'_>,
     alias: Option<NonZeroU16>,
@@ -138,13 +167,18 @@ fn adapted<'a>(
 ) -> alloc::borrow::Cow<'a, [u8]> {
     let waited = u32::try_from(waited.as_secs()).unwrap_or(u32::MAX);
     let expires = properties.iter().any(|property| matches!(property, Property::MessageExpiryInterval(_)));
-    if alias.is_none() && !(expires && waited > 0) {
+    let came = properties.iter().any(|property| matches!(property, Property::SubscriptionIdentifier(_)));
+    if alias.is_none() && !(expires && waited > 0) && !came {
         return properties.as_bytes().into();
     }
     let mut adapted = Vec::with_capacity(properties.as_bytes().len() + 3);
     for property in properties.iter() {
         let property = match property {
-            Property::MessageExpiryInterval(seconds) => Property::MessageExpiryInterval(seconds.saturating_sub(waited)),
+            // It has left before, or it would have been dropped; and there are servers to which 0 means for ever.
+            Property::MessageExpiryInterval(seconds) => {
+                Property::MessageExpiryInterval(seconds.saturating_sub(waited).max(seconds.min(1)))
+            }
+            Property::SubscriptionIdentifier(_) => continue,
             other => other,
         };
         // What could be read can be written.

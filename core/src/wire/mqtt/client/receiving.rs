@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::memory::{Memory, Owed};
+use super::sending::acknowledge;
 use crate::session::Message;
 use crate::wire::Tx;
 use crate::wire::mqtt::message;
@@ -89,7 +90,11 @@ fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoin
         Qos::AtMostOnce => false,
         Qos::AtLeastOnce => {
             let unsaid = memory.unsaid.remove(&id.get());
-            // Without the flag, it is another message, whose identifier is free again.
+            if !publish.dup {
+                // It is another message, whose identifier is free again; and what is sent again comes before what is new
+                // (MQTT 5.0, section 4.6).
+                memory.unsaid.clear();
+            }
             if publish.dup && unsaid {
                 acknowledge(Packet::PubAck(Ack::new(id)), outgoing, tx);
                 return true;
@@ -136,9 +141,4 @@ pub(super) fn released(id: PacketId, version: Version, memory: &mut Memory, outg
     let reason =
         if known || version == Version::V3 { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
     acknowledge(Packet::PubComp(Ack { reason, ..Ack::new(id) }), outgoing, tx);
-}
-
-fn acknowledge(packet: Packet<'_>, outgoing: &Outgoing, tx: &mut Tx) {
-    // An acknowledgement breaks no rule; a server that takes packets of four bytes and more takes it.
-    outgoing.send(&packet, tx).ok();
 }

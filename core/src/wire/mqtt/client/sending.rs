@@ -34,7 +34,7 @@ pub(super) struct Sending {
     fresh: usize,
     /// Those that the server does not take, with its reason.
     refused: VecDeque<(u64, ReasonCode)>,
-    renewals: Renewals,
+    pub(super) renewals: Renewals,
     /// The last identifier without a ticket.
     unticketed: u16,
 }
@@ -78,7 +78,7 @@ impl Sending {
     /// The server is asked for what it granted in a session that it lost, before anything else leaves. Until it has answered, every
     /// connection does so: the one that found the session lost may have ended too early.
     pub(super) fn renew(&mut self, memory: &Memory, outgoing: &Outgoing, tx: &mut Tx) {
-        self.renewals.waiting = subscriptions::to_renew(memory, outgoing);
+        self.renewals = subscriptions::to_renew(memory, self.publishing.takes(), outgoing);
         self.renew_more(outgoing, tx);
     }
 
@@ -241,8 +241,12 @@ impl Sending {
 
     /// The connection is over: what is to be known of its messages on the next.
     pub(super) fn remember(&mut self, memory: &mut Memory) {
-        for slot in self.slots.drain(..) {
+        for (seq, slot) in (memory.told + 1..).zip(self.slots.drain(..)) {
             let Some(ticket) = slot.ticket else { continue };
+            // It leaves again, and is refused again: the link was not told.
+            if self.refused.iter().any(|(refused, _)| *refused == seq) {
+                continue;
+            }
             let flight = match slot.awaits {
                 // To send it twice would do harm.
                 Awaits::Nothing | Awaits::Departure => Flight::Done,

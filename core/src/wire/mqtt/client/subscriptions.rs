@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::memory::Memory;
+use super::publishing::Takes;
 use crate::session::Message;
 use crate::wire::mqtt::message::{self, Answer};
 use crate::wire::mqtt::rule::{self, Checked};
@@ -17,6 +18,8 @@ use crate::wire::mqtt::{
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
     pub(super) waiting: VecDeque<Box<Message>>,
+    /// What the server said beforehand that it does not take, as if it had answered so.
+    pub(super) lost: Option<Box<Message>>,
     /// Those that have left, with their identifiers.
     pub(super) asked: VecDeque<(u16, Box<Message>)>,
 }
@@ -29,41 +32,56 @@ impl Renewals {
     }
 }
 
-/// Requests for all that was granted and that the server has lost: as few as there are identifiers of subscriptions, unless the server
-/// takes small packets only.
-pub(super) fn to_renew(memory: &Memory, outgoing: &Outgoing) -> VecDeque<Box<Message>> {
+/// So many subscriptions are asked for in one packet: there are services that take no more.
+const AT_ONCE: usize = 8;
+
+/// Requests for all that was granted and that the server has lost.
+pub(super) fn to_renew(memory: &Memory, takes: &Takes, outgoing: &Outgoing) -> Renewals {
     let mut by_id: BTreeMap<u32, Vec<Subscription<'_>>> = BTreeMap::new();
+    let mut lost = Vec::new();
     for (filter, granted) in memory.subscriptions.iter().filter(|(_, granted)| !granted.held) {
-        if let Ok(filter) = Filter::new(&**filter) {
-            by_id.entry(granted.id).or_default().push(message::subscription(filter, granted.options));
+        let Ok(filter) = Filter::new(&**filter) else { continue };
+        if let Some(reason) = takes.objection(&filter) {
+            lost.push((filter, reason));
+            continue;
         }
+        let id = if takes.ids { granted.id } else { 0 };
+        by_id.entry(id).or_default().push(message::subscription(filter, granted.options));
     }
-    let mut requests = VecDeque::new();
+    let mut waiting = VecDeque::new();
     for (id, subscriptions) in by_id {
         let properties = match SubscriptionId::new(id) {
             Some(id) => Properties::NONE.with(&Property::SubscriptionIdentifier(id)).unwrap_or_default(),
             None => Properties::NONE,
         };
-        split(&subscriptions, &properties, outgoing, &mut requests);
+        for subscriptions in subscriptions.chunks(AT_ONCE) {
+            split(subscriptions, &properties, outgoing, &mut waiting, &mut lost);
+        }
     }
-    requests
+    let lost = (!lost.is_empty()).then(|| Box::new(Answer { to_unsubscribe: false, results: lost }.into_message()));
+    Renewals { waiting, lost, asked: VecDeque::new() }
 }
 
 /// In packets that the server takes.
-fn split(
-    subscriptions: &[Subscription<'_>],
+fn split<'a>(
+    subscriptions: &[Subscription<'a>],
     properties: &Properties<'_>,
     outgoing: &Outgoing,
     requests: &mut VecDeque<Box<Message>>,
+    lost: &mut Vec<(Filter<'a>, ReasonCode)>,
 ) {
     let request = Subscribe { properties: properties.borrowed().into_owned(), ..Subscribe::to(subscriptions.to_vec()) };
     // In the older version it is shorter, and there is no limit.
     let is_too_large =
         outgoing.version() == Version::V5 && outgoing.length(&Packet::Subscribe(request.clone())).is_err();
-    if is_too_large && subscriptions.len() > 1 {
-        let (front, back) = subscriptions.split_at(subscriptions.len() / 2);
-        split(front, properties, outgoing, requests);
-        return split(back, properties, outgoing, requests);
+    match subscriptions {
+        [one] if is_too_large => return lost.push((one.filter.clone(), ReasonCode::PACKET_TOO_LARGE)),
+        _ if is_too_large => {
+            let (front, back) = subscriptions.split_at(subscriptions.len() / 2);
+            split(front, properties, outgoing, requests, lost);
+            return split(back, properties, outgoing, requests, lost);
+        }
+        _ => {}
     }
     if let Ok(request) = request.into_message() {
         requests.push_back(Box::new(request));
