@@ -164,7 +164,7 @@ impl<W: Wire> Connection<W> {
         let Phase::Established(liveness) = &mut self.phase else { return };
         if count > 0 {
             liveness.write_progressed(now, self.tx.is_empty());
-            if self.beat_waits {
+            if self.beat_waits || self.wire.reads_in_silence() {
                 liveness.beat_held(now);
             }
         }

@@ -233,7 +233,8 @@ impl Liveness {
         self.awaiting.get_or_insert(now);
     }
 
-    /// The beat that was asked for waits behind one long message, of which a part has left: it has not waited until now.
+    /// A part of what is in front of the beat that was asked for has left, and the peer says nothing before it has all of that: the
+    /// beat has not waited until now.
     pub fn beat_held(&mut self, now: Timestamp) {
         if self.unwritten && self.awaiting.is_none() {
             self.asked = Some(now);

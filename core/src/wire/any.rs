@@ -112,6 +112,10 @@ impl Wire for Any {
         }
     }
 
+    fn reads_in_silence(&self) -> bool {
+        matches!(self, Self::Mqtt(_))
+    }
+
     fn holds_beat(&self) -> bool {
         match self {
             Self::Beat(_) | Self::Mqtt(_) => false,

@@ -159,6 +159,12 @@ pub trait Wire {
         false
     }
 
+    /// Whether the peer says nothing while it reads a long message. A beat that waits behind one has not waited as long as that moves.
+    /// Default: no, it shows that it lives.
+    fn reads_in_silence(&self) -> bool {
+        false
+    }
+
     /// How long the sender of a long frame can do without a sign of life from us. Default: not at all.
     fn patience(&self) -> Duration {
         Duration::ZERO

@@ -6,12 +6,12 @@ use keepbeat_core::client::{Action, Client, ClientConfig, ClientConfigBuilder, E
 use keepbeat_core::entropy::Prng;
 use keepbeat_core::session::{MemoryStore, Message, SessionStore as _};
 use keepbeat_core::time::Timestamp;
-use keepbeat_core::wire::Tx;
 use keepbeat_core::wire::mqtt::{
     Ack, ConnAck, Filter, Incoming, Mqtt, MqttConfig, MqttConfigBuilder, Outgoing, Packet, PacketId, Properties,
     Publish, Qos, ReasonCode, Role, SubAck, Subscribe, Subscription, Topic, Version,
 };
 use keepbeat_core::wire::websocket::Item;
+use keepbeat_core::wire::{Credentials, Tx};
 use keepbeat_core::{DownReport, Failure};
 
 use super::mqtt_front::{Front, Upgrade};
@@ -82,6 +82,10 @@ pub(crate) struct Rig {
     pub(crate) events: Vec<(u64, Event)>,
     /// Whether events are taken.
     pub(crate) looks: bool,
+    /// Whether the socket takes what is written.
+    pub(crate) writes: bool,
+    /// For each time that credentials were asked for, whether the last ones would not do.
+    pub(crate) asked: Vec<bool>,
     /// What came, and when.
     pub(crate) heard: Vec<(u64, Packet<'static>)>,
 }
@@ -123,6 +127,8 @@ impl Rig {
             hung_up: None,
             events: Vec::new(),
             looks: true,
+            writes: true,
+            asked: Vec::new(),
             heard: Vec::new(),
         }
     }
@@ -235,6 +241,11 @@ impl Rig {
                         (self.open, self.peer) = (Some(epoch), Peer::new(self.version, &self.transport));
                         self.client.handle_input(self.now, Input::Opened { epoch });
                     }
+                    Action::FetchCredentials { epoch, refresh } => {
+                        self.asked.push(refresh);
+                        let credentials = Credentials::new(format!("secret {}", self.asked.len()));
+                        self.client.handle_input(self.now, Input::Credentials { epoch, credentials });
+                    }
                     Action::Disconnect { epoch } if self.open == Some(epoch) => {
                         (self.open, self.hung_up) = (None, Some(self.now.as_millis()));
                     }
@@ -249,6 +260,7 @@ impl Rig {
             }
             self.store.apply(&self.client.take_changes()).unwrap();
             if let Some(epoch) = self.open
+                && self.writes
                 && !self.client.transmit().is_empty()
             {
                 busy = true;

@@ -40,7 +40,7 @@ pub struct Memory {
     /// It was asked before that, too, and did not answer. Perhaps it began a new session then, and will say that it goes on with it.
     was_ignored: bool,
     /// The server that accepted the last connection, if it has a name.
-    server: Option<HostPort>,
+    server: Option<Box<HostPort>>,
     /// What has changed of what must survive the process; `None` if nothing must.
     changes: Option<Vec<Change>>,
 }
@@ -125,13 +125,13 @@ impl Memory {
     /// Another server than the last one may hold a session of its own, in which the same identifiers are of other messages: better
     /// twice than not at all.
     fn meet(&mut self, server: Option<&HostPort>) {
-        if self.server.as_ref() == server {
+        if self.server.as_deref() == server {
             return;
         }
         if let Some(server) = server {
             self.put(Room::Name, 1, server.to_string().into());
         }
-        if core::mem::replace(&mut self.server, server.cloned()).is_some() {
+        if core::mem::replace(&mut self.server, server.cloned().map(Box::new)).is_some() {
             self.subscriptions.values_mut().for_each(|granted| granted.held = false);
             self.owed.iter_mut().for_each(|owed| owed.id = 0);
             self.forget_identifiers();
@@ -237,7 +237,7 @@ impl Memory {
                 let Ok(name) = core::str::from_utf8(value) else { return false };
                 match (key.number, name.parse()) {
                     (0, _) => self.client_id = Some(name.into()),
-                    (1, Ok(server)) => self.server = Some(server),
+                    (1, Ok(server)) => self.server = Some(Box::new(server)),
                     _ => return false,
                 }
             }

@@ -264,6 +264,10 @@ impl Wire for Mqtt {
         self.below.as_ref().map_or_else(|| self.incoming.is_unfinished(), |below| below.mid_frame(self))
     }
 
+    fn reads_in_silence(&self) -> bool {
+        true
+    }
+
     fn is_same_frame(&mut self, others: bool) -> bool {
         self.below.as_mut().map_or(!others, |below| below.is_same_frame())
     }
