@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use keepbeat_benches::mqtt::{
-    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursReading, OursSending, OursWriting,
-    Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
+    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursBorrowing, OursReading,
+    OursSending, OursWriting, Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
 };
 use keepbeat_benches::process::ProcessorTime;
 use keepbeat_benches::ratios::Ratios;
@@ -27,6 +27,7 @@ fn main() {
     for load in Load::ALL {
         group.throughput(Throughput::Elements(load.packets()));
         reads::<OursReading>(&mut group, load);
+        reads::<OursBorrowing>(&mut group, load);
         reads::<MqttbytesReading>(&mut group, load);
         reads::<RumqttcReading>(&mut group, load);
         reads::<CoreReading>(&mut group, load);

@@ -350,7 +350,7 @@ fn message(first: u8, body: &[u8], sent: Sent) -> Option<Publish<'_>> {
     let mut fields = Fields::new(body);
     let qos = Qos::new(first >> publish_flag::QOS & 3)?;
     let dup = first & publish_flag::DUP != 0;
-    let topic = Topic::read_plain(fields.binary().ok()?)?;
+    let topic = Topic::read(fields.binary().ok()?).ok()?;
     let packet_id = match qos {
         Qos::AtMostOnce if dup => return None,
         Qos::AtMostOnce => None,

@@ -177,12 +177,12 @@ pub(super) const fn qos_of(message: &Message) -> Qos {
 }
 
 /// What came, without what belongs to its connection. The topic is given, because an alias may stand for it.
-pub(super) fn received(publish: &Publish<'_>, topic: &str) -> Message {
+pub(super) fn received(publish: &Publish<'_>, topic: &[u8]) -> Message {
     let kind = PUBLISH | (publish.qos as u8) << QOS | if publish.retain { RETAIN } else { 0 };
     let said = publish.properties.as_bytes();
     let mut body = Vec::with_capacity(2 + topic.len() + 4 + said.len() + publish.payload.len());
     body.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-    body.extend_from_slice(topic.as_bytes());
+    body.extend_from_slice(topic);
     let properties = without_alias(&publish.properties);
     push_properties(&properties, &mut body);
     body.extend_from_slice(&publish.payload);

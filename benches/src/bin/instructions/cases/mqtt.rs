@@ -2,8 +2,8 @@
 //! copies the same holds as of `frames`.
 
 use keepbeat_benches::mqtt::{
-    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursReading, OursSending, OursWriting,
-    Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
+    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursBorrowing, OursReading,
+    OursSending, OursWriting, Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
 };
 
 use super::{Case, counted_operation};
@@ -12,6 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
     let all = |load| {
         [
             reads::<OursReading>(load),
+            reads::<OursBorrowing>(load),
             reads::<MqttbytesReading>(load),
             reads::<RumqttcReading>(load),
             reads::<CoreReading>(load),

@@ -64,7 +64,7 @@ impl Publishing {
     /// topic of its own.
     pub(super) fn length(&self, message: &Message) -> u64 {
         let topic = match (&self.config.settings().topic, message.is_plain()) {
-            (Some((topic, _)), true) => 2 + topic.as_str().len() + 1,
+            (Some((topic, _)), true) => 2 + topic.as_bytes().len() + 1,
             _ => 0,
         };
         (message.len() + topic) as u64
@@ -84,7 +84,7 @@ impl Publishing {
         let plain = message.kind() & 0xF0 != PUBLISH;
         let parts = match (&settings.topic, plain) {
             (Some((topic, _)), true) => {
-                Parts { topic: topic.as_str().as_bytes(), properties: &[], payload: message.payload().clone() }
+                Parts { topic: topic.as_bytes(), properties: &[], payload: message.payload().clone() }
             }
             // What was accepted can be read.
             _ => match Parts::of(message) {

@@ -14,7 +14,7 @@ use crate::wire::mqtt::{Ack, Outgoing, Packet, PacketId, Property, Publish, Qos,
 #[derive(Debug, Default)]
 pub(super) struct Receiving {
     /// What the server's aliases stand for.
-    aliases: Vec<Option<Box<str>>>,
+    aliases: Vec<Option<Box<[u8]>>>,
 }
 
 impl Receiving {
@@ -43,12 +43,12 @@ impl Receiving {
     }
 
     /// The topic of a message, which may be said by an alias.
-    fn topic<'a>(&'a mut self, publish: &'a Publish<'_>, limit: u16) -> Checked<&'a str> {
+    fn topic<'a>(&'a mut self, publish: &'a Publish<'_>, limit: u16) -> Checked<&'a [u8]> {
         let alias = publish.properties.iter().find_map(|property| match property {
             Property::TopicAlias(alias) => Some(alias.get()),
             _ => None,
         });
-        let topic = publish.topic.as_ref().map(|topic| topic.as_str());
+        let topic = publish.topic.as_ref().map(|topic| topic.as_bytes());
         let Some(alias) = alias else { return topic.ok_or(&rule::TOPIC_MISSING) };
         if alias > limit {
             return Err(&rule::TOPIC_ALIAS_UNKNOWN);
