@@ -27,11 +27,11 @@ fn main() {
     for load in Load::ALL {
         group.throughput(Throughput::Elements(load.packets()));
         reads::<OursReading>(&mut group, load);
-        reads::<OursBorrowing>(&mut group, load);
         reads::<MqttbytesReading>(&mut group, load);
         reads::<RumqttcReading>(&mut group, load);
         reads::<CoreReading>(&mut group, load);
         if load.payload().is_some() {
+            reads::<OursBorrowing>(&mut group, load);
             reads::<Copied>(&mut group, load);
         }
     }

@@ -108,11 +108,8 @@ pub(super) const fn whole(length: u64) -> u64 {
     1 + digits + length
 }
 
-/// Writes a packet whose body has this length.
+/// Writes a packet that is no PUBLISH, and whose body has this length.
 pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, sink: &mut impl Sink) {
-    if let Packet::Publish(publish) = packet {
-        return write_publish(publish, version, length, sink);
-    }
     let packet_type = packet.packet_type();
     sink.expect(whole(length) as usize);
     let mut out = To(sink);
@@ -142,7 +139,10 @@ pub(super) fn write_publish(publish: &Publish<'_>, version: Version, length: u64
     if let Some(id) = publish.packet_id {
         out.put(&id.get().to_be_bytes());
     }
-    properties(&publish.properties, version, &mut out);
+    // Looked at here, as this is inlined and the other may not be.
+    if version == Version::V5 {
+        properties(&publish.properties, version, &mut out);
+    }
     sink.payload(&publish.payload);
 }
 

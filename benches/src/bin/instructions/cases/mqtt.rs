@@ -12,7 +12,6 @@ pub(super) fn cases() -> Vec<Case> {
     let all = |load| {
         [
             reads::<OursReading>(load),
-            reads::<OursBorrowing>(load),
             reads::<MqttbytesReading>(load),
             reads::<RumqttcReading>(load),
             reads::<CoreReading>(load),
@@ -23,8 +22,9 @@ pub(super) fn cases() -> Vec<Case> {
             writes::<CoreWriting>(load),
         ]
     };
-    let floors = Load::ALL.into_iter().filter(|load| load.payload().is_some()).map(reads::<Copied>);
-    Load::ALL.into_iter().flat_map(all).chain(floors).collect()
+    let messages = || Load::ALL.into_iter().filter(|load| load.payload().is_some());
+    let (borrowed, floors) = (messages().map(reads::<OursBorrowing>), messages().map(reads::<Copied>));
+    Load::ALL.into_iter().flat_map(all).chain(borrowed).chain(floors).collect()
 }
 
 fn reads<R: Reader>(load: Load) -> Case {
