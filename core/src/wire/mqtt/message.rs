@@ -60,7 +60,7 @@ impl<'a> Publish<'a> {
             topic: Some(Topic::read(parts.topic).ok()?),
             packet_id: None,
             properties: Properties::unchecked(parts.properties),
-            payload: Payload::Shared(parts.payload),
+            payload: Payload::Shared(message.payload().slice_ref(parts.payload)),
         })
     }
 }
@@ -140,7 +140,7 @@ impl<'a> Answer<'a> {
 pub(super) struct Parts<'a> {
     pub(super) topic: &'a [u8],
     pub(super) properties: &'a [u8],
-    pub(super) payload: Bytes,
+    pub(super) payload: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
@@ -149,7 +149,7 @@ impl<'a> Parts<'a> {
         let mut fields = Fields::new(message.payload());
         let topic = fields.binary()?;
         let properties = fields.properties(Version::V5)?;
-        Ok(Self { topic, properties, payload: message.payload().slice_ref(fields.rest()) })
+        Ok(Self { topic, properties, payload: fields.rest() })
     }
 }
 

@@ -148,6 +148,11 @@ impl<'a> Topic<'a> {
         Ok(Self(Cow::Borrowed(bytes)))
     }
 
+    /// What was checked.
+    pub(super) const fn unchecked(bytes: &'a [u8]) -> Self {
+        Self(Cow::Borrowed(bytes))
+    }
+
     /// The string. Every call looks at all of it: to compare it, or to take it apart, [`Topic::as_bytes`] is faster.
     #[must_use]
     pub fn as_str(&self) -> &str {
