@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::seldom::Seldom;
 use crate::session::{Change, Room, StoreKey, Ticket};
 
 /// What a client remembers of its session from one connection to the next.
@@ -14,20 +15,20 @@ pub struct Memory {
     /// The number of the newest message that the link was told to be settled, with all before it.
     pub(super) told: u64,
     /// What became of messages that have left and are not settled, or are and the link was not told.
-    pub(super) flights: BTreeMap<Ticket, Flight>,
+    pub(super) flights: Seldom<BTreeMap<Ticket, Flight>>,
     /// The number of the newest message that came.
     pub(super) received: u64,
     /// Messages that came and with which the application is not done, oldest first.
-    pub(super) owed: VecDeque<Owed>,
+    pub(super) owed: Seldom<VecDeque<Owed>>,
     /// Identifiers of messages of QoS 2 that were acknowledged, and that the server has not released.
-    pub(super) unreleased: BTreeSet<u16>,
+    pub(super) unreleased: Seldom<BTreeSet<u16>>,
     /// Identifiers of messages of QoS 2 that came, of whose session we cannot know that the server still has it: it may have begun
     /// another, and the answer to CONNECT that said so was lost.
-    doubtful: BTreeSet<u16>,
+    doubtful: Seldom<BTreeSet<u16>>,
     /// Identifiers of messages of QoS 1 with which the application was done when there was no way to say so.
-    pub(super) unsaid: BTreeSet<u16>,
-    /// What the server has granted, by filter.
-    pub(super) subscriptions: BTreeMap<Box<str>, Granted>,
+    pub(super) unsaid: Seldom<BTreeSet<u16>>,
+    /// What the server has granted, in the order of the filters. Mostly there are few, and they stay.
+    subscriptions: Vec<(Box<str>, Granted)>,
     last_entry: u64,
     /// The name that the server made up for us.
     pub(super) client_id: Option<Box<str>>,
@@ -37,8 +38,10 @@ pub struct Memory {
     asked: bool,
     /// It was asked before that, too, and did not answer. Perhaps it began a new session then, and will say that it goes on with it.
     was_ignored: bool,
-    /// What has changed of what must survive the process; `None` if nothing must.
-    changes: Option<Vec<Change>>,
+    /// Something must survive the process.
+    survives: bool,
+    /// What has changed of it.
+    changes: Seldom<Vec<Change>>,
 }
 
 /// What became of a message that has left.
@@ -89,44 +92,48 @@ impl Memory {
 
     /// The connection is over.
     pub(super) fn parted(&mut self) {
-        self.owed.iter_mut().for_each(|owed| owed.here = false);
+        self.owed.there().into_iter().flatten().for_each(|owed| owed.here = false);
     }
 
     /// The server has accepted a connection, and goes on with the session or does not.
     pub(super) fn connected(&mut self, session_present: bool) {
         self.was_connected = true;
         if !session_present || self.was_ignored {
-            self.subscriptions.values_mut().for_each(|granted| granted.held = false);
+            self.subscriptions.iter_mut().for_each(|(_, granted)| granted.held = false);
         }
         if self.was_ignored {
             let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
-            self.doubtful.extend(self.unreleased.iter().copied().chain(owed));
+            self.doubtful.make().extend(self.unreleased.iter().copied().chain(owed));
             // Messages of QoS 1 had better come twice than not at all.
-            self.unsaid.clear();
-            self.owed.iter_mut().filter(|owed| !owed.exactly_once).for_each(|owed| owed.id = 0);
+            self.unsaid = Seldom::default();
+            let owed = self.owed.there().into_iter().flatten();
+            owed.filter(|owed| !owed.exactly_once).for_each(|owed| owed.id = 0);
         }
         (self.asked, self.was_ignored) = (false, false);
         if session_present {
             return;
         }
         (self.told, self.received) = (0, 0);
-        self.owed.clear();
-        self.unreleased.clear();
-        self.doubtful.clear();
+        self.owed = Seldom::default();
+        (self.unreleased, self.doubtful) = (Seldom::default(), Seldom::default());
         self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
-        self.unsaid.clear();
+        self.unsaid = Seldom::default();
         // What the server has received at QoS 2 it has promised to deliver.
-        self.flights.retain(|_, flight| *flight != Flight::Left);
-        self.flights.values_mut().for_each(|flight| *flight = Flight::Done);
+        if let Some(flights) = self.flights.there() {
+            flights.retain(|_, flight| *flight != Flight::Left);
+            flights.values_mut().for_each(|flight| *flight = Flight::Done);
+        }
     }
 
     /// Whether changes are kept for a store.
     pub(super) fn survives(&mut self, survives: bool) {
-        self.changes = survives.then(Vec::new);
+        (self.survives, self.changes) = (survives, Seldom::default());
     }
 
     pub(super) fn take_changes(&mut self, changes: &mut Vec<Change>) {
-        changes.append(self.changes.as_mut().unwrap_or(&mut Vec::new()));
+        if let Some(mine) = self.changes.there() {
+            changes.append(mine);
+        }
     }
 
     /// The server has a message of QoS 2.
@@ -136,15 +143,15 @@ impl Memory {
 
     /// A message of QoS 2 is acknowledged.
     pub(super) fn take(&mut self, id: u16) {
-        self.unreleased.insert(id);
+        self.unreleased.make().insert(id);
         self.put(Room::Taken, id.into(), Bytes::new());
     }
 
     /// The server has forgotten it. Whether it was acknowledged.
     pub(super) fn release(&mut self, id: u16) -> bool {
         self.note(Change::Remove { key: StoreKey { room: Room::Taken, number: id.into() } });
-        self.doubtful.remove(&id);
-        self.unreleased.remove(&id)
+        self.doubtful.there().map(|doubtful| doubtful.remove(&id));
+        self.unreleased.there().is_some_and(|unreleased| unreleased.remove(&id))
     }
 
     /// A message of QoS 2 comes for the first time. If one with its identifier is here, of which we cannot know whether the server
@@ -152,7 +159,8 @@ impl Memory {
     pub(super) fn came_first(&mut self, id: u16) {
         if self.doubtful.contains(&id) {
             self.release(id);
-            self.owed.iter_mut().filter(|owed| owed.id == id).for_each(|owed| owed.id = 0);
+            let owed = self.owed.there().into_iter().flatten();
+            owed.filter(|owed| owed.id == id).for_each(|owed| owed.id = 0);
         }
     }
 
@@ -162,20 +170,33 @@ impl Memory {
     }
 
     pub(super) fn granted(&mut self, filter: &str, options: u8, id: u32) {
-        let entry = match self.subscriptions.get(filter) {
-            Some(granted) => granted.entry,
-            None => self.last_entry + 1,
-        };
-        self.last_entry = self.last_entry.max(entry);
-        self.subscriptions.insert(filter.into(), Granted { options, id, entry, held: true });
+        let known = self.place(filter).ok().and_then(|place| self.subscriptions.get(place));
+        let entry = known.map_or(self.last_entry + 1, |(_, granted)| granted.entry);
+        self.keep(filter, Granted { options, id, entry, held: true });
         let value = [&[options][..], &id.to_be_bytes(), filter.as_bytes()].concat();
         self.put(Room::Subscription, entry, value.into());
     }
 
     pub(super) fn ended(&mut self, filter: &str) {
-        if let Some(granted) = self.subscriptions.remove(filter) {
+        if let Ok(place) = self.place(filter) {
+            let (_, granted) = self.subscriptions.remove(place);
             self.note(Change::Remove { key: StoreKey { room: Room::Subscription, number: granted.entry } });
         }
+    }
+
+    /// What the server has granted, in the order of the filters.
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = &(Box<str>, Granted)> {
+        self.subscriptions.iter()
+    }
+
+    /// Nothing happens for a while: what is empty holds no memory.
+    pub(super) fn sweep(&mut self) {
+        self.flights.sweep();
+        self.owed.sweep();
+        self.unreleased.sweep();
+        self.doubtful.sweep();
+        self.unsaid.sweep();
+        self.changes.sweep();
     }
 
     /// An entry of a store. `false` if it has not the form that was written.
@@ -183,12 +204,12 @@ impl Memory {
         match key.room {
             Room::Message => return false,
             Room::Received => {
-                self.flights.insert(Ticket(key.number), Flight::Received);
+                self.flights.make().insert(Ticket(key.number), Flight::Received);
             }
             Room::Taken => match u16::try_from(key.number) {
                 Ok(id) => {
-                    self.unreleased.insert(id);
-                    self.doubtful.insert(id);
+                    self.unreleased.make().insert(id);
+                    self.doubtful.make().insert(id);
                 }
                 Err(_) => return false,
             },
@@ -197,9 +218,7 @@ impl Memory {
                 let Ok(filter) = core::str::from_utf8(filter) else { return false };
                 // The process before this one may have ended before it was told of a new session.
                 let (id, entry) = (u32::from_be_bytes(*id), key.number);
-                let granted = Granted { options: *options, id, entry, held: false };
-                self.subscriptions.insert(filter.into(), granted);
-                self.last_entry = self.last_entry.max(key.number);
+                self.keep(filter, Granted { options: *options, id, entry, held: false });
             }
             Room::Name => match core::str::from_utf8(value) {
                 Ok(name) => self.client_id = Some(name.into()),
@@ -210,13 +229,36 @@ impl Memory {
         true
     }
 
+    /// Where a filter is, or would be.
+    fn place(&self, filter: &str) -> Result<usize, usize> {
+        self.subscriptions.binary_search_by(|(other, _)| (**other).cmp(filter))
+    }
+
+    fn keep(&mut self, filter: &str, granted: Granted) {
+        self.last_entry = self.last_entry.max(granted.entry);
+        match self.place(filter) {
+            Ok(place) => {
+                if let Some((_, known)) = self.subscriptions.get_mut(place) {
+                    *known = granted;
+                }
+            }
+            Err(place) => {
+                if self.subscriptions.is_empty() {
+                    // Many links have just one.
+                    self.subscriptions.reserve_exact(1);
+                }
+                self.subscriptions.insert(place, (filter.into(), granted));
+            }
+        }
+    }
+
     fn put(&mut self, room: Room, number: u64, value: Bytes) {
         self.note(Change::Put { key: StoreKey { room, number }, value });
     }
 
     fn note(&mut self, change: Change) {
-        if let Some(changes) = &mut self.changes {
-            changes.push(change);
+        if self.survives {
+            self.changes.make().push(change);
         }
     }
 }

@@ -8,6 +8,7 @@ mod memory;
 mod over_websocket;
 mod publishing;
 mod receiving;
+mod seldom;
 mod sending;
 mod subscriptions;
 
@@ -105,11 +106,21 @@ impl Mqtt {
             Frame::Hello(hello) => self.ask(hello, tx),
             Frame::Beat { seq } => {
                 self.beat = *seq;
+                self.sweep();
                 acknowledge(Packet::PingReq, &self.outgoing, tx);
             }
             Frame::Data { .. } => self.write_message(frame, Origin::default(), tx),
             Frame::Goodbye(goodbye) => self.part(goodbye, tx),
             _ => {}
+        }
+    }
+
+    /// Before a ping, when a link is idle or busy with little: what was used for messages is given back.
+    #[inline(never)]
+    fn sweep(&mut self) {
+        self.memory.sweep();
+        if let Stage::Open(open) = &mut self.stage {
+            open.sending.sweep();
         }
     }
 
@@ -344,7 +355,7 @@ impl Wire for Mqtt {
 
     fn recall_message(memory: &mut Self::Memory, ticket: Ticket, message: &Message) {
         if !message::is_request(message) {
-            memory.get_or_insert_default().flights.entry(ticket).or_insert(Flight::Left);
+            memory.get_or_insert_default().flights.make().entry(ticket).or_insert(Flight::Left);
         }
     }
 

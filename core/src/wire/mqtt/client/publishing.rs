@@ -7,6 +7,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::config::MqttConfig;
+use super::seldom::Seldom;
 use super::sending::AROUND;
 use crate::session::Message;
 use crate::wire::Tx;
@@ -27,7 +28,7 @@ pub(super) struct Publishing {
     config: MqttConfig,
     takes: Takes,
     /// Topics that the server knows by a number.
-    aliases: BTreeMap<Box<[u8]>, NonZeroU16>,
+    aliases: Seldom<BTreeMap<Box<[u8]>, NonZeroU16>>,
 }
 
 /// What the server takes, as it said in its CONNACK.
@@ -39,8 +40,8 @@ pub(super) struct Takes {
 }
 
 impl Publishing {
-    pub(super) const fn new(config: MqttConfig, takes: Takes) -> Self {
-        Self { config, takes, aliases: BTreeMap::new() }
+    pub(super) fn new(config: MqttConfig, takes: Takes) -> Self {
+        Self { config, takes, aliases: Seldom::default() }
     }
 
     /// What the server has against a message (MQTT 5.0, sections 3.2.2.3.4 and 3.2.2.3.5).
@@ -113,7 +114,7 @@ impl Publishing {
 }
 
 /// The number of a topic, and whether the server knows it. The first topics that are published to have one, so many of them.
-fn alias(aliases: &mut BTreeMap<Box<[u8]>, NonZeroU16>, most: u16, topic: &[u8]) -> Option<(NonZeroU16, bool)> {
+fn alias(aliases: &mut Seldom<BTreeMap<Box<[u8]>, NonZeroU16>>, most: u16, topic: &[u8]) -> Option<(NonZeroU16, bool)> {
     if most == 0 {
         return None;
     }
@@ -122,7 +123,7 @@ fn alias(aliases: &mut BTreeMap<Box<[u8]>, NonZeroU16>, most: u16, topic: &[u8])
     }
     let alias =
         u16::try_from(aliases.len()).ok()?.checked_add(1).filter(|next| *next <= most).and_then(NonZeroU16::new)?;
-    aliases.insert(topic.into(), alias);
+    aliases.make().insert(topic.into(), alias);
     Some((alias, false))
 }
 

@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::memory::Memory;
+use super::seldom::Seldom;
 use crate::session::Message;
 use crate::wire::mqtt::message::{self, Answer};
 use crate::wire::mqtt::rule::{self, Checked};
@@ -16,16 +17,16 @@ use crate::wire::mqtt::{
 /// Subscriptions that are asked for again.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
-    pub(super) waiting: VecDeque<Box<Message>>,
+    pub(super) waiting: Seldom<VecDeque<Box<Message>>>,
     /// Those that have left, with their identifiers.
-    pub(super) asked: VecDeque<(u16, Box<Message>)>,
+    pub(super) asked: Seldom<VecDeque<(u16, Box<Message>)>>,
 }
 
 impl Renewals {
     /// What this identifier asked for.
     pub(super) fn take(&mut self, id: PacketId) -> Option<Box<Message>> {
         let place = self.asked.iter().position(|(asked, _)| *asked == id.get())?;
-        self.asked.remove(place).map(|(_, request)| request)
+        self.asked.there()?.remove(place).map(|(_, request)| request)
     }
 }
 
@@ -33,7 +34,7 @@ impl Renewals {
 /// takes small packets only.
 pub(super) fn to_renew(memory: &Memory, outgoing: &Outgoing) -> VecDeque<Box<Message>> {
     let mut by_id: BTreeMap<u32, Vec<Subscription<'_>>> = BTreeMap::new();
-    for (filter, granted) in memory.subscriptions.iter().filter(|(_, granted)| !granted.held) {
+    for (filter, granted) in memory.subscriptions().filter(|(_, granted)| !granted.held) {
         if let Ok(filter) = Filter::new(&**filter) {
             by_id.entry(granted.id).or_default().push(message::subscription(filter, granted.options));
         }
