@@ -14,7 +14,7 @@ use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, Se
 use keepbeat_core::session::Session;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
-use keepbeat_core::wire::mqtt::{Filter, Mqtt, MqttConfig, Qos, Subscribe, Subscription, Version};
+use keepbeat_core::wire::mqtt::{Filter, Mqtt, MqttConfig, Publish, Qos, Subscribe, Subscription, Topic, Version};
 use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig};
 use keepbeat_core::wire::{Any, AnyConfig, DeviceId, Frame, Tx, Wire};
 
@@ -290,7 +290,7 @@ const CLIENT: isize = 664;
 /// What a connection, its device, the device's name and their places in tables take.
 const SERVER: isize = 496;
 
-/// Clients that are connected to an MQTT server, which is bytes, each with one subscription.
+/// Clients that are connected to an MQTT server, which is bytes, each with one subscription; one message went each way.
 struct Subscribers<W: Wire> {
     clients: Vec<(Client<W>, Epoch)>,
     version: Version,
@@ -319,7 +319,15 @@ impl<W: Wire<Config: Default>> Subscribers<W> {
             let request = Subscribe::to(vec![Subscription::new(filter, Qos::AtLeastOnce)]);
             all.clients[index].0.send(all.now, request.into_message().unwrap()).unwrap();
             all.turn(index);
-            assert_eq!(all.clients[index].0.unacknowledged(), 0, "the subscription was granted");
+            let publish = Publish { qos: Qos::AtLeastOnce, ..Publish::new(Topic::new("t").unwrap(), "21.5") };
+            all.clients[index].0.send(all.now, publish.into_message().unwrap()).unwrap();
+            all.turn(index);
+            let (client, epoch) = &mut all.clients[index];
+            assert_eq!(client.unacknowledged(), 0, "both were answered");
+            let delivery: &[u8] =
+                if version == Version::V5 { &[0x32, 6, 0, 1, b't', 0, 1, 0] } else { &[0x32, 5, 0, 1, b't', 0, 1] };
+            client.handle_input(all.now, Input::Received { epoch: *epoch, bytes: delivery });
+            all.turn(index);
         }
         all
     }
@@ -340,6 +348,9 @@ impl<W: Wire<Config: Default>> Subscribers<W> {
                 // The first ticket, and the first identifier.
                 Some(0x82) if newer => &[0x90, 4, 0, 1, 0, 1],
                 Some(0x82) => &[0x90, 3, 0, 1, 1],
+                // The second, behind a topic of one character.
+                Some(0x32) => &[0x40, 2, 0, 2],
+                Some(0x40) => &[],
                 Some(0xC0) => {
                     self.pings += 1;
                     &[0xD0, 0]

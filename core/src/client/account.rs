@@ -16,15 +16,37 @@ pub(super) struct Account {
     done: u64,
     /// Those that came in earlier sessions.
     earlier: u64,
-    /// Whether anybody wants the changes.
-    pub(super) durable: bool,
-    pub(super) changes: Vec<Change>,
+    /// `None` if nobody wants them.
+    changes: Option<Box<Changes>>,
 }
+
+/// For a store, where there is one.
+#[derive(Debug, Default)]
+struct Changes(Vec<Change>);
 
 impl Account {
     /// `None` if nobody asks for one.
     pub(super) fn of<W: Wire>(config: &ClientConfig<W>) -> Option<Box<Self>> {
         (W::done_with_messages(&config.wire) != Done::Unasked).then(Box::default)
+    }
+
+    /// Changes are gathered from now on.
+    pub(super) fn gather_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// Whether anybody wants changes.
+    pub(super) const fn is_durable(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// Where they are gathered.
+    pub(super) fn changes(&mut self) -> Option<&mut Vec<Change>> {
+        self.changes.as_mut().map(|changes| &mut changes.0)
+    }
+
+    pub(super) fn has_changes(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| !changes.0.is_empty())
     }
 
     pub(super) const fn came(&mut self) {

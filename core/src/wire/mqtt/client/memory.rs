@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -30,8 +31,8 @@ pub struct Memory {
     /// What the server has granted, in the order of the filters. Mostly there are few, and they stay.
     subscriptions: Vec<(Box<str>, Granted)>,
     last_entry: u64,
-    /// The name that the server made up for us.
-    pub(super) client_id: Option<Box<str>>,
+    /// The name that the server made up for us; empty if it did not.
+    pub(super) client_id: Seldom<String>,
     /// A connection was accepted before.
     pub(super) was_connected: bool,
     /// The server was asked for a connection, and has not answered.
@@ -165,7 +166,7 @@ impl Memory {
     }
 
     pub(super) fn name(&mut self, client_id: &str) {
-        self.client_id = Some(client_id.into());
+        *self.client_id.make() = client_id.into();
         self.put(Room::Name, 0, Bytes::copy_from_slice(client_id.as_bytes()));
     }
 
@@ -221,7 +222,7 @@ impl Memory {
                 self.keep(filter, Granted { options: *options, id, entry, held: false });
             }
             Room::Name => match core::str::from_utf8(value) {
-                Ok(name) => self.client_id = Some(name.into()),
+                Ok(name) => *self.client_id.make() = name.into(),
                 Err(_) => return false,
             },
         }

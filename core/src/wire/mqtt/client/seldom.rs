@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
@@ -60,6 +61,14 @@ macro_rules! collections {
             }
         }
     )*};
+}
+
+impl Collection for String {
+    const EMPTY: &'static Self = &Self::new();
+
+    fn is_empty(&self) -> bool {
+        Self::is_empty(self)
+    }
 }
 
 collections! { Vec<T> VecDeque<T> BTreeSet<T> BTreeMap<K, V> }

@@ -35,7 +35,7 @@ pub(super) struct Sending {
     fresh: u32,
     /// Those that the server does not take, with its reason.
     refused: Seldom<VecDeque<(u64, ReasonCode)>>,
-    renewals: Renewals,
+    renewals: Seldom<Renewals>,
     /// The last identifier without a ticket.
     unticketed: u16,
 }
@@ -71,7 +71,7 @@ impl Sending {
             settled: 0,
             fresh: 0,
             refused: Seldom::default(),
-            renewals: Renewals::default(),
+            renewals: Seldom::default(),
             unticketed: 0,
         }
     }
@@ -81,18 +81,18 @@ impl Sending {
     pub(super) fn renew(&mut self, memory: &Memory, outgoing: &Outgoing, tx: &mut Tx) {
         let requests = subscriptions::to_renew(memory, outgoing);
         if !requests.is_empty() {
-            *self.renewals.waiting.make() = requests;
+            self.renewals.make().waiting = requests;
         }
         self.renew_more(outgoing, tx);
     }
 
     fn renew_more(&mut self, outgoing: &Outgoing, tx: &mut Tx) {
         while let Some(id) = self.id_without_ticket()
-            && let Some(request) = self.renewals.waiting.there().and_then(VecDeque::pop_front)
+            && let Some(request) = self.renewals.there().and_then(|renewals| renewals.waiting.pop_front())
         {
             self.unticketed = id.get();
             publishing::request(&request, id, outgoing, tx);
-            self.renewals.asked.make().push_back((id.get(), request));
+            self.renewals.make().asked.push_back((id.get(), request));
         }
     }
 
@@ -226,7 +226,7 @@ impl Sending {
         outgoing: &Outgoing,
         tx: &mut Tx,
     ) -> Checked<Option<Frame>> {
-        if let Some(request) = self.renewals.take(ack.packet_id) {
+        if let Some(request) = self.renewals.there().and_then(|renewals| renewals.take(ack.packet_id)) {
             self.renew_more(outgoing, tx);
             let mut answer = subscriptions::answer(&request, ack, is_end, memory)?;
             answer.results.retain(|(_, reason)| reason.is_failure());
@@ -264,8 +264,7 @@ impl Sending {
     pub(super) fn sweep(&mut self) {
         self.slots.sweep();
         self.refused.sweep();
-        self.renewals.waiting.sweep();
-        self.renewals.asked.sweep();
+        self.renewals.sweep();
     }
 
     fn slot(&mut self, place: usize) -> Option<&mut Slot> {

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::memory::Memory;
-use super::seldom::Seldom;
+use super::seldom::Collection;
 use crate::session::Message;
 use crate::wire::mqtt::message::{self, Answer};
 use crate::wire::mqtt::rule::{self, Checked};
@@ -17,16 +17,24 @@ use crate::wire::mqtt::{
 /// Subscriptions that are asked for again.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
-    pub(super) waiting: Seldom<VecDeque<Box<Message>>>,
+    pub(super) waiting: VecDeque<Box<Message>>,
     /// Those that have left, with their identifiers.
-    pub(super) asked: Seldom<VecDeque<(u16, Box<Message>)>>,
+    pub(super) asked: VecDeque<(u16, Box<Message>)>,
 }
 
 impl Renewals {
     /// What this identifier asked for.
     pub(super) fn take(&mut self, id: PacketId) -> Option<Box<Message>> {
         let place = self.asked.iter().position(|(asked, _)| *asked == id.get())?;
-        self.asked.there()?.remove(place).map(|(_, request)| request)
+        self.asked.remove(place).map(|(_, request)| request)
+    }
+}
+
+impl Collection for Renewals {
+    const EMPTY: &'static Self = &Self { waiting: VecDeque::new(), asked: VecDeque::new() };
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.asked.is_empty()
     }
 }
 
