@@ -15,7 +15,7 @@ enum Most {
     Times(f64, &'static str),
 }
 
-const LIMITS: [Limit; 28] = [
+const LIMITS: [Limit; 33] = [
     count("frames/beats/16KiB/ours", 60.0),
     count("frames/beats/random/ours", 60.0),
     count("liveness/BEAT parsed and judged by a server", 150.0),
@@ -25,6 +25,11 @@ const LIMITS: [Limit; 28] = [
     times("frames/64KiB/16KiB/ours", 1.2, "frames/64KiB/16KiB/copy only"),
     times("frames/64KiB/whole/ours", 1.2, "frames/64KiB/whole/copy only"),
     count("mqtt/reads/ping/ours", 40.0),
+    times("mqtt/session/keep-alive/ours", 1.3, "mqtt/session/keep-alive/mqtt-protocol-core"),
+    times("mqtt/session/QoS 0/ours", 2.8, "mqtt/session/QoS 0/mqtt-protocol-core"),
+    times("mqtt/session/QoS 1/ours", 1.5, "mqtt/session/QoS 1/mqtt-protocol-core"),
+    times("mqtt/session/QoS 2/ours", 1.3, "mqtt/session/QoS 2/mqtt-protocol-core"),
+    times("mqtt/session/QoS 1 delivered/ours", 1.5, "mqtt/session/QoS 1 delivered/mqtt-protocol-core"),
     count("mqtt/writes/ping/ours", 40.0),
     count("mqtt/writes/ping/ours to a Tx", 60.0),
     count("mqtt/reads/64B/ours borrowed", 230.0),
