@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p keepbeat-benches --bench mqtt [-- FILTER]`. Ids are `mqtt/reads/WHO/LOAD` and `mqtt/writes/WHO/LOAD`. What the
 //! loads are (`ping` are the answers read, and the pings written), what the contenders do and in what they differ is told in
-//! `keepbeat_benches::mqtt`. Streams are read in pieces of 16 KiB. Criterion's times are those of all packets of a load, its throughput
+//! `keepbeat_benches::mqtt`. `mqtt/session/WHO/WORK` are rounds of whole sessions: `keepbeat_benches::mqtt_session`. Streams are read in pieces of 16 KiB. Criterion's times are those of all packets of a load, its throughput
 //! is in packets; the ratios are per packet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement may fail loudly")]
 
@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use keepbeat_benches::mqtt::{
-    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursReading, OursSending, OursWriting,
-    Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
+    Copied, CoreReading, CoreWriting, Load, MqttbytesReading, MqttbytesWriting, OursBorrowing, OursReading,
+    OursSending, OursWriting, Reader, RumqttcReading, RumqttcWriting, Stream, Writer,
 };
+use keepbeat_benches::mqtt_session::{CoreSession, OursSession, Pair, RumqttcSession, Session, Work};
 use keepbeat_benches::process::ProcessorTime;
 use keepbeat_benches::ratios::Ratios;
 
@@ -31,6 +32,7 @@ fn main() {
         reads::<RumqttcReading>(&mut group, load);
         reads::<CoreReading>(&mut group, load);
         if load.payload().is_some() {
+            reads::<OursBorrowing>(&mut group, load);
             reads::<Copied>(&mut group, load);
         }
     }
@@ -45,6 +47,14 @@ fn main() {
         writes::<CoreWriting>(&mut group, load);
     }
     group.finish();
+    let mut group = criterion.benchmark_group("mqtt/session");
+    for work in Work::ALL {
+        group.throughput(Throughput::Elements(1));
+        session::<OursSession>(&mut group, work);
+        session::<RumqttcSession>(&mut group, work);
+        session::<CoreSession>(&mut group, work);
+    }
+    group.finish();
     criterion.final_summary();
     ratios.print(&["ours"]);
 }
@@ -56,6 +66,13 @@ fn reads<R: Reader>(group: &mut Group<'_>, load: Load) {
     assert_eq!(reader.read(), all, "{} finds every packet", R::NAME);
     let id = BenchmarkId::new(R::NAME.replace(' ', "-"), load.name());
     group.bench_function(id, |bencher| bencher.iter(|| reader.read()));
+}
+
+fn session<S: Session>(group: &mut Group<'_>, work: Work) {
+    let mut pair = Pair::<S>::new().unwrap();
+    assert_eq!(pair.round(work).sent, work.seen(1).sent, "{} does the work", S::NAME);
+    let id = BenchmarkId::new(S::NAME, work.name().replace(' ', "-"));
+    group.bench_function(id, |bencher| bencher.iter(|| pair.round(work)));
 }
 
 fn writes<W: Writer>(group: &mut Group<'_>, load: Load) {

@@ -6,6 +6,7 @@ pub mod deadlines;
 pub mod frames;
 pub mod loopback;
 pub mod mqtt;
+pub mod mqtt_session;
 pub mod peers;
 pub mod process;
 pub mod ratios;

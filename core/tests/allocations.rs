@@ -14,8 +14,9 @@ use keepbeat_core::server::{ConnectionId, Server, ServerAction, ServerConfig, Se
 use keepbeat_core::session::Session;
 use keepbeat_core::time::Timestamp;
 use keepbeat_core::wire::beat::{Beat, BeatConfig};
+use keepbeat_core::wire::mqtt::{Filter, Mqtt, MqttConfig, Publish, Qos, Subscribe, Subscription, Topic, Version};
 use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig};
-use keepbeat_core::wire::{AnyConfig, DeviceId, Frame, Tx, Wire};
+use keepbeat_core::wire::{Any, AnyConfig, DeviceId, Frame, Tx, Wire};
 
 /// The system's allocator; counts what the current thread does.
 struct Counting;
@@ -288,6 +289,127 @@ const CLIENT: isize = 664;
 
 /// What a connection, its device, the device's name and their places in tables take.
 const SERVER: isize = 496;
+
+/// Clients that are connected to an MQTT server, which is bytes, each with one subscription; one message went each way.
+struct Subscribers<W: Wire> {
+    clients: Vec<(Client<W>, Epoch)>,
+    version: Version,
+    now: Timestamp,
+    pings: u64,
+}
+
+impl<W: Wire<Config: Default>> Subscribers<W> {
+    fn new(links: usize, version: Version, wire: impl Into<W::Config>) -> Self {
+        let device = |index: usize| DeviceId::new(&index.to_string()).unwrap();
+        let config = Arc::new(ClientConfig::builder(device(0)).wire(wire.into()).build().unwrap());
+        let client = |index| {
+            let client = Client::new(config.clone(), index as u64).for_device(device(index));
+            (client, Epoch::default())
+        };
+        let clients = (0..links).map(client).collect();
+        let mut all = Self { clients, version, now: Timestamp::from_millis(1000), pings: 0 };
+        for index in 0..links {
+            let (client, epoch) = &mut all.clients[index];
+            client.open(all.now);
+            let Some(Action::Connect { epoch: opened }) = client.poll_action() else { panic!("no attempt") };
+            *epoch = opened;
+            client.handle_input(all.now, Input::Opened { epoch: opened });
+            all.turn(index);
+            let filter = Filter::new("sensors/+/temperature").unwrap();
+            let request = Subscribe::to(vec![Subscription::new(filter, Qos::AtLeastOnce)]);
+            all.clients[index].0.send(all.now, request.into_message().unwrap()).unwrap();
+            all.turn(index);
+            let publish = Publish { qos: Qos::AtLeastOnce, ..Publish::new(Topic::new("t").unwrap(), "21.5") };
+            all.clients[index].0.send(all.now, publish.into_message().unwrap()).unwrap();
+            all.turn(index);
+            let (client, epoch) = &mut all.clients[index];
+            assert_eq!(client.unacknowledged(), 0, "both were answered");
+            let delivery: &[u8] =
+                if version == Version::V5 { &[0x32, 6, 0, 1, b't', 0, 1, 0] } else { &[0x32, 5, 0, 1, b't', 0, 1] };
+            client.handle_input(all.now, Input::Received { epoch: *epoch, bytes: delivery });
+            all.turn(index);
+        }
+        all
+    }
+
+    /// The server answers what a client has to say.
+    fn turn(&mut self, index: usize) {
+        let (client, epoch) = &mut self.clients[index];
+        loop {
+            while client.poll_action().is_some() {}
+            while client.poll_event(self.now).is_some() {}
+            let said = client.transmit();
+            let (count, first) = (said.len(), said.first().copied());
+            let newer = self.version == Version::V5;
+            let answer: &[u8] = match first {
+                None => break,
+                Some(0x10) if newer => &[0x20, 3, 0, 0, 0],
+                Some(0x10) => &[0x20, 2, 0, 0],
+                // The first ticket, and the first identifier.
+                Some(0x82) if newer => &[0x90, 4, 0, 1, 0, 1],
+                Some(0x82) => &[0x90, 3, 0, 1, 1],
+                // The second, behind a topic of one character.
+                Some(0x32) => &[0x40, 2, 0, 2],
+                Some(0x40) => &[],
+                Some(0xC0) => {
+                    self.pings += 1;
+                    &[0xD0, 0]
+                }
+                Some(other) => panic!("{other:02x} was not expected"),
+            };
+            client.handle_input(self.now, Input::Written { epoch: *epoch, count });
+            client.handle_input(self.now, Input::Received { epoch: *epoch, bytes: answer });
+        }
+    }
+
+    fn live(&mut self, span: Duration) {
+        let end = self.now.after(span);
+        loop {
+            let dues = self.clients.iter().enumerate();
+            let first = dues.filter_map(|(index, (client, _))| Some((client.poll_timeout()?.at, index))).min();
+            let Some((at, index)) = first.filter(|(at, _)| *at <= end) else { break };
+            self.now = at;
+            self.clients[index].0.handle_timeout(at);
+            self.turn(index);
+        }
+        self.now = end;
+    }
+}
+
+fn mqtt(version: Version) -> MqttConfig {
+    MqttConfig::builder().version(version).build().unwrap()
+}
+
+#[test]
+fn pings_of_mqtt_allocate_nothing() {
+    for version in [Version::V3, Version::V5] {
+        let mut links = Subscribers::<Mqtt>::new(3, version, mqtt(version));
+        links.live(Duration::from_secs(3600));
+        let (before, pings) = (calls(), links.pings);
+        links.live(Duration::from_secs(24 * 3600));
+        assert_eq!(calls() - before, 0, "{version:?}");
+        assert!(links.pings - pings > 3 * 3000, "{} pings", links.pings - pings);
+    }
+}
+
+/// What a client has on the heap and in itself: the link, the connection, MQTT's session with its subscription, and the names of
+/// both. Its configuration, which clients share, is not in it.
+#[test]
+fn an_idle_session_of_mqtt_holds_less_than_a_kibibyte() {
+    fn idle<W: Wire<Config: Default>>(version: Version, wire: impl Into<W::Config>) -> isize {
+        let mut links = Subscribers::<W>::new(256, version, wire);
+        links.live(Duration::from_secs(600));
+        let before = held();
+        links.clients.clear();
+        let on_the_heap = (before - held()) / 256;
+        on_the_heap + size_of::<(Client<W>, Epoch)>() as isize
+    }
+    for version in [Version::V3, Version::V5] {
+        let (alone, any) = (idle::<Mqtt>(version, mqtt(version)), idle::<Any>(version, mqtt(version)));
+        println!("an idle client over MQTT {version:?}: {alone} bytes, as one of all wires {any}");
+        assert!(alone <= 1024 && any <= 1024, "{alone} and {any} bytes");
+    }
+}
 
 #[test]
 fn machines_are_small() {

@@ -14,7 +14,7 @@ use keepbeat_core::wire::mqtt::{Outgoing, Packet, PacketId, Publish, Qos, Role, 
 
 pub use self::core::{CoreReading, CoreWriting};
 pub use self::mqttbytes::{MqttbytesReading, MqttbytesWriting};
-pub use self::ours::{OursReading, OursSending, OursWriting};
+pub use self::ours::{OursBorrowing, OursReading, OursSending, OursWriting};
 pub use self::rumqttc::{RumqttcReading, RumqttcWriting};
 use crate::frames::{Found, PIECE, Part};
 use crate::peers::{CopyOnly, Parser as _};
@@ -201,6 +201,7 @@ mod tests {
             let stream = Stream::new(load);
             assert_eq!((stream.found().beats + stream.found().messages, stream.found().faults), (load.packets(), 0));
             assert_finds_all::<OursReading>(&stream);
+            assert_finds_all::<OursBorrowing>(&stream);
             assert_finds_all::<MqttbytesReading>(&stream);
             assert_finds_all::<RumqttcReading>(&stream);
             if load != Load::Ping {

@@ -46,6 +46,37 @@ impl Reader for OursReading {
     }
 }
 
+/// [`Incoming`], and nothing else: a payload is looked at where it is.
+pub struct OursBorrowing {
+    incoming: Incoming,
+    stream: Stream,
+}
+
+impl Reader for OursBorrowing {
+    const NAME: &'static str = "ours borrowed";
+
+    fn new(stream: Stream) -> Self {
+        Self { incoming: Incoming::client(Version::V3, 1 << 20), stream }
+    }
+
+    fn read(&mut self) -> Found {
+        let mut found = Found::default();
+        for mut piece in self.stream.pieces() {
+            while let Ok(Some(packet)) = self.incoming.next(&mut piece) {
+                match packet {
+                    Packet::Publish(publish) => {
+                        found.messages += 1;
+                        found.bytes += publish.payload.len() as u64;
+                    }
+                    Packet::PingResp => found.beat(0),
+                    _ => found.faults += 1,
+                }
+            }
+        }
+        found
+    }
+}
+
 /// [`Outgoing::encode`] to a buffer that is used again.
 pub struct OursWriting {
     outgoing: Outgoing,

@@ -16,17 +16,41 @@ pub(super) struct Account {
     done: u64,
     /// Those that came in earlier sessions.
     earlier: u64,
-    /// Whether anybody wants the changes.
-    pub(super) durable: bool,
+    /// `None` if nobody wants them.
+    changes: Option<Box<Changes>>,
+}
+
+/// For a store, where there is one.
+#[derive(Debug, Default)]
+struct Changes {
+    list: Vec<Change>,
     /// The oldest and the newest message that the store may have.
     stored: Option<(Ticket, Ticket)>,
-    pub(super) changes: Vec<Change>,
 }
 
 impl Account {
     /// `None` if nobody asks for one.
     pub(super) fn of<W: Wire>(config: &ClientConfig<W>) -> Option<Box<Self>> {
         (W::done_with_messages(&config.wire) != Done::Unasked).then(Box::default)
+    }
+
+    /// Changes are gathered from now on.
+    pub(super) fn gather_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// Whether anybody wants changes.
+    pub(super) const fn is_durable(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// Where they are gathered.
+    pub(super) fn changes(&mut self) -> Option<&mut Vec<Change>> {
+        self.changes.as_mut().map(|changes| &mut changes.list)
+    }
+
+    pub(super) fn has_changes(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| !changes.list.is_empty())
     }
 
     pub(super) const fn came(&mut self) {
@@ -45,23 +69,25 @@ impl Account {
         has_one
     }
 
-    /// The store is to have this message.
+    /// The store is to have this message, if there is one.
     pub(super) fn keep(&mut self, ticket: Ticket) {
-        let (oldest, newest) = self.stored.unwrap_or((ticket, ticket));
-        self.stored = Some((oldest.min(ticket), newest.max(ticket)));
+        if let Some(changes) = &mut self.changes {
+            let (oldest, newest) = changes.stored.unwrap_or((ticket, ticket));
+            changes.stored = Some((oldest.min(ticket), newest.max(ticket)));
+        }
     }
 
-    /// Whether the store may have this message.
+    /// Whether a store may have this message.
     pub(super) fn may_have(&self, ticket: Ticket) -> bool {
-        self.durable && self.stored.is_some_and(|(oldest, newest)| oldest <= ticket && ticket <= newest)
+        let stored = self.changes.as_ref().and_then(|changes| changes.stored);
+        stored.is_some_and(|(oldest, newest)| oldest <= ticket && ticket <= newest)
     }
 
-    /// Messages up to this one are settled. Whether the store may have one of them.
+    /// Messages up to this one are settled. Whether a store may have one of them.
     pub(super) fn settle(&mut self, through: Ticket) -> bool {
-        let Some((oldest, newest)) = self.stored.filter(|(oldest, _)| self.durable && *oldest <= through) else {
-            return false;
-        };
-        self.stored = (newest > through).then_some((oldest.max(Ticket(through.0 + 1)), newest));
+        let Some(changes) = &mut self.changes else { return false };
+        let Some((oldest, newest)) = changes.stored.filter(|(oldest, _)| *oldest <= through) else { return false };
+        changes.stored = (newest > through).then_some((oldest.max(Ticket(through.0 + 1)), newest));
         true
     }
 

@@ -40,7 +40,7 @@ impl<W: Wire> Client<W> {
                 return Err(broken());
             }
         }
-        account.durable = true;
+        account.gather_changes();
         messages.iter().for_each(|(ticket, _)| account.keep(*ticket));
         messages.sort_by_key(|(ticket, _)| *ticket);
         for (ticket, message) in messages {
@@ -58,7 +58,7 @@ impl<W: Wire> Client<W> {
     #[must_use]
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.hear_changes();
-        self.account.as_mut().map(|account| core::mem::take(&mut account.changes)).unwrap_or_default()
+        self.account.as_mut().and_then(|account| account.changes()).map(core::mem::take).unwrap_or_default()
     }
 
     /// The store did not keep the changes: the link is closed, because what it would say from now on could be forgotten. `newest`
@@ -119,18 +119,17 @@ impl<W: Wire> Client<W> {
     fn note(&mut self, change: Change) {
         // What the wire noted came before.
         self.hear_changes();
-        if let Some(account) = &mut self.account {
-            account.changes.push(change);
+        if let Some(changes) = self.account.as_mut().and_then(|account| account.changes()) {
+            changes.push(change);
         }
     }
 
     /// Takes what the wire has noted.
     pub(super) fn hear_changes(&mut self) {
         if let State::Connected { connection, .. } = &mut self.state
-            && let Some(account) = &mut self.account
-            && account.durable
+            && let Some(changes) = self.account.as_mut().and_then(|account| account.changes())
         {
-            connection.take_changes(&mut account.changes);
+            connection.take_changes(changes);
         }
     }
 }

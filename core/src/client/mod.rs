@@ -364,7 +364,13 @@ impl<W: Wire> Client<W> {
                     self.transmit |= connection.take_transmit();
                 }
             }
-            _ => W::taken_between(&mut self.memory, done, &mut account.changes),
+            _ => {
+                let mut changes = alloc::vec::Vec::new();
+                W::taken_between(&mut self.memory, done, &mut changes);
+                if let Some(all) = account.changes() {
+                    all.append(&mut changes);
+                }
+            }
         }
     }
 

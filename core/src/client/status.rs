@@ -78,14 +78,14 @@ impl<W: Wire> Client<W> {
     /// Whether the driver should have a turn: there are actions for it, or changes for its store.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
-        let changed = self.account.as_ref().is_some_and(|account| !account.changes.is_empty());
+        let changed = self.account.as_ref().is_some_and(|account| account.has_changes());
         self.transmit || self.is_untold() || self.disconnect != Epoch(0) || changed
     }
 
     /// Whether it tells what must survive the process, because it was [restored](Client::restore).
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.account.as_ref().is_some_and(|account| account.durable)
+        self.account.as_ref().is_some_and(|account| account.is_durable())
     }
 
     /// The device that this link speaks for.

@@ -26,7 +26,7 @@ impl<W: Wire> Client<W> {
             role: Role::Client,
             server: self.server.as_deref(),
             secure: self.config.is_secure(),
-            durable: self.account.as_ref().is_some_and(|account| account.durable),
+            durable: self.account.as_ref().is_some_and(|account| account.is_durable()),
             entropy: match &mut self.entropy {
                 Some(entropy) => &mut **entropy,
                 None => &mut self.prng,

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 pub(crate) const INLINE: usize = 21;
 
 /// Payloads up to this size are copied behind their header, so that one write takes both.
-const COPY_LIMIT: usize = 4096;
+pub(crate) const COPY_LIMIT: usize = 4096;
 
 /// Bytes waiting to be written, in order. An empty one holds no memory of the heap.
 ///

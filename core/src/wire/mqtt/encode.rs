@@ -7,6 +7,7 @@ use super::packet::{Connect, Packet, Publish, Subscription};
 use super::payload::Payload;
 use super::properties::Properties;
 use super::reason::ReasonCode;
+use super::text::Topic;
 use super::types::{PacketType, Version};
 use crate::wire::{Tx, varint};
 
@@ -89,9 +90,11 @@ pub(super) fn length(packet: &Packet<'_>, version: Version) -> u64 {
 /// How many bytes the body of a PUBLISH has.
 #[inline]
 pub(super) fn publish_length(publish: &Publish<'_>, version: Version) -> u64 {
-    let mut length = Length(publish.payload.len() as u64);
-    publish_head(publish, version, &mut length);
-    length.0
+    let topic = publish.topic.as_ref().map_or(0, |topic| topic.as_bytes().len());
+    let id = publish.packet_id.map_or(0, |id| size_of_val(&id));
+    let mut said = Length(0);
+    properties(&publish.properties, version, &mut said);
+    (size_of::<u16>() + topic + id + publish.payload.len()) as u64 + said.0
 }
 
 /// All bytes of a packet with a body of this length: of up to four, it says how many bytes the fixed header has.
@@ -105,15 +108,12 @@ pub(super) const fn whole(length: u64) -> u64 {
     1 + digits + length
 }
 
-/// Writes a packet whose body has this length.
+/// Writes a packet that is no PUBLISH, and whose body has this length.
 pub(super) fn write(packet: &Packet<'_>, version: Version, length: u64, sink: &mut impl Sink) {
-    if let Packet::Publish(publish) = packet {
-        return write_publish(publish, version, length, sink);
-    }
     let packet_type = packet.packet_type();
     sink.expect(whole(length) as usize);
     let mut out = To(sink);
-    header(packet_type, packet_type.flags().unwrap_or_default(), length, &mut out);
+    header((packet_type as u8) << 4 | packet_type.flags().unwrap_or_default(), length, &mut out);
     body(packet, version, &mut out);
 }
 
@@ -124,33 +124,36 @@ pub(super) fn write_publish(publish: &Publish<'_>, version: Version, length: u64
     let flags = flag(*dup, publish_flag::DUP) | (*qos as u8) << publish_flag::QOS | flag(*retain, publish_flag::RETAIN);
     sink.expect(whole(length) as usize);
     let mut out = To(sink);
-    header(PacketType::Publish, flags, length, &mut out);
-    publish_head(publish, version, &mut out);
+    let first = (PacketType::Publish as u8) << 4 | flags;
+    let topic = publish.topic.as_ref().map_or(&[][..], Topic::as_bytes);
+    let [high, low] = (topic.len() as u16).to_be_bytes();
+    // Together, as every piece takes a check whether there is room.
+    match length {
+        0..0x80 => out.put(&[first, length as u8, high, low]),
+        _ => {
+            header(first, length, &mut out);
+            out.put(&[high, low]);
+        }
+    }
+    out.put(topic);
+    if let Some(id) = publish.packet_id {
+        out.put(&id.get().to_be_bytes());
+    }
+    // Looked at here, as this is inlined and the other may not be.
+    if version == Version::V5 {
+        properties(&publish.properties, version, &mut out);
+    }
     sink.payload(&publish.payload);
 }
 
 /// The fixed header.
 #[inline]
-fn header(packet: PacketType, flags: u8, length: u64, out: &mut impl Out) {
-    let first = (packet as u8) << 4 | flags;
-    if length < 0x80 {
-        return out.put(&[first, length as u8]);
-    }
+fn header(first: u8, length: u64, out: &mut impl Out) {
     out.put(&[first]);
     integer(length, out);
 }
 
-/// The body of a PUBLISH without its payload.
-#[inline]
-fn publish_head(publish: &Publish<'_>, version: Version, out: &mut impl Out) {
-    binary(publish.topic.as_ref().map_or(&[], |topic| topic.as_str().as_bytes()), out);
-    if let Some(id) = publish.packet_id {
-        out.put(&id.get().to_be_bytes());
-    }
-    properties(&publish.properties, version, out);
-}
-
-/// All behind the fixed header of a packet, without the payload of a PUBLISH.
+/// All behind the fixed header of a packet that is no PUBLISH.
 fn body(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
     let packet_type = packet.packet_type();
     match packet {
@@ -159,7 +162,6 @@ fn body(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
             out.put(&[packet.session_present.into(), packet.reason.write(packet_type, version)]);
             properties(&packet.properties, version, out);
         }
-        Packet::Publish(packet) => publish_head(packet, version, out),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
             out.put(&ack.packet_id.get().to_be_bytes());
             notice(packet_type, ack.reason, &ack.properties, version, out);
@@ -179,7 +181,8 @@ fn body(packet: &Packet<'_>, version: Version, out: &mut impl Out) {
             properties(&ack.properties, version, out);
             ack.reasons.iter().for_each(|reason| out.put(&[reason.write(packet_type, version)]));
         }
-        Packet::PingReq | Packet::PingResp => {}
+        // A PUBLISH has a way of its own.
+        Packet::Publish(_) | Packet::PingReq | Packet::PingResp => {}
         Packet::Disconnect(packet) | Packet::Auth(packet) => {
             notice(packet_type, packet.reason, &packet.properties, version, out);
         }
@@ -201,7 +204,7 @@ fn connect(connect: &Connect<'_>, version: Version, out: &mut impl Out) {
     binary(connect.client_id.as_str().as_bytes(), out);
     if let Some(will) = &connect.will {
         properties(&will.properties, version, out);
-        binary(will.topic.as_str().as_bytes(), out);
+        binary(will.topic.as_bytes(), out);
         binary(&will.payload, out);
     }
     if let Some(name) = &connect.user_name {

@@ -1,5 +1,6 @@
 //! BYTES -> PACKETS: fixed headers, limits, and packets that come in pieces (MQTT 5.0, section 2.1).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -46,13 +47,19 @@ enum State {
     /// A fixed header that is not complete.
     Header { have: u8, bytes: [u8; LONGEST_HEADER] },
     /// A body that is not complete.
-    Body { header: Header, body: Vec<u8> },
+    Body(Box<Body>),
     /// Nothing more is read.
     Failed(Violation),
 }
 
 /// A type and four bytes of length.
 const LONGEST_HEADER: usize = 5;
+
+/// A body that is not complete.
+struct Body {
+    header: Header,
+    bytes: Vec<u8>,
+}
 
 /// What comes before a packet's body.
 #[derive(Clone, Copy)]
@@ -130,13 +137,13 @@ impl Incoming {
     /// Whether part of a packet has arrived and the rest is outstanding.
     #[must_use]
     pub const fn is_unfinished(&self) -> bool {
-        matches!(self.state, State::Header { .. } | State::Body { .. })
+        matches!(self.state, State::Header { .. } | State::Body(_))
     }
 
-    /// How many bytes of the heap are held for an unfinished packet.
+    /// How many bytes are reserved for the body of an unfinished packet.
     #[must_use]
     pub const fn reserved(&self) -> usize {
-        if let State::Body { body, .. } = &self.state { body.capacity() } else { 0 }
+        if let State::Body(body) = &self.state { body.bytes.capacity() } else { 0 }
     }
 
     /// What is neither a ping nor its answer.
@@ -208,14 +215,14 @@ impl Incoming {
                 Some(header) => header,
                 None => return Ok(None),
             },
-            State::Body { .. } => return Ok(self.append(input)),
+            State::Body(_) => return Ok(self.append(input)),
             State::Failed(violation) => return Err(*violation),
         };
         if let Some((body, behind)) = input.split_at_checked(header.length as usize) {
             (self.state, *input) = (State::Idle, behind);
             return Ok(Some((header, Whole::Here(body))));
         }
-        self.state = State::Body { header, body: Vec::new() };
+        self.state = State::Body(Box::new(Body { header, bytes: Vec::new() }));
         Ok(self.append(input))
     }
 
@@ -238,7 +245,8 @@ impl Incoming {
 
     /// Takes what is missing of a body.
     fn append<'a>(&mut self, input: &mut &'a [u8]) -> Option<(Header, Whole<'a>)> {
-        let State::Body { header, body } = &mut self.state else { return None };
+        let State::Body(unfinished) = &mut self.state else { return None };
+        let Body { header, bytes: body } = &mut **unfinished;
         let missing = (header.length as usize).saturating_sub(body.len());
         let (bytes, behind) = input.split_at(missing.min(input.len()));
         if body.capacity() - body.len() < bytes.len() {
@@ -350,7 +358,7 @@ fn message(first: u8, body: &[u8], sent: Sent) -> Option<Publish<'_>> {
     let mut fields = Fields::new(body);
     let qos = Qos::new(first >> publish_flag::QOS & 3)?;
     let dup = first & publish_flag::DUP != 0;
-    let topic = Topic::read_plain(fields.binary().ok()?)?;
+    let topic = Topic::read(fields.binary().ok()?).ok()?;
     let packet_id = match qos {
         Qos::AtMostOnce if dup => return None,
         Qos::AtMostOnce => None,

@@ -60,7 +60,7 @@ impl<'a> Publish<'a> {
             topic: Some(Topic::read(parts.topic).ok()?),
             packet_id: None,
             properties: Properties::unchecked(parts.properties),
-            payload: Payload::Shared(parts.payload),
+            payload: Payload::Shared(message.payload().slice_ref(parts.payload)),
         })
     }
 }
@@ -140,7 +140,7 @@ impl<'a> Answer<'a> {
 pub(super) struct Parts<'a> {
     pub(super) topic: &'a [u8],
     pub(super) properties: &'a [u8],
-    pub(super) payload: Bytes,
+    pub(super) payload: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
@@ -149,7 +149,7 @@ impl<'a> Parts<'a> {
         let mut fields = Fields::new(message.payload());
         let topic = fields.binary()?;
         let properties = fields.properties(Version::V5)?;
-        Ok(Self { topic, properties, payload: message.payload().slice_ref(fields.rest()) })
+        Ok(Self { topic, properties, payload: fields.rest() })
     }
 }
 
@@ -182,12 +182,12 @@ pub(super) const fn qos_of(message: &Message) -> Qos {
 }
 
 /// What came, without what belongs to its connection. The topic is given, because an alias may stand for it.
-pub(super) fn received(publish: &Publish<'_>, topic: &str) -> Message {
+pub(super) fn received(publish: &Publish<'_>, topic: &[u8]) -> Message {
     let kind = PUBLISH | (publish.qos as u8) << QOS | if publish.retain { RETAIN } else { 0 };
     let said = publish.properties.as_bytes();
     let mut body = Vec::with_capacity(2 + topic.len() + 4 + said.len() + publish.payload.len());
     body.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-    body.extend_from_slice(topic.as_bytes());
+    body.extend_from_slice(topic);
     let properties = without_alias(&publish.properties);
     push_properties(&properties, &mut body);
     body.extend_from_slice(&publish.payload);

@@ -22,8 +22,11 @@ const SHARE: &str = "$share/";
 pub struct Text<'a>(Cow<'a, str>);
 
 /// The name of a topic, to which messages are published: a [`Text`] that is not empty and has no `+` and no `#`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic<'a>(Cow<'a, str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic<'a>(
+    /// UTF-8. What came is not turned into a string, which would look at every byte by itself.
+    Cow<'a, [u8]>,
+);
 
 /// Which topics a subscription is for: a [`Text`] that is not empty, in which `+` stands for a level and `#` at the end for any
 /// number of them. With `$share/NAME/` in front, whoever says the same name shares the messages (MQTT 5.0, section 4.8.2; to many
@@ -85,7 +88,7 @@ macro_rules! strings {
     )*};
 }
 
-strings! { Text check_text Topic check_topic Filter check_filter }
+strings! { Text check_text Filter check_filter }
 
 impl Filter<'_> {
     /// Of a shared subscription: its share name, and the filter that is compared with topics.
@@ -106,16 +109,16 @@ impl Filter<'_> {
     #[must_use]
     pub fn matches(&self, topic: &Topic<'_>) -> bool {
         let filter = self.share().map_or(self.as_str(), |(_, filter)| filter);
-        let topic = topic.as_str();
-        if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        let topic = topic.as_bytes();
+        if topic.starts_with(b"$") && filter.starts_with(['+', '#']) {
             return false;
         }
-        let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
+        let (mut wanted, mut levels) = (filter.split('/'), topic.split(|byte| *byte == b'/'));
         loop {
             match (wanted.next(), levels.next()) {
                 (Some(ALL_LEVELS), _) | (None, None) => return true,
                 (Some(ONE_LEVEL), Some(_)) => {}
-                (Some(wanted), Some(level)) if wanted == level => {}
+                (Some(wanted), Some(level)) if wanted.as_bytes() == level => {}
                 _ => return false,
             }
         }
@@ -123,11 +126,75 @@ impl Filter<'_> {
 }
 
 impl<'a> Topic<'a> {
-    /// What came, if it is right at first sight; `None` for everything else, right or wrong.
+    /// Checks a string.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, &'static Rule> {
+        let text = text.into();
+        check_topic(&text)?;
+        Ok(Self(match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        }))
+    }
+
+    /// Checks what came.
     #[inline]
-    pub(super) fn read_plain(bytes: &'a [u8]) -> Option<Self> {
-        let text = core::str::from_utf8(bytes).ok()?;
-        if text.is_empty() || has_sign(text) { None } else { Some(Self(Cow::Borrowed(text))) }
+    pub(super) fn read(bytes: &'a [u8]) -> Checked<Self> {
+        if !is_plain(bytes) {
+            check_unusual(bytes)?;
+        }
+        Ok(Self(Cow::Borrowed(bytes)))
+    }
+
+    /// What was checked.
+    pub(super) const fn unchecked(bytes: &'a [u8]) -> Self {
+        Self(Cow::Borrowed(bytes))
+    }
+
+    /// The string. Every call looks at all of it: to compare it, or to take it apart, [`Topic::as_bytes`] is faster.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // It was checked.
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The bytes of the string.
+    #[must_use]
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same, borrowed from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Topic<'_> {
+        Topic(Cow::Borrowed(&self.0))
+    }
+
+    /// The same, with a copy of what was borrowed.
+    #[must_use]
+    pub fn into_owned(self) -> Topic<'static> {
+        Topic(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+impl AsRef<str> for Topic<'_> {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for Topic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Topic").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Display for Topic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -136,28 +203,50 @@ fn check_signs(text: &str) -> Checked<bool> {
     if text.len() > FIELD_LIMIT {
         return Err(&rule::TOO_LONG);
     }
-    if !has_sign(text) {
+    if is_plain(text.as_bytes()) || !text.contains(['\0', '#', '+']) {
         return Ok(false);
     }
     if text.contains('\0') { Err(&rule::NULL_CHARACTER) } else { Ok(true) }
 }
 
-/// Whether there is a wildcard or U+0000.
+// Kept out of line, so that the path of what mostly comes is small.
+#[inline(never)]
+fn check_unusual(topic: &[u8]) -> Checked<()> {
+    check_topic(core::str::from_utf8(topic).map_err(|_| &rule::NOT_UTF8)?)
+}
+
+/// Whether there is something, and nothing but ASCII without wildcards and U+0000.
 #[inline]
-fn has_sign(text: &str) -> bool {
-    let mut rest = text.as_bytes();
+fn is_plain(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
     while let Some((word, behind)) = rest.split_first_chunk() {
-        let word = u64::from_ne_bytes(*word);
-        if zeros(word) | zeros((word | DIFFERENCE) ^ PLUSES) != 0 {
-            return true;
+        if is_special(*word) {
+            return false;
         }
         rest = behind;
     }
-    rest.iter().any(|byte| matches!(byte, 0 | b'#' | b'+'))
+    if rest.is_empty() {
+        return !bytes.is_empty();
+    }
+    match bytes.last_chunk() {
+        // Some of its bytes are looked at again.
+        Some(word) => !is_special(*word),
+        None => !rest.iter().any(|byte| matches!(byte, 0 | b'#' | b'+' | 0x80..)),
+    }
+}
+
+/// Whether one of the bytes is a wildcard, U+0000 or no ASCII.
+#[inline]
+const fn is_special(word: [u8; 8]) -> bool {
+    let word = u64::from_ne_bytes(word);
+    zeros(word) | zeros((word | DIFFERENCE) ^ PLUSES) | word & HIGHEST != 0
 }
 
 /// Every byte of it is 1.
 const ONES: u64 = u64::MAX / 0xFF;
+
+/// The highest bit of every byte.
+const HIGHEST: u64 = ONES << 7;
 
 /// In which bit `#` and `+` differ.
 const DIFFERENCE: u64 = ONES * 0x08;
@@ -167,7 +256,7 @@ const PLUSES: u64 = ONES * 0x2B;
 
 /// Not 0 if a byte of the word is.
 const fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(ONES) & !word & ONES << 7
+    word.wrapping_sub(ONES) & !word & HIGHEST
 }
 
 fn check_text(text: &str) -> Checked<()> {
@@ -278,17 +367,21 @@ mod tests {
                 ] {
                     let topic = with(sign);
                     assert_eq!(Topic::read(topic.as_bytes()), error, "{topic:?}");
-                    assert_eq!(Topic::read_plain(topic.as_bytes()), None, "{topic:?}");
+                    assert_eq!(Topic::new(topic.as_str()), error, "{topic:?}");
                 }
                 // Their neighbours are none, nor is what has one bit more.
                 for sign in ["\u{1}", "\"", "$", "*", ",", "\u{7F}", "\u{A3}", "\u{AB}"] {
                     let topic = with(sign);
-                    assert_eq!(Topic::read_plain(topic.as_bytes()), Topic::read(topic.as_bytes()).ok());
+                    assert_eq!(Topic::read(topic.as_bytes()).unwrap().as_str(), topic);
                     assert!(Topic::new(topic.as_str()).is_ok(), "{topic:?}");
                 }
             }
         }
-        assert_eq!((Topic::read_plain(b""), Topic::read_plain(b"a\xC3")), (None, None));
+        for (bytes, error) in
+            [(&b""[..], &rule::TOPIC_EMPTY), (b"a\xC3", &rule::NOT_UTF8), (b"longer topics\xC3", &rule::NOT_UTF8)]
+        {
+            assert_eq!(Topic::read(bytes), Err(error));
+        }
     }
 
     #[test]

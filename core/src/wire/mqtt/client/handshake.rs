@@ -100,10 +100,9 @@ impl Mqtt {
         (asking.interval_ms, asking.reply_timeout_ms) = (hello.interval_ms, hello.reply_timeout_ms);
         // The server waits half as long again; and a beat leaves at the interval at the latest.
         let keep_alive = u16::try_from(hello.interval_ms.div_ceil(1000)).unwrap_or(u16::MAX);
-        let client_id = match &self.memory.client_id {
-            Some(assigned) if settings.assigned_client_id => assigned,
-            _ if settings.assigned_client_id => "",
-            _ => hello.device.as_str(),
+        let client_id = match settings.assigned_client_id {
+            true => self.memory.names.client_id.as_str(),
+            false => hello.device.as_str(),
         };
         let mut connect = settings.connect(client_id, self.memory.was_connected, keep_alive);
         connect.password = config::password(&hello.credentials);

@@ -2,11 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::string::ToString as _;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::seldom::{Collection, Seldom};
 use crate::session::{Change, Room, StoreKey, Ticket};
 use crate::tunnel::HostPort;
 
@@ -16,33 +17,49 @@ pub struct Memory {
     /// The number of the newest message that the link was told to be settled, with all before it.
     pub(super) told: u64,
     /// What became of messages that have left and are not settled, or are and the link was not told.
-    pub(super) flights: BTreeMap<Ticket, Flight>,
+    pub(super) flights: Seldom<BTreeMap<Ticket, Flight>>,
     /// The number of the newest message that came.
     pub(super) received: u64,
     /// Messages that came and with which the application is not done, oldest first.
-    pub(super) owed: VecDeque<Owed>,
+    pub(super) owed: Seldom<VecDeque<Owed>>,
     /// Identifiers of messages of QoS 2 that were acknowledged, and that the server has not released.
-    pub(super) unreleased: BTreeSet<u16>,
+    pub(super) unreleased: Seldom<BTreeSet<u16>>,
     /// Identifiers of messages of QoS 2 that came on earlier connections. The server may have lost them although it says that it goes
     /// on with the session: it went back to an older state of itself, or its answer about a new session was lost.
-    doubtful: BTreeSet<u16>,
+    doubtful: Seldom<BTreeSet<u16>>,
     /// Identifiers of messages of QoS 1 with which the application was done when there was no way to say so.
-    pub(super) unsaid: BTreeSet<u16>,
-    /// What the server has granted, by filter.
-    pub(super) subscriptions: BTreeMap<Box<str>, Granted>,
+    pub(super) unsaid: Seldom<BTreeSet<u16>>,
+    /// What the server has granted, in the order of the filters. Mostly there are few, and they stay.
+    subscriptions: Vec<(Box<str>, Granted)>,
     last_entry: u64,
-    /// The name that the server made up for us.
-    pub(super) client_id: Option<Box<str>>,
+    pub(super) names: Seldom<Names>,
     /// A connection was accepted before.
     pub(super) was_connected: bool,
     /// The server was asked for a connection, and has not answered.
     asked: bool,
     /// It was asked before that, too, and did not answer. Perhaps it began a new session then, and will say that it goes on with it.
     was_ignored: bool,
-    /// The server that accepted the last connection, if it has a name.
-    server: Option<Box<HostPort>>,
-    /// What has changed of what must survive the process; `None` if nothing must.
-    changes: Option<Vec<Change>>,
+    /// Something must survive the process.
+    survives: bool,
+    /// What has changed of it.
+    changes: Seldom<Vec<Change>>,
+}
+
+/// Names that are not in the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// What the server made up for us; empty if it did not.
+    pub(super) client_id: String,
+    /// The server that accepted the last connection, if the link has a name for it.
+    server: Option<HostPort>,
+}
+
+impl Collection for Names {
+    const EMPTY: &'static Self = &Self { client_id: String::new(), server: None };
+
+    fn is_empty(&self) -> bool {
+        self.client_id.is_empty() && self.server.is_none()
+    }
 }
 
 /// What became of a message that has left.
@@ -93,7 +110,7 @@ impl Memory {
 
     /// The connection is over.
     pub(super) fn parted(&mut self) {
-        self.owed.iter_mut().for_each(|owed| owed.here = false);
+        self.owed.there().into_iter().flatten().for_each(|owed| owed.here = false);
     }
 
     /// A server has accepted a connection, and goes on with a session or does not.
@@ -101,61 +118,65 @@ impl Memory {
         self.was_connected = true;
         self.meet(server);
         if !session_present || self.was_ignored {
-            self.subscriptions.values_mut().for_each(|granted| granted.held = false);
+            self.subscriptions.iter_mut().for_each(|(_, granted)| granted.held = false);
         }
         let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
-        self.doubtful.extend(self.unreleased.iter().copied().chain(owed));
+        let doubtful: BTreeSet<u16> = self.unreleased.iter().copied().chain(owed).collect();
+        if !doubtful.is_empty() {
+            self.doubtful.make().extend(doubtful);
+        }
         if self.was_ignored {
             // Messages of QoS 1 had better come twice than not at all.
-            self.unsaid.clear();
-            self.owed.iter_mut().filter(|owed| !owed.exactly_once).for_each(|owed| owed.id = 0);
+            self.unsaid = Seldom::default();
+            let owed = self.owed.there().into_iter().flatten();
+            owed.filter(|owed| !owed.exactly_once).for_each(|owed| owed.id = 0);
         }
         (self.asked, self.was_ignored) = (false, false);
         if session_present {
             return;
         }
         (self.told, self.received) = (0, 0);
-        self.owed.clear();
+        self.owed = Seldom::default();
         self.forget_identifiers();
         // What the server has received at QoS 2 it has promised to deliver.
-        self.flights.retain(|_, flight| *flight != Flight::Left);
-        self.flights.values_mut().for_each(|flight| *flight = Flight::Done);
+        if let Some(flights) = self.flights.there() {
+            flights.retain(|_, flight| *flight != Flight::Left);
+            flights.values_mut().for_each(|flight| *flight = Flight::Done);
+        }
     }
 
     /// Another server than the last one may hold a session of its own, in which the same identifiers are of other messages: better
     /// twice than not at all.
     fn meet(&mut self, server: Option<&HostPort>) {
-        if self.server.as_deref() == server {
+        if self.names.server.as_ref() == server {
             return;
         }
         if let Some(server) = server {
             self.put(Room::Name, 1, server.to_string().into());
         }
-        if core::mem::replace(&mut self.server, server.cloned().map(Box::new)).is_some() {
-            self.subscriptions.values_mut().for_each(|granted| granted.held = false);
-            self.owed.iter_mut().for_each(|owed| owed.id = 0);
+        if core::mem::replace(&mut self.names.make().server, server.cloned()).is_some() {
+            self.subscriptions.iter_mut().for_each(|(_, granted)| granted.held = false);
+            self.owed.there().into_iter().flatten().for_each(|owed| owed.id = 0);
             self.forget_identifiers();
-            self.flights
-                .values_mut()
-                .filter(|flight| **flight == Flight::Received)
-                .for_each(|flight| *flight = Flight::Left);
+            let flights = self.flights.there().into_iter().flat_map(|flights| flights.values_mut());
+            flights.filter(|flight| **flight == Flight::Received).for_each(|flight| *flight = Flight::Left);
         }
     }
 
     fn forget_identifiers(&mut self) {
-        self.unreleased.clear();
-        self.doubtful.clear();
-        self.unsaid.clear();
+        (self.unreleased, self.doubtful, self.unsaid) = (Seldom::default(), Seldom::default(), Seldom::default());
         self.note(Change::RemoveThrough { key: StoreKey { room: Room::Taken, number: u64::MAX } });
     }
 
     /// Whether changes are kept for a store.
     pub(super) fn survives(&mut self, survives: bool) {
-        self.changes = survives.then(Vec::new);
+        (self.survives, self.changes) = (survives, Seldom::default());
     }
 
     pub(super) fn take_changes(&mut self, changes: &mut Vec<Change>) {
-        changes.append(self.changes.as_mut().unwrap_or(&mut Vec::new()));
+        if let Some(mine) = self.changes.there() {
+            changes.append(mine);
+        }
     }
 
     /// The server has a message of QoS 2.
@@ -165,14 +186,14 @@ impl Memory {
 
     /// A message of QoS 2 is acknowledged.
     pub(super) fn take(&mut self, id: u16) {
-        self.unreleased.insert(id);
+        self.unreleased.make().insert(id);
         self.put(Room::Taken, id.into(), Bytes::new());
     }
 
     /// The server has forgotten it. Whether it was acknowledged.
     pub(super) fn release(&mut self, id: u16) -> bool {
-        self.doubtful.remove(&id);
-        let known = self.unreleased.remove(&id);
+        self.doubtful.there().map(|doubtful| doubtful.remove(&id));
+        let known = self.unreleased.there().is_some_and(|unreleased| unreleased.remove(&id));
         if known {
             self.note(Change::Remove { key: StoreKey { room: Room::Taken, number: id.into() } });
         }
@@ -184,30 +205,44 @@ impl Memory {
     pub(super) fn came_first(&mut self, id: u16) {
         if self.doubtful.contains(&id) {
             self.release(id);
-            self.owed.iter_mut().filter(|owed| owed.id == id).for_each(|owed| owed.id = 0);
+            let owed = self.owed.there().into_iter().flatten();
+            owed.filter(|owed| owed.id == id).for_each(|owed| owed.id = 0);
         }
     }
 
     pub(super) fn name(&mut self, client_id: &str) {
-        self.client_id = Some(client_id.into());
+        self.names.make().client_id = client_id.into();
         self.put(Room::Name, 0, Bytes::copy_from_slice(client_id.as_bytes()));
     }
 
     pub(super) fn granted(&mut self, filter: &str, options: u8, id: u32) {
-        let entry = match self.subscriptions.get(filter) {
-            Some(granted) => granted.entry,
-            None => self.last_entry + 1,
-        };
-        self.last_entry = self.last_entry.max(entry);
-        self.subscriptions.insert(filter.into(), Granted { options, id, entry, held: true });
+        let known = self.place(filter).ok().and_then(|place| self.subscriptions.get(place));
+        let entry = known.map_or(self.last_entry + 1, |(_, granted)| granted.entry);
+        self.keep(filter, Granted { options, id, entry, held: true });
         let value = [&[options][..], &id.to_be_bytes(), filter.as_bytes()].concat();
         self.put(Room::Subscription, entry, value.into());
     }
 
     pub(super) fn ended(&mut self, filter: &str) {
-        if let Some(granted) = self.subscriptions.remove(filter) {
+        if let Ok(place) = self.place(filter) {
+            let (_, granted) = self.subscriptions.remove(place);
             self.note(Change::Remove { key: StoreKey { room: Room::Subscription, number: granted.entry } });
         }
+    }
+
+    /// What the server has granted, in the order of the filters.
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = &(Box<str>, Granted)> {
+        self.subscriptions.iter()
+    }
+
+    /// Nothing happens for a while: what is empty holds no memory.
+    pub(super) fn sweep(&mut self) {
+        self.flights.sweep();
+        self.owed.sweep();
+        self.unreleased.sweep();
+        self.doubtful.sweep();
+        self.unsaid.sweep();
+        self.changes.sweep();
     }
 
     /// An entry of a store. `false` if it has not the form that was written.
@@ -215,12 +250,12 @@ impl Memory {
         match key.room {
             Room::Message => return false,
             Room::Received => {
-                self.flights.insert(Ticket(key.number), Flight::Received);
+                self.flights.make().insert(Ticket(key.number), Flight::Received);
             }
             Room::Taken => match u16::try_from(key.number) {
                 Ok(id) => {
-                    self.unreleased.insert(id);
-                    self.doubtful.insert(id);
+                    self.unreleased.make().insert(id);
+                    self.doubtful.make().insert(id);
                 }
                 Err(_) => return false,
             },
@@ -229,15 +264,13 @@ impl Memory {
                 let Ok(filter) = core::str::from_utf8(filter) else { return false };
                 // The process before this one may have ended before it was told of a new session.
                 let (id, entry) = (u32::from_be_bytes(*id), key.number);
-                let granted = Granted { options: *options, id, entry, held: false };
-                self.subscriptions.insert(filter.into(), granted);
-                self.last_entry = self.last_entry.max(key.number);
+                self.keep(filter, Granted { options: *options, id, entry, held: false });
             }
             Room::Name => {
                 let Ok(name) = core::str::from_utf8(value) else { return false };
                 match (key.number, name.parse()) {
-                    (0, _) => self.client_id = Some(name.into()),
-                    (1, Ok(server)) => self.server = Some(Box::new(server)),
+                    (0, _) => self.names.make().client_id = name.into(),
+                    (1, Ok(server)) => self.names.make().server = Some(server),
                     _ => return false,
                 }
             }
@@ -245,13 +278,36 @@ impl Memory {
         true
     }
 
+    /// Where a filter is, or would be.
+    fn place(&self, filter: &str) -> Result<usize, usize> {
+        self.subscriptions.binary_search_by(|(other, _)| (**other).cmp(filter))
+    }
+
+    fn keep(&mut self, filter: &str, granted: Granted) {
+        self.last_entry = self.last_entry.max(granted.entry);
+        match self.place(filter) {
+            Ok(place) => {
+                if let Some((_, known)) = self.subscriptions.get_mut(place) {
+                    *known = granted;
+                }
+            }
+            Err(place) => {
+                if self.subscriptions.is_empty() {
+                    // Many links have just one.
+                    self.subscriptions.reserve_exact(1);
+                }
+                self.subscriptions.insert(place, (filter.into(), granted));
+            }
+        }
+    }
+
     fn put(&mut self, room: Room, number: u64, value: Bytes) {
         self.note(Change::Put { key: StoreKey { room, number }, value });
     }
 
     fn note(&mut self, change: Change) {
-        if let Some(changes) = &mut self.changes {
-            changes.push(change);
+        if self.survives {
+            self.changes.make().push(change);
         }
     }
 }

@@ -8,6 +8,7 @@ mod memory;
 mod over_websocket;
 mod publishing;
 mod receiving;
+mod seldom;
 mod sending;
 mod subscriptions;
 
@@ -49,7 +50,7 @@ pub struct Mqtt {
     /// The newest beat that left.
     beat: u32,
     /// So many beats, up to that one, were not answered.
-    unanswered: u32,
+    unanswered: u16,
     /// We broke the connection off: for this.
     failed: Option<ReasonCode>,
 }
@@ -97,7 +98,7 @@ impl Mqtt {
     /// What follows from all that came in one read.
     fn news(&mut self) -> Option<Frame> {
         let Stage::Open(open) = &mut self.stage else { return None };
-        if let Some(answer) = open.sending.renewals.lost.take() {
+        if let Some(answer) = open.sending.renewals.there().and_then(|renewals| renewals.lost.take()) {
             return Some(Frame::Answer { seq: 0, answer: *answer });
         }
         open.sending.take_settled(&mut self.memory).map(|seq| Frame::Ack { seq })
@@ -110,12 +111,22 @@ impl Mqtt {
             Frame::Hello(hello) => self.ask(hello, tx),
             Frame::Beat { seq } => {
                 self.beat = *seq;
-                self.unanswered += 1;
+                self.unanswered = self.unanswered.saturating_add(1);
+                self.sweep();
                 acknowledge(Packet::PingReq, &self.outgoing, tx);
             }
             Frame::Data { .. } => self.write_message(frame, Origin::default(), tx),
             Frame::Goodbye(goodbye) => self.part(goodbye, tx),
             _ => {}
+        }
+    }
+
+    /// Before a ping, when a link is idle or busy with little: what was used for messages is given back.
+    #[inline(never)]
+    fn sweep(&mut self) {
+        self.memory.sweep();
+        if let Stage::Open(open) = &mut self.stage {
+            open.sending.sweep();
         }
     }
 
@@ -168,7 +179,7 @@ impl Mqtt {
                     Packet::PingResp => {
                         // Pings are answered in their order.
                         self.unanswered = self.unanswered.saturating_sub(1);
-                        return Ok(Some(Frame::Echo { seq: self.beat.wrapping_sub(self.unanswered) }));
+                        return Ok(Some(Frame::Echo { seq: self.beat.wrapping_sub(self.unanswered.into()) }));
                     }
                     Packet::Publish(publish) => {
                         let limits = self.config.settings().limits();
@@ -360,7 +371,7 @@ impl Wire for Mqtt {
 
     fn recall_message(memory: &mut Self::Memory, ticket: Ticket, message: &Message) {
         if !message::is_request(message) {
-            memory.get_or_insert_default().flights.entry(ticket).or_insert(Flight::Left);
+            memory.get_or_insert_default().flights.make().entry(ticket).or_insert(Flight::Left);
         }
     }
 

@@ -7,16 +7,17 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::config::MqttConfig;
+use super::seldom::Seldom;
 use super::sending::AROUND;
 use crate::session::Message;
 use crate::wire::Tx;
+use crate::wire::mqtt::encode;
 use crate::wire::mqtt::message::{self, PUBLISH, Parts, RETAIN, SUBSCRIBE};
 use crate::wire::mqtt::{
-    Filter, Outgoing, Packet, PacketId, Properties, Property, Qos, ReasonCode, Subscribe, Unsubscribe, Version,
+    Filter, Outgoing, Packet, PacketId, Payload, Properties, Property, Publish, Qos, ReasonCode, Subscribe, Topic,
+    Unsubscribe, Version,
 };
-use crate::wire::varint;
-
-const DUP: u8 = 0b1000;
+use crate::wire::tx::COPY_LIMIT;
 
 /// An alias among the properties, and a longer length of them.
 const LONGEST_ALIAS: u64 = 3 + 1;
@@ -27,7 +28,7 @@ pub(super) struct Publishing {
     config: MqttConfig,
     takes: Takes,
     /// Topics that the server knows by a number.
-    aliases: BTreeMap<Box<[u8]>, NonZeroU16>,
+    aliases: Seldom<BTreeMap<Box<[u8]>, NonZeroU16>>,
 }
 
 /// What the server takes, as it said in its CONNACK.
@@ -59,8 +60,8 @@ impl Publishing {
         &self.takes
     }
 
-    pub(super) const fn new(config: MqttConfig, takes: Takes) -> Self {
-        Self { config, takes, aliases: BTreeMap::new() }
+    pub(super) fn new(config: MqttConfig, takes: Takes) -> Self {
+        Self { config, takes, aliases: Seldom::default() }
     }
 
     /// What the server has against a message (MQTT 5.0, sections 3.2.2.3.4, 3.2.2.3.5 and 3.2.2.3.11 to 3.2.2.3.13).
@@ -92,7 +93,7 @@ impl Publishing {
     /// topic of its own.
     pub(super) fn length(&self, message: &Message) -> u64 {
         let topic = match (&self.config.settings().topic, message.is_plain()) {
-            (Some((topic, _)), true) => 2 + topic.as_str().len() + 1,
+            (Some((topic, _)), true) => 2 + topic.as_bytes().len() + 1,
             _ => 0,
         };
         (message.len() + topic) as u64
@@ -107,55 +108,51 @@ impl Publishing {
         limit: u32,
         tx: &mut Tx,
     ) {
-        let config = self.config.clone();
-        let settings = config.settings();
+        let settings = self.config.settings();
+        let version = settings.version;
         let plain = message.kind() & 0xF0 != PUBLISH;
         let parts = match (&settings.topic, plain) {
-            (Some((topic, _)), true) => {
-                Parts { topic: topic.as_str().as_bytes(), properties: &[], payload: message.payload().clone() }
-            }
+            (Some((topic, _)), true) => Parts { topic: topic.as_bytes(), properties: &[], payload: message.payload() },
             // What was accepted can be read.
             _ => match Parts::of(message) {
                 Ok(parts) => parts,
                 Err(_) => return,
             },
         };
-        let retain = if plain { 0 } else { message.kind() & RETAIN };
-        let first = PUBLISH | if again { DUP } else { 0 } | (self.qos(message) as u8) << 1 | retain;
-        let mut head = Vec::with_capacity(parts.topic.len() + parts.properties.len() + 16);
         // An alias that is new makes the packet longer, and the length of its properties perhaps, too.
         let fits = self.length(message) + LONGEST_ALIAS + AROUND <= limit.into();
-        let alias = if fits { self.alias(parts.topic) } else { None };
-        let topic = if let Some((_, true)) = alias { &[] } else { parts.topic };
-        head.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-        head.extend_from_slice(topic);
-        if let Some(id) = id {
-            head.extend_from_slice(&id.get().to_be_bytes());
-        }
-        if settings.version == Version::V5 {
-            let properties = Properties::unchecked(parts.properties);
-            message::push_properties(&adapted(&properties, alias.map(|(alias, _)| alias), waited), &mut head);
-        }
-        let (length, digits) = varint::bytes((head.len() + parts.payload.len()) as u64);
-        tx.put(&[first]);
-        tx.put(length.get(..digits).unwrap_or_default());
-        tx.put(&head);
-        tx.put_payload(&parts.payload);
+        let takes = if fits { self.takes.aliases.min(settings.topic_aliases) } else { 0 };
+        let alias = alias(&mut self.aliases, takes, parts.topic);
+        let properties = Properties::unchecked(parts.properties);
+        let adapted = adapted(&properties, alias.map(|(alias, _)| alias), waited);
+        let publish = Publish {
+            dup: again,
+            qos: settings.qos(message),
+            retain: !plain && message.kind() & RETAIN != 0,
+            topic: if let Some((_, true)) = alias { None } else { Some(Topic::unchecked(parts.topic)) },
+            packet_id: id,
+            properties: Properties::unchecked(&adapted),
+            payload: match parts.payload.len() {
+                0..=COPY_LIMIT => Payload::Borrowed(parts.payload),
+                _ => Payload::Shared(message.payload().slice_ref(parts.payload)),
+            },
+        };
+        encode::write_publish(&publish, version, encode::publish_length(&publish, version), tx);
     }
+}
 
-    /// The number of a topic, and whether the server knows it. The first topics that are published to have one.
-    fn alias(&mut self, topic: &[u8]) -> Option<(NonZeroU16, bool)> {
-        if let Some(alias) = self.aliases.get(topic) {
-            return Some((*alias, true));
-        }
-        let next = u16::try_from(self.aliases.len()).ok()?.checked_add(1)?;
-        if next > self.takes.aliases.min(self.config.settings().topic_aliases) {
-            return None;
-        }
-        let alias = NonZeroU16::new(next)?;
-        self.aliases.insert(topic.into(), alias);
-        Some((alias, false))
+/// The number of a topic, and whether the server knows it. The first topics that are published to have one, so many of them.
+fn alias(aliases: &mut Seldom<BTreeMap<Box<[u8]>, NonZeroU16>>, most: u16, topic: &[u8]) -> Option<(NonZeroU16, bool)> {
+    if most == 0 {
+        return None;
     }
+    if let Some(alias) = aliases.get(topic) {
+        return Some((*alias, true));
+    }
+    let alias =
+        u16::try_from(aliases.len()).ok()?.checked_add(1).filter(|next| *next <= most).and_then(NonZeroU16::new)?;
+    aliases.make().insert(topic.into(), alias);
+    Some((alias, false))
 }
 
 /// Properties with a topic alias, with what is left of the message's lifetime after it has waited, and without what a server said of

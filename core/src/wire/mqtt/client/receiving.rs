@@ -1,9 +1,11 @@
 //! The server's messages on their way to the application, and their acknowledgements (MQTT 5.0, section 4.3).
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::memory::{Memory, Owed};
+use super::seldom::Seldom;
 use super::sending::acknowledge;
 use crate::session::Message;
 use crate::wire::Tx;
@@ -15,7 +17,7 @@ use crate::wire::mqtt::{Ack, Outgoing, Packet, PacketId, Property, Publish, Qos,
 #[derive(Debug, Default)]
 pub(super) struct Receiving {
     /// What the server's aliases stand for.
-    aliases: Vec<Option<Box<str>>>,
+    aliases: Seldom<Vec<Option<Box<[u8]>>>>,
 }
 
 impl Receiving {
@@ -37,19 +39,19 @@ impl Receiving {
             if limits.version == Version::V5 && is_too_much(memory, limits.receive_maximum.into()) {
                 return Err(&rule::RECEIVE_MAXIMUM);
             }
-            memory.owed.push_back(Owed { seq: memory.received + 1, id: id.get(), exactly_once, here: true });
+            memory.owed.make().push_back(Owed { seq: memory.received + 1, id: id.get(), exactly_once, here: true });
         }
         memory.received += 1;
         Ok(Some((memory.received, message::received(publish, topic))))
     }
 
     /// The topic of a message, which may be said by an alias.
-    fn topic<'a>(&'a mut self, publish: &'a Publish<'_>, limit: u16) -> Checked<&'a str> {
+    fn topic<'a>(&'a mut self, publish: &'a Publish<'_>, limit: u16) -> Checked<&'a [u8]> {
         let alias = publish.properties.iter().find_map(|property| match property {
             Property::TopicAlias(alias) => Some(alias.get()),
             _ => None,
         });
-        let topic = publish.topic.as_ref().map(|topic| topic.as_str());
+        let topic = publish.topic.as_ref().map(|topic| topic.as_bytes());
         let Some(alias) = alias else { return topic.ok_or(&rule::TOPIC_MISSING) };
         if alias > limit {
             return Err(&rule::TOPIC_ALIAS_UNKNOWN);
@@ -57,9 +59,9 @@ impl Receiving {
         let place = usize::from(alias) - 1;
         if let Some(topic) = topic {
             if self.aliases.len() <= place {
-                self.aliases.resize(place + 1, None);
+                self.aliases.make().resize(place + 1, None);
             }
-            if let Some(slot) = self.aliases.get_mut(place) {
+            if let Some(slot) = self.aliases.make().get_mut(place) {
                 *slot = Some(topic.into());
             }
         }
@@ -85,15 +87,15 @@ fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoin
     if !publish.dup && publish.qos == Qos::ExactlyOnce {
         memory.came_first(id.get());
     }
-    let owed = memory.owed.iter_mut().find(|owed| owed.id == id.get());
+    let owed = memory.owed.there().and_then(|owed| owed.iter_mut().find(|owed| owed.id == id.get()));
     match publish.qos {
         Qos::AtMostOnce => false,
         Qos::AtLeastOnce => {
-            let unsaid = memory.unsaid.remove(&id.get());
+            let unsaid = memory.unsaid.there().is_some_and(|unsaid| unsaid.remove(&id.get()));
             if !publish.dup {
                 // It is another message, whose identifier is free again; and what is sent again comes before what is new
                 // (MQTT 5.0, section 4.6).
-                memory.unsaid.clear();
+                memory.unsaid = Seldom::default();
             }
             if publish.dup && unsaid {
                 acknowledge(Packet::PubAck(Ack::new(id)), outgoing, tx);
@@ -120,7 +122,8 @@ fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoin
 /// The application is done with the messages up to this one.
 pub(super) fn taken(through: u64, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) {
     let count = memory.owed.iter().take_while(|owed| owed.seq <= through).count();
-    for owed in memory.owed.drain(..count).collect::<Vec<_>>() {
+    for _ in 0..count {
+        let Some(owed) = memory.owed.there().and_then(VecDeque::pop_front) else { break };
         let Some(id) = PacketId::new(owed.id) else { continue };
         if owed.exactly_once {
             memory.take(owed.id);
@@ -130,7 +133,7 @@ pub(super) fn taken(through: u64, memory: &mut Memory, outgoing: &Outgoing, tx: 
         } else if owed.here {
             acknowledge(Packet::PubAck(Ack::new(id)), outgoing, tx);
         } else {
-            memory.unsaid.insert(owed.id);
+            memory.unsaid.make().insert(owed.id);
         }
     }
 }

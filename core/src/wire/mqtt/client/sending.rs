@@ -5,6 +5,8 @@ use alloc::collections::VecDeque;
 
 use super::memory::{Flight, Memory};
 use super::publishing::{self, Publishing};
+use super::seldom::Collection as _;
+use super::seldom::Seldom;
 use super::subscriptions::{self, Renewals};
 use crate::session::{Message, Ticket};
 use crate::wire::mqtt::message;
@@ -27,14 +29,14 @@ pub(super) struct Sending {
     receive_maximum: u16,
     under_way: u16,
     /// Those that have left, from the first that the link was not told to be settled.
-    slots: VecDeque<Slot>,
+    slots: Seldom<VecDeque<Slot>>,
     /// So many of them, at the front, are settled.
-    settled: usize,
+    settled: u32,
     /// So many of them, at the back, may wait in our own buffers yet.
-    fresh: usize,
+    fresh: u32,
     /// Those that the server does not take, with its reason.
-    refused: VecDeque<(u64, ReasonCode)>,
-    pub(super) renewals: Renewals,
+    refused: Seldom<VecDeque<(u64, ReasonCode)>>,
+    pub(super) renewals: Seldom<Renewals>,
     /// The last identifier without a ticket.
     unticketed: u16,
 }
@@ -66,11 +68,11 @@ impl Sending {
             publishing,
             receive_maximum,
             under_way: 0,
-            slots: VecDeque::new(),
+            slots: Seldom::default(),
             settled: 0,
             fresh: 0,
-            refused: VecDeque::new(),
-            renewals: Renewals::default(),
+            refused: Seldom::default(),
+            renewals: Seldom::default(),
             unticketed: 0,
         }
     }
@@ -78,17 +80,20 @@ impl Sending {
     /// The server is asked for what it granted in a session that it lost, before anything else leaves. Until it has answered, every
     /// connection does so: the one that found the session lost may have ended too early.
     pub(super) fn renew(&mut self, memory: &Memory, outgoing: &Outgoing, tx: &mut Tx) {
-        self.renewals = subscriptions::to_renew(memory, self.publishing.takes(), outgoing);
+        let renewals = subscriptions::to_renew(memory, self.publishing.takes(), outgoing);
+        if !renewals.is_empty() {
+            *self.renewals.make() = renewals;
+        }
         self.renew_more(outgoing, tx);
     }
 
     fn renew_more(&mut self, outgoing: &Outgoing, tx: &mut Tx) {
         while let Some(id) = self.id_without_ticket()
-            && let Some(request) = self.renewals.waiting.pop_front()
+            && let Some(request) = self.renewals.there().and_then(|renewals| renewals.waiting.pop_front())
         {
             self.unticketed = id.get();
             publishing::request(&request, id, outgoing, tx);
-            self.renewals.asked.push_back((id.get(), request));
+            self.renewals.make().asked.push_back((id.get(), request));
         }
     }
 
@@ -120,7 +125,7 @@ impl Sending {
             self.unticketed = id.get();
         }
         let mut slot = Slot { ticket: origin.ticket, id: id.get(), awaits: Awaits::Nothing, request: None };
-        let flight = origin.ticket.and_then(|ticket| memory.flights.remove(&ticket));
+        let flight = origin.ticket.and_then(|ticket| memory.flights.there()?.remove(&ticket));
         match (flight, self.objection(message, outgoing)) {
             (Some(Flight::Done), _) => {}
             (Some(Flight::Received), _) => {
@@ -128,7 +133,7 @@ impl Sending {
                 slot.awaits = Awaits::PubComp;
             }
             (_, Some(reason)) => {
-                self.refused.push_back((memory.told + 1 + self.slots.len() as u64, reason));
+                self.refused.make().push_back((memory.told + 1 + self.slots.len() as u64, reason));
             }
             _ if message::is_request(message) => {
                 publishing::request(message, id, outgoing, tx);
@@ -148,15 +153,15 @@ impl Sending {
             }
         }
         self.under_way += u16::from(slot.is_under_way());
-        self.slots.push_back(slot);
+        self.slots.make().push_back(slot);
         self.fresh += 1;
         self.advance();
     }
 
     /// All that was written has left.
     pub(super) fn departed(&mut self) {
-        let first = self.slots.len() - self.fresh.min(self.slots.len());
-        for slot in self.slots.range_mut(first..) {
+        let first = self.slots.len().saturating_sub(self.fresh as usize);
+        for slot in self.slots.there().into_iter().flat_map(|slots| slots.range_mut(first..)) {
             if slot.awaits == Awaits::Departure {
                 slot.awaits = Awaits::Nothing;
             }
@@ -167,7 +172,7 @@ impl Sending {
 
     /// A message that the server does not take.
     pub(super) fn take_refused(&mut self) -> Option<(u64, u16)> {
-        self.refused.pop_front().map(|(seq, reason)| (seq, reason.get().into()))
+        self.refused.there()?.pop_front().map(|(seq, reason)| (seq, reason.get().into()))
     }
 
     /// The newest message that is settled, with all before it, if the link was not told.
@@ -176,8 +181,8 @@ impl Sending {
         if self.settled == 0 || !self.refused.is_empty() {
             return None;
         }
-        self.slots.drain(..self.settled);
-        memory.told += self.settled as u64;
+        self.slots.there()?.drain(..self.settled as usize);
+        memory.told += u64::from(self.settled);
         self.settled = 0;
         Some(memory.told)
     }
@@ -195,7 +200,7 @@ impl Sending {
         self.settle(place);
         // A server that does not know the identifier any more has released the message.
         if ack.reason.is_failure() && awaited != Awaits::PubComp {
-            self.refused.push_back((memory.told + 1 + place as u64, ack.reason));
+            self.refused.make().push_back((memory.told + 1 + place as u64, ack.reason));
             return true;
         }
         was_full
@@ -204,7 +209,7 @@ impl Sending {
     /// A PUBREC: the server has a message of QoS 2. Whether we sent it.
     pub(super) fn received(&mut self, id: PacketId, memory: &mut Memory) -> bool {
         if let Some(place) = self.find(id, Awaits::PubRec)
-            && let Some(slot) = self.slots.get_mut(place)
+            && let Some(slot) = self.slot(place)
         {
             slot.awaits = Awaits::PubComp;
             slot.ticket.into_iter().for_each(|ticket| memory.received(ticket));
@@ -222,7 +227,7 @@ impl Sending {
         outgoing: &Outgoing,
         tx: &mut Tx,
     ) -> Checked<Option<Frame>> {
-        if let Some(request) = self.renewals.take(ack.packet_id) {
+        if let Some(request) = self.renewals.there().and_then(|renewals| renewals.take(ack.packet_id)) {
             self.renew_more(outgoing, tx);
             let mut answer = subscriptions::answer(&request, ack, is_end, memory)?;
             answer.results.retain(|(_, reason)| reason.is_failure());
@@ -232,7 +237,7 @@ impl Sending {
             return Ok(Some(seen));
         }
         let Some(place) = self.find(ack.packet_id, Awaits::Answer) else { return Ok(None) };
-        let Some(request) = self.slots.get_mut(place).and_then(|slot| slot.request.take()) else { return Ok(None) };
+        let Some(request) = self.slot(place).and_then(|slot| slot.request.take()) else { return Ok(None) };
         let seq = memory.told + 1 + place as u64;
         let answer = subscriptions::answer(&request, ack, is_end, memory)?;
         self.settle(place);
@@ -241,7 +246,7 @@ impl Sending {
 
     /// The connection is over: what is to be known of its messages on the next.
     pub(super) fn remember(&mut self, memory: &mut Memory) {
-        for (seq, slot) in (memory.told + 1..).zip(self.slots.drain(..)) {
+        for (seq, slot) in (memory.told + 1..).zip(self.slots.there().into_iter().flat_map(|slots| slots.drain(..))) {
             let Some(ticket) = slot.ticket else { continue };
             // It leaves again, and is refused again: the link was not told.
             if self.refused.iter().any(|(refused, _)| *refused == seq) {
@@ -255,9 +260,20 @@ impl Sending {
                 // To ask twice does no harm.
                 Awaits::Answer => continue,
             };
-            memory.flights.insert(ticket, flight);
+            memory.flights.make().insert(ticket, flight);
         }
         self.settled = 0;
+    }
+
+    /// Nothing happens for a while: what is empty holds no memory.
+    pub(super) fn sweep(&mut self) {
+        self.slots.sweep();
+        self.refused.sweep();
+        self.renewals.sweep();
+    }
+
+    fn slot(&mut self, place: usize) -> Option<&mut Slot> {
+        self.slots.there()?.get_mut(place)
     }
 
     /// What the server has against a message. Messages of another connection, too, may be too much for it.
@@ -270,19 +286,20 @@ impl Sending {
 
     /// Where a message is that awaits this.
     fn find(&self, id: PacketId, awaited: Awaits) -> Option<usize> {
-        let mut open = self.slots.iter().enumerate().skip(self.settled);
+        let mut open = self.slots.iter().enumerate().skip(self.settled as usize);
         open.find(|(_, slot)| slot.id == id.get() && slot.awaits == awaited).map(|(place, _)| place)
     }
 
     fn settle(&mut self, place: usize) {
-        let Some(slot) = self.slots.get_mut(place) else { return };
-        self.under_way -= u16::from(slot.is_under_way());
+        let Some(slot) = self.slot(place) else { return };
+        let was_under_way = slot.is_under_way();
         slot.awaits = Awaits::Nothing;
+        self.under_way -= u16::from(was_under_way);
         self.advance();
     }
 
     fn advance(&mut self) {
-        while self.slots.get(self.settled).is_some_and(|slot| slot.awaits == Awaits::Nothing) {
+        while self.slots.get(self.settled as usize).is_some_and(|slot| slot.awaits == Awaits::Nothing) {
             self.settled += 1;
         }
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::memory::Memory;
 use super::publishing::Takes;
+use super::seldom::Collection;
 use crate::session::Message;
 use crate::wire::mqtt::message::{self, Answer};
 use crate::wire::mqtt::rule::{self, Checked};
@@ -32,6 +33,14 @@ impl Renewals {
     }
 }
 
+impl Collection for Renewals {
+    const EMPTY: &'static Self = &Self { waiting: VecDeque::new(), lost: None, asked: VecDeque::new() };
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.lost.is_none() && self.asked.is_empty()
+    }
+}
+
 /// So many subscriptions are asked for in one packet: there are services that take no more.
 const AT_ONCE: usize = 8;
 
@@ -39,7 +48,7 @@ const AT_ONCE: usize = 8;
 pub(super) fn to_renew(memory: &Memory, takes: &Takes, outgoing: &Outgoing) -> Renewals {
     let mut by_id: BTreeMap<u32, Vec<Subscription<'_>>> = BTreeMap::new();
     let mut lost = Vec::new();
-    for (filter, granted) in memory.subscriptions.iter().filter(|(_, granted)| !granted.held) {
+    for (filter, granted) in memory.subscriptions().filter(|(_, granted)| !granted.held) {
         let Ok(filter) = Filter::new(&**filter) else { continue };
         if let Some(reason) = takes.objection(&filter) {
             lost.push((filter, reason));
