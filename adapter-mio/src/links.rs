@@ -41,8 +41,8 @@ pub(crate) struct Link {
     pub(crate) client: Client,
     pub(crate) keeper: Option<Box<Keeper>>,
     target: Arc<Target>,
-    /// How often a connection was begun: each time to the next server.
-    attempts: u32,
+    /// To which of the servers the next connection goes. Any larger, and the link is 8 bytes larger.
+    next_server: u16,
     pub(crate) attempt: Option<Attempt>,
     stream: Option<(Epoch, Key)>,
     filed: Option<Filed>,
@@ -81,7 +81,7 @@ impl Links {
             client,
             keeper,
             target,
-            attempts: 0,
+            next_server: 0,
             attempt: None,
             stream: None,
             filed: None,
@@ -313,8 +313,8 @@ impl Link {
 
     /// The next of the servers, to connect to. The link is told its name, if there are several.
     fn next_server<'a>(&mut self, target: &'a Target) -> &'a str {
-        let attempt = self.attempts;
-        self.attempts = attempt.wrapping_add(1);
+        let attempt = u32::from(self.next_server);
+        self.next_server = ((attempt + 1) % target.servers.len().max(1) as u32) as u16;
         if target.servers.len() > 1
             && let Ok(name) = target.server(attempt).parse()
         {

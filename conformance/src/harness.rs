@@ -49,6 +49,9 @@ pub trait ClientUnderTest {
     /// The greeting is done.
     fn greeted(&mut self);
 
+    /// Says that the application is done with the oldest message that it has not said so about; `false` if there is none.
+    fn acknowledge(&mut self) -> bool;
+
     /// Begins to close.
     fn close(&mut self);
 

@@ -4,7 +4,8 @@
 //! from there, the application's events and the frames with the ends of connections, is the trace. It is written down in the
 //! scenario, and every driver must give exactly that.
 //!
-//! The same scenarios are played over TCP and over WebSocket ([`Way`]), and some with peers that are no keepbeats.
+//! The same scenarios are played over TCP and over WebSocket, those of clients over MQTT, too, and some with peers that are no
+//! keepbeats ([`Way`]).
 //!
 //! # To test an adapter
 //!
@@ -31,8 +32,9 @@
 //! | events of the application, in order, with causes, attempts, tickets and messages | times, round trips, evidence |
 //! | HELLO, WELCOME, REFUSE, DATA, GOODBYE and the end of each connection, in order | tokens, details for people |
 //! | with foreign peers: requests, statuses, messages and closes, in order | names of foreigners, payloads of pings |
-//! | a BEAT, ECHO, ACK, ping or pong at the place where the script waits for it | how many others there are |
-//! | a BEAT that does not count up by one, an ACK or ECHO that goes back | |
+//! | over MQTT: packets with their identifiers, duplicates and codes, in order | properties of CONNECT |
+//! | a BEAT, ECHO, ACK, ping, pong, PINGREQ or PUBACK at the place where the script waits for it | how many others there are |
+//! | a BEAT that does not count up by one, an ACK, ECHO or PUBACK that goes back | |
 //! | what calls returned | |
 //!
 //! Scripts wait for an event or a frame, with [`PATIENCE`], and never for a guessed time.
@@ -41,7 +43,8 @@
 //! |---|---|
 //! | `harness` | what an adapter implements |
 //! | `client/`, `server/` | the scenarios |
-//! | `stage`, `peers`, `words` | what scenarios are written with: the application, the other side, the lines of a trace |
+//! | `stage`, `peers`, `ledger`, `words` | what scenarios are written with: the application, the other side, the lines of a trace |
+//! | `packets` | MQTT for the other side: what it says for frames, and the lines of packets |
 //! | `network`, `speaker`, `loopback` | the other side's end of connections, what it hears and says there, and its sockets |
 //! | `simulated/` | the driver in virtual time, with flaws on request |
 
@@ -50,8 +53,10 @@
 
 pub mod client;
 mod harness;
+mod ledger;
 mod loopback;
 pub mod network;
+mod packets;
 mod peers;
 pub mod server;
 pub mod simulated;
@@ -59,7 +64,7 @@ mod speaker;
 mod stage;
 mod words;
 
-pub use client::foreign as foreign_servers;
+pub use client::{foreign as foreign_servers, mqtt as brokers};
 pub use harness::{ClientUnderTest, Clients, OutOfPatience, ServerUnderTest, Servers, Suspends};
 pub use network::Way;
 pub use server::foreign as foreign_clients;
@@ -157,7 +162,7 @@ fn device(name: &str) -> DeviceId {
 }
 
 /// One test for every scenario of a client, with a fresh harness from this expression for each: over TCP and, in modules of
-/// that name, over WebSocket.
+/// their names, over WebSocket and MQTT.
 #[macro_export]
 macro_rules! client_scenarios {
     ($harness:expr) => {
@@ -171,6 +176,8 @@ macro_rules! client_scenarios {
             accept_then_close, server_restart, greeting, drain, going_away, takeover, late_words,
             forbidden,
         }
+
+        $crate::mqtt_scenarios! { $harness; mqtt: Mqtt, mqtt_in_websocket: MqttWebSocket }
 
         mod websocket_handshakes {
             use super::*;
@@ -188,6 +195,14 @@ macro_rules! client_scenarios {
             }
         }
 
+        mod mqtt_handshakes {
+            use super::*;
+
+            $crate::scenarios! { client, ClientStage, play, $harness; MqttWebSocket =>
+                refused_for_now, refused_for_good, closed_for_now, closed_for_good,
+            }
+        }
+
         mod foreign {
             use super::*;
 
@@ -200,14 +215,46 @@ macro_rules! client_scenarios {
     };
 }
 
-/// One test for every scenario of a client in which the machine is suspended, over TCP and WebSocket.
+/// One test for every scenario of a client in which the machine is suspended, over TCP, WebSocket and MQTT.
 #[macro_export]
 macro_rules! client_suspend_scenarios {
     ($harness:expr) => {
         $crate::scenarios! { client, ClientStage, play_alone, $harness; Tcp, suspended_websocket: WebSocket =>
             suspend_in_the_handshake, suspend_with_a_living_peer, suspend_with_a_dead_peer,
         }
+
+        $crate::scenarios! {
+            client, ClientStage, play_alone, $harness; suspended_mqtt: Mqtt, suspended_mqtt_in_websocket: MqttWebSocket =>
+            suspend_in_the_handshake, suspend_with_a_living_peer, suspend_with_a_dead_peer,
+        }
     };
+}
+
+/// The scenarios of a client that make sense over MQTT, and those of its own.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! mqtt_scenarios {
+    ($harness:expr; $($module:ident: $way:ident),*) => { $(
+        mod $module {
+            use super::*;
+
+            $crate::scenarios! { client, ClientStage, play_busily, $harness; $way =>
+                black_hole_away_from_us, slow_reader, flood,
+            }
+
+            $crate::scenarios! { client, ClientStage, play, $harness; $way =>
+                half_open_peer, black_hole_towards_us, slow_writer, frame_without_an_end, end_of_file_in_a_frame, reset,
+                one_byte_reads, refused, accept_then_close, drain, going_away, takeover, late_words, forbidden,
+            }
+
+            $crate::scenarios! { brokers, ClientStage, play, $harness; $way =>
+                publications, receive_maximum, manual_acknowledgements, slow_application, session_goes_on,
+                session_is_lost, greeting, server_keep_alive, dead_while_we_publish, large_message_before_an_answer,
+                codes_for_now, codes_for_good, violations, drain_at_qos_2, close_behind_a_message,
+                close_without_an_answer,
+            }
+        }
+    )* };
 }
 
 /// One test for every scenario of a server, with a fresh harness from this expression for each: over TCP and, in modules of
@@ -250,15 +297,27 @@ macro_rules! server_suspend_scenarios {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! scenarios {
-    ($side:ident, $stage:ident, $play:ident, $harness:expr; $way:ident, $module:ident: $other:ident => $($name:ident),* $(,)?) => {
+    (
+        $side:ident, $stage:ident, $play:ident, $harness:expr;
+        $way:ident, $($module:ident: $other:ident),+ => $($name:ident),* $(,)?
+    ) => {
         $crate::scenarios! { $side, $stage, $play, $harness; $way => $($name),* }
 
+        $crate::scenarios! { $side, $stage, $play, $harness; $($module: $other),+ => $($name),* }
+    };
+    (
+        $side:ident, $stage:ident, $play:ident, $harness:expr;
+        $module:ident: $way:ident $(, $modules:ident: $ways:ident)* => $($name:ident),* $(,)?
+    ) => {
         mod $module {
             use super::*;
 
-            $crate::scenarios! { $side, $stage, $play, $harness; $other => $($name),* }
+            $crate::scenarios! { $side, $stage, $play, $harness; $way => $($name),* }
         }
+
+        $crate::scenarios! { $side, $stage, $play, $harness; $($modules: $ways),* => $($name),* }
     };
+    ($side:ident, $stage:ident, $play:ident, $harness:expr; => $($name:ident),* $(,)?) => {};
     ($side:ident, $stage:ident, $play:ident, $harness:expr; $way:ident => $($name:ident),* $(,)?) => { $(
         #[test]
         fn $name() {

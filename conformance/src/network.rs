@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use keepbeat_core::wire::Frame;
+use keepbeat_core::wire::mqtt::Packet;
 use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
-use keepbeat_core::wire::websocket::{Close, Item};
+use keepbeat_core::wire::websocket::{Close, Item, SUBPROTOCOL};
 
 use crate::harness::OutOfPatience;
 
@@ -18,6 +19,25 @@ pub enum Way {
     WebSocket,
     /// WebSocket, and the script's end is no keepbeat.
     Foreign,
+    /// MQTT 5.0, and the script's end is a broker.
+    Mqtt,
+    /// The same in the messages of a WebSocket.
+    MqttWebSocket,
+}
+
+impl Way {
+    pub(crate) const fn is_mqtt(self) -> bool {
+        matches!(self, Self::Mqtt | Self::MqttWebSocket)
+    }
+
+    /// The sub-protocol of the WebSocket in whose messages something else is said.
+    pub(crate) const fn subprotocol(self) -> Option<&'static str> {
+        match self {
+            Self::WebSocket => Some(SUBPROTOCOL),
+            Self::MqttWebSocket => Some("mqtt"),
+            Self::Tcp | Self::Foreign | Self::Mqtt => None,
+        }
+    }
 }
 
 /// The script's end of the network, on sockets or in memory. Connections are numbered from 0 in the order in which the
@@ -62,7 +82,7 @@ pub enum Order {
     Say(Vec<Vec<u8>>),
     /// Read, or do not.
     Read(bool),
-    /// Answer every BEAT with an ECHO, every ping with a pong and a close with a close, or do not.
+    /// Answer every BEAT with an ECHO, PINGREQ with PINGRESP, every ping with a pong and a close with a close, or do not.
     Echo(bool),
     /// Ask the server for a WebSocket, and wait for its answer; with [`None`], only wait.
     Ask(Option<UpgradeRequest>),
@@ -85,6 +105,8 @@ pub enum Order {
 pub enum Seen {
     /// A frame.
     Frame(Frame),
+    /// A packet of MQTT.
+    Packet(Packet<'static>),
     /// A request for a WebSocket: its first line.
     Request(String),
     /// The answer to such a request: 101, or a refusal.
@@ -94,7 +116,7 @@ pub enum Seen {
         /// When to come back.
         retry_after: Option<Duration>,
     },
-    /// What came over a WebSocket, if it is no message with frames in it.
+    /// What came over a WebSocket, if it is no message with frames or packets in it.
     Item(Item),
     /// Bytes that are nothing of all that. Nothing follows but the end.
     Garbage,

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use keepbeat_core::session::{Message, Token};
 use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
+use keepbeat_core::wire::mqtt::Packet;
 use keepbeat_core::wire::websocket::upgrade::UpgradeRequest;
 use keepbeat_core::wire::websocket::{Close, CloseCode, Item, SUBPROTOCOL};
 use keepbeat_core::wire::{Credentials, Frame, Goodbye, Hello, Reason, Role, Welcome};
 
+use crate::ledger::{Ledger, Parted, is_chatter, matches, text, wanted_line};
 use crate::network::{Network, Order, Seen, Way};
-use crate::speaker::{frame_bytes, item_bytes};
-use crate::{CALM, INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
+use crate::packets::{in_words_of, packet_bytes};
+use crate::speaker::{frame_bytes, item_bytes, wrapped};
+use crate::{CALM, INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device};
 
 /// A connection of the scripted side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,31 +26,14 @@ pub(crate) struct Peers {
     way: Way,
     role: Role,
     ledgers: Vec<Ledger>,
-}
-
-/// What was seen on one connection.
-#[derive(Default)]
-struct Ledger {
-    lines: Vec<String>,
-    beat: u32,
-    acknowledged: u64,
-    echoed: u32,
-    /// Somebody said goodbye with a frame of the native protocol: a close of WebSocket says nothing new.
-    parted: Option<Parted>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parted {
-    ByUs,
-    ByThem,
-    /// And closed, as it has to.
-    AndClosed,
+    /// A broker has acknowledged the messages up to this one.
+    settled: u64,
 }
 
 impl Peers {
     pub(crate) fn new(mut network: Box<dyn Network>, way: Way, role: Role) -> Self {
         network.speak(way);
-        Self { network, way, role, ledgers: Vec::new() }
+        Self { network, way, role, ledgers: Vec::new(), settled: 0 }
     }
 
     /// What both ends speak.
@@ -65,13 +51,13 @@ impl Peers {
         self.network.listen(address);
     }
 
-    /// Accepts a connection. If it is to be a WebSocket between keepbeats, it is from then on.
+    /// Accepts a connection. If it is to be a WebSocket with another protocol in it, it is from then on.
     #[track_caller]
     pub(crate) fn accept(&mut self, address: SocketAddr) -> Line {
         let line = self.accept_raw(address);
-        if self.way == Way::WebSocket {
+        if let Some(subprotocol) = self.way.subprotocol() {
             self.pass(line, "GET /");
-            self.order(line, Order::Agree(Some(SUBPROTOCOL.to_owned())));
+            self.order(line, Order::Agree(Some(subprotocol.to_owned())));
         }
         line
     }
@@ -89,7 +75,7 @@ impl Peers {
     #[track_caller]
     pub(crate) fn let_in_anyhow(&mut self, address: SocketAddr, welcome: Welcome) -> Line {
         if self.way != Way::Foreign {
-            return self.let_in(address, welcome).0;
+            return self.let_in(address, welcome);
         }
         let line = self.accept_raw(address);
         self.pass(line, "GET /");
@@ -97,21 +83,18 @@ impl Peers {
         line
     }
 
-    /// Accepts a connection, lets it in, and returns its hello.
+    /// Accepts a connection, and lets it in when it has said hello.
     #[track_caller]
-    pub(crate) fn let_in(&mut self, address: SocketAddr, welcome: Welcome) -> (Line, Hello) {
+    pub(crate) fn let_in(&mut self, address: SocketAddr, welcome: Welcome) -> Line {
         let line = self.accept(address);
-        let hello = self.hello(line);
+        self.hello(line);
         self.say(line, &Frame::Welcome(Box::new(welcome)));
-        (line, hello)
+        line
     }
 
     #[track_caller]
-    pub(crate) fn hello(&mut self, line: Line) -> Hello {
-        match self.until(line, "HELLO") {
-            Seen::Frame(Frame::Hello(hello)) => *hello,
-            _ => self.fail("no hello came"),
-        }
+    pub(crate) fn hello(&mut self, line: Line) {
+        self.until(line, "HELLO");
     }
 
     // Devices of the script.
@@ -183,9 +166,46 @@ impl Peers {
     }
 
     pub(crate) fn say(&mut self, line: Line, frame: &Frame) {
-        let bytes = self.bytes(frame);
-        self.write(line, bytes);
-        if self.way == Way::WebSocket && matches!(frame, Frame::Goodbye(_) | Frame::Refuse(_)) {
+        match frame {
+            // A broker acknowledges every message by itself.
+            Frame::Ack { seq } if self.way.is_mqtt() => {
+                let news = self.settled + 1..=*seq;
+                self.settled = self.settled.max(*seq);
+                news.for_each(|seq| self.write(line, self.bytes(&Frame::Ack { seq })));
+            }
+            _ => self.write(line, self.bytes(frame)),
+        }
+        if matches!(frame, Frame::Goodbye(_) | Frame::Refuse(_)) {
+            self.part(line);
+        }
+    }
+
+    /// A packet as it goes over the wire.
+    pub(crate) fn packet_bytes(&self, packet: &Packet<'_>) -> Vec<u8> {
+        packet_bytes(self.way, packet)
+    }
+
+    pub(crate) fn say_packet<'a>(&mut self, line: Line, packet: impl Into<Packet<'a>>) {
+        let packet = packet.into();
+        self.write(line, self.packet_bytes(&packet));
+        let is_last = match packet {
+            Packet::ConnAck(ack) => ack.reason.is_failure(),
+            Packet::Disconnect(_) => true,
+            _ => false,
+        };
+        if is_last {
+            self.part(line);
+        }
+    }
+
+    /// Writes what should be packets, and need not be.
+    pub(crate) fn write_packets(&mut self, line: Line, bytes: &[u8]) {
+        self.write(line, wrapped(self.way, self.role, bytes.to_vec()));
+    }
+
+    /// Behind our last word comes a close, if this is a WebSocket with another protocol in it.
+    fn part(&mut self, line: Line) {
+        if self.way.subprotocol().is_some() {
             self.ledgers[line.0].parted = Some(Parted::ByUs);
             self.order(line, Order::Close(close(1000)));
         }
@@ -240,6 +260,7 @@ impl Peers {
     /// Notes what comes until this does. A BEAT, ECHO or ACK is noted only where it is waited for; the others are checked.
     #[track_caller]
     pub(crate) fn until(&mut self, line: Line, wanted: &str) -> Seen {
+        let wanted = &in_words_of(self.way, wanted);
         let begun = clock();
         for _ in (0..MOST).take_while(|_| begun.elapsed() < 2 * PATIENCE) {
             let Ok(seen) = self.network.seen(line.0, PATIENCE) else { break };
@@ -277,10 +298,18 @@ impl Peers {
     pub(crate) fn acknowledged(&mut self, line: Line, seq: u64) {
         let ledger = &mut self.ledgers[line.0];
         if ledger.acknowledged == seq {
-            ledger.lines.push(format!("ACK {seq}"));
+            ledger.lines.push(in_words_of(self.way, &format!("ACK {seq}")));
         } else {
             self.until(line, &format!("ACK {seq}"));
         }
+    }
+
+    /// Nothing may be acknowledged until now, as far as it was seen.
+    #[track_caller]
+    pub(crate) fn unacknowledged(&mut self, line: Line) {
+        let ledger = &mut self.ledgers[line.0];
+        assert_eq!(ledger.acknowledged, 0, "on connection {}", line.0);
+        ledger.lines.push("nothing acknowledged".to_owned());
     }
 
     /// Waits until the other side has ended the connection. Where it has not read everything we said, it depends on time
@@ -322,73 +351,6 @@ impl Peers {
     fn fail(&self, problem: &str) -> ! {
         panic!("{problem}; until then:\n{}", self.trace().join("\n"))
     }
-}
-
-impl Ledger {
-    /// Beats count up by one, acknowledgements never go back, echoes go up. Behind a goodbye over WebSocket comes a close.
-    fn check(&mut self, seen: &Seen, way: Way) -> Option<String> {
-        match *seen {
-            Seen::Frame(Frame::Goodbye(_) | Frame::Refuse(_)) if way == Way::WebSocket => {
-                self.parted.get_or_insert(Parted::ByThem);
-                None
-            }
-            Seen::EndOfFile if self.parted == Some(Parted::ByThem) => Some("end without a CLOSE".to_owned()),
-            Seen::Frame(Frame::Beat { seq }) => {
-                let before = std::mem::replace(&mut self.beat, seq);
-                (seq != before + 1).then(|| format!("BEAT {seq} after {before}"))
-            }
-            Seen::Frame(Frame::Ack { seq }) => {
-                let before = std::mem::replace(&mut self.acknowledged, seq);
-                (seq < before).then(|| format!("ACK {seq} after {before}"))
-            }
-            Seen::Frame(Frame::Echo { seq }) => {
-                let before = std::mem::replace(&mut self.echoed, seq);
-                (seq < before).then(|| format!("ECHO {seq} after {before}"))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether this is a close behind a goodbye.
-    fn is_farewell(&mut self, seen: &Seen) -> bool {
-        let farewell = self.parted.is_some() && matches!(seen, Seen::Item(Item::Close(_)));
-        if farewell {
-            self.parted = Some(Parted::AndClosed);
-        }
-        farewell
-    }
-}
-
-/// How often they come depends on time.
-fn is_chatter(seen: &Seen) -> bool {
-    matches!(
-        seen,
-        Seen::Frame(Frame::Beat { .. } | Frame::Echo { .. } | Frame::Ack { .. })
-            | Seen::Item(Item::Ping(_) | Item::Pong(_))
-    )
-}
-
-fn text(seen: &Seen) -> String {
-    match seen {
-        Seen::Frame(frame) => words::frame(frame),
-        Seen::Request(line) => line.clone(),
-        Seen::Answer { status, retry_after: None } => status.to_string(),
-        Seen::Answer { status, retry_after: Some(wait) } => format!("{status}, back after {wait:?}"),
-        Seen::Item(item) => words::item(item),
-        Seen::Garbage => "garbage".to_owned(),
-        Seen::EndOfFile => "end of file".to_owned(),
-        Seen::Reset => "reset".to_owned(),
-    }
-}
-
-/// How many beats came before the one waited for depends on time.
-fn wanted_line(seen: &Seen, text: String) -> String {
-    if let Seen::Frame(Frame::Beat { .. }) = seen { "BEAT".to_owned() } else { text }
-}
-
-/// Whether a line is what a script waits for, in full or by its first words.
-pub(crate) fn matches(line: &str, wanted: &str) -> bool {
-    line.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',', ':']))
 }
 
 // What the scripted side says.

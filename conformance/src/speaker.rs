@@ -3,18 +3,20 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keepbeat_core::session::Message;
 use keepbeat_core::wire::beat::{Beat, BeatConfig, MESSAGE_LIMIT_MAX};
+use keepbeat_core::wire::mqtt::{Incoming as Packets, PACKET_LIMIT, Packet};
 use keepbeat_core::wire::websocket::upgrade::{
     Agreed, ClientUpgrade, Offer, ServerUpgrade, UpgradeError, UpgradeRequest,
 };
-use keepbeat_core::wire::websocket::{Incoming, Item, Limits, MaskKeys, Outgoing, Role, SUBPROTOCOL};
+use keepbeat_core::wire::websocket::{Incoming, Item, Limits, MaskKeys, Outgoing, Role};
 use keepbeat_core::wire::{Frame, Tx, Wire};
 
 use crate::network::{Order, Seen, Way};
+use crate::packets::{of_frame, packet_bytes};
 
 pub(crate) struct Speaker {
+    way: Way,
     role: Role,
     ear: Ear,
     pub(crate) reads: bool,
@@ -28,29 +30,47 @@ pub(crate) struct Speaker {
 
 /// What the next bytes are.
 enum Ear {
-    /// Frames of the native protocol.
-    Frames(Box<Beat>),
+    /// Frames or packets.
+    Words(Words),
     /// A request to upgrade.
     Request(Box<ServerUpgrade>),
     /// Nothing before our answer to it.
     Offered(Box<Offer>),
     /// The answer to ours.
     Answer(Box<ClientUpgrade>),
-    /// A WebSocket; frames of the native protocol in its messages, if there is somebody to read them.
-    WebSocket(Box<Incoming>, Option<Box<Beat>>),
+    /// A WebSocket; frames or packets in its messages, if there is somebody to read them.
+    WebSocket(Box<Incoming>, Option<Words>),
     /// Nothing that is listened to.
     Nothing,
+}
+
+/// What reads what a link says, whatever is below.
+enum Words {
+    /// Frames of the native protocol.
+    Frames(Box<Beat>),
+    /// Packets of MQTT.
+    Packets(Box<Packets>),
 }
 
 impl Speaker {
     /// A server, or a client, of the script.
     pub(crate) fn new(way: Way, role: Role) -> Self {
         let ear = match (way, role) {
-            (Way::Tcp, _) => Ear::Frames(Box::new(Beat::new(&large_messages()))),
-            (Way::WebSocket | Way::Foreign, Role::Server) => Ear::Request(Box::new(ServerUpgrade::new())),
-            (Way::WebSocket | Way::Foreign, Role::Client) => Ear::Nothing,
+            (Way::Tcp | Way::Mqtt, _) => Ear::Words(Words::of(way)),
+            (_, Role::Server) => Ear::Request(Box::new(ServerUpgrade::new())),
+            (_, Role::Client) => Ear::Nothing,
         };
-        Self { role, ear, reads: true, echoes: true, out: VecDeque::new(), repeat: None, hung_up: false, closed: false }
+        Self {
+            way,
+            role,
+            ear,
+            reads: true,
+            echoes: true,
+            out: VecDeque::new(),
+            repeat: None,
+            hung_up: false,
+            closed: false,
+        }
     }
 
     /// Takes an order; [`Order::Reset`] is for whoever has the socket.
@@ -72,21 +92,20 @@ impl Speaker {
             }
             Order::Agree(subprotocol) => {
                 let Ear::Offered(offer) = &self.ear else { return };
-                let native = subprotocol.as_deref() == Some(SUBPROTOCOL);
                 let mut agreed = Agreed::default();
                 agreed.subprotocol = subprotocol;
                 self.out.push_back(offer.accept(&agreed).expect("a sub-protocol that was offered"));
-                self.open(native);
+                self.open(agreed.subprotocol.as_deref());
             }
             Order::Close(close) => self.item(&Item::Close(close)),
             Order::Reset => {}
         }
     }
 
-    fn open(&mut self, native: bool) {
-        let frames = native.then(|| Box::new(Beat::new(&large_messages())));
+    fn open(&mut self, subprotocol: Option<&str>) {
+        let words = subprotocol.filter(|agreed| Some(*agreed) == self.way.subprotocol()).map(|_| Words::of(self.way));
         let limits = Limits::of_message(2 * MESSAGE_LIMIT_MAX);
-        self.ear = Ear::WebSocket(Box::new(Incoming::new(self.role, limits)), frames);
+        self.ear = Ear::WebSocket(Box::new(Incoming::new(self.role, limits)), words);
     }
 
     fn hang_up(&mut self) {
@@ -105,10 +124,10 @@ impl Speaker {
     /// Takes the next thing from the front of `bytes`, if it is complete.
     fn hear_next(&mut self, bytes: &mut &[u8], seen: &mut impl FnMut(Seen)) -> Result<bool, Garbage> {
         match &mut self.ear {
-            Ear::Frames(beat) => {
-                let Some(frame) = next_frame(beat, bytes)? else { return Ok(false) };
-                self.heed(&frame);
-                seen(Seen::Frame(frame));
+            Ear::Words(words) => {
+                let Some(heard) = words.next(bytes)? else { return Ok(false) };
+                self.heed(&heard);
+                seen(heard);
             }
             Ear::Request(upgrade) => {
                 let Some(request) = upgrade.receive(bytes).map_err(|_| Garbage)? else { return Ok(false) };
@@ -121,7 +140,7 @@ impl Speaker {
             Ear::Answer(upgrade) => match upgrade.receive(bytes) {
                 Ok(None) => return Ok(false),
                 Ok(Some(agreed)) => {
-                    self.open(agreed.subprotocol.as_deref() == Some(SUBPROTOCOL));
+                    self.open(agreed.subprotocol.as_deref());
                     seen(Seen::Answer { status: 101, retry_after: None });
                 }
                 Err(UpgradeError::Refused(refusal)) => {
@@ -130,29 +149,30 @@ impl Speaker {
                 }
                 Err(_) => return Err(Garbage),
             },
-            Ear::WebSocket(incoming, frames) => {
+            Ear::WebSocket(incoming, words) => {
                 let Some(item) = incoming.next(bytes).map_err(|_| Garbage)? else { return Ok(false) };
-                let (Some(beat), Item::Message(message)) = (frames, &item) else {
+                let (Some(words), Item::Message(message)) = (words, &item) else {
                     self.answer(&item);
                     seen(Seen::Item(item));
                     return Ok(true);
                 };
-                for frame in whole_frames(beat, message)? {
-                    self.heed(&frame);
-                    seen(Seen::Frame(frame));
+                for heard in words.all(message)? {
+                    self.heed(&heard);
+                    seen(heard);
                 }
             }
         }
         Ok(true)
     }
 
-    fn heed(&mut self, frame: &Frame) {
-        if let Frame::Beat { seq } = *frame
-            && self.echoes
-            && !self.hung_up
-        {
-            let echo = self.bytes(&Frame::Echo { seq });
-            self.out.push_back(echo);
+    fn heed(&mut self, heard: &Seen) {
+        let echo = match *heard {
+            Seen::Frame(Frame::Beat { seq }) => Frame::Echo { seq },
+            Seen::Packet(Packet::PingReq) => Frame::Echo { seq: 0 },
+            _ => return,
+        };
+        if self.echoes && !self.hung_up {
+            self.out.push_back(frame_bytes(self.way, self.role, &echo));
         }
     }
 
@@ -180,11 +200,6 @@ impl Speaker {
         self.closed |= matches!(item, Item::Close(_));
     }
 
-    fn bytes(&self, frame: &Frame) -> Vec<u8> {
-        let way = if let Ear::WebSocket(..) = self.ear { Way::WebSocket } else { Way::Tcp };
-        frame_bytes(way, self.role, frame)
-    }
-
     /// What to write next.
     pub(crate) fn piece(&mut self) -> Option<&[u8]> {
         while self.out.front().is_some_and(Vec::is_empty) {
@@ -208,21 +223,43 @@ impl Speaker {
 /// Bytes that are not what they should be. Nothing behind them is listened to.
 struct Garbage;
 
-fn next_frame(beat: &mut Beat, bytes: &mut &[u8]) -> Result<Option<Frame>, Garbage> {
-    let frame = beat.decode(bytes).map_err(|_| Garbage)?;
-    if matches!(frame, Some(Frame::Hello(_) | Frame::Welcome(_))) {
-        beat.established();
+impl Words {
+    fn of(way: Way) -> Self {
+        if way.is_mqtt() {
+            Self::Packets(Box::new(Packets::server(PACKET_LIMIT)))
+        } else {
+            Self::Frames(Box::new(Beat::new(&large_messages())))
+        }
     }
-    Ok(frame)
-}
 
-/// The frames in a message: no frame spans two, and none is in a text.
-fn whole_frames(beat: &mut Beat, message: &Message) -> Result<Vec<Frame>, Garbage> {
-    let (mut rest, mut frames) = (&message[..], Vec::new());
-    while let Some(frame) = next_frame(beat, &mut rest)? {
-        frames.push(frame);
+    fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Seen>, Garbage> {
+        match self {
+            Self::Frames(beat) => {
+                let frame = beat.decode(bytes).map_err(|_| Garbage)?;
+                if matches!(frame, Some(Frame::Hello(_) | Frame::Welcome(_))) {
+                    beat.established();
+                }
+                Ok(frame.map(Seen::Frame))
+            }
+            Self::Packets(packets) => {
+                let packet = packets.next(bytes).map_err(|_| Garbage)?;
+                Ok(packet.map(|packet| Seen::Packet(packet.into_owned())))
+            }
+        }
     }
-    if message.is_text() || frames.is_empty() || beat.mid_frame() { Err(Garbage) } else { Ok(frames) }
+
+    /// What is in a message: nothing spans two, and nothing is in a text.
+    fn all(&mut self, message: &Message) -> Result<Vec<Seen>, Garbage> {
+        let (mut rest, mut all) = (&message[..], Vec::new());
+        while let Some(heard) = self.next(&mut rest)? {
+            all.push(heard);
+        }
+        let is_unfinished = match self {
+            Self::Frames(beat) => beat.mid_frame(),
+            Self::Packets(packets) => packets.is_unfinished(),
+        };
+        if message.is_text() || all.is_empty() || is_unfinished { Err(Garbage) } else { Ok(all) }
+    }
 }
 
 /// The limits of a side that takes every message.
@@ -233,10 +270,17 @@ pub(crate) fn large_messages() -> BeatConfig {
 
 /// `frame` as it goes over the wire from `role`.
 pub(crate) fn frame_bytes(way: Way, role: Role, frame: &Frame) -> Vec<u8> {
+    if way.is_mqtt() {
+        return packet_bytes(way, &of_frame(frame));
+    }
     let mut tx = Tx::default();
     Beat::new(&BeatConfig::default()).encode(frame, &mut tx);
-    let bytes = taken(&mut tx);
-    if way == Way::Tcp { bytes } else { item_bytes(role, &Item::Message(Message::binary(Bytes::from(bytes)))) }
+    wrapped(way, role, taken(&mut tx))
+}
+
+/// Frames or packets as they go over the wire from `role`.
+pub(crate) fn wrapped(way: Way, role: Role, bytes: Vec<u8>) -> Vec<u8> {
+    if way.subprotocol().is_none() { bytes } else { item_bytes(role, &Item::Message(Message::binary(bytes))) }
 }
 
 /// `item` as it goes over a WebSocket from `role`.
@@ -258,7 +302,7 @@ pub(crate) fn item_bytes(role: Role, item: &Item) -> Vec<u8> {
     taken(&mut tx)
 }
 
-fn taken(tx: &mut Tx) -> Vec<u8> {
+pub(crate) fn taken(tx: &mut Tx) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !tx.is_empty() {
         bytes.extend_from_slice(tx.chunk());

@@ -9,12 +9,15 @@ use keepbeat_core::reconnect::{ReconnectConfig, ReconnectConfigBuilder};
 use keepbeat_core::server::{ServerConfig, ServerConfigBuilder, ServerEvent, Sessions};
 use keepbeat_core::session::{Message, QueueLimits, SendError, Ticket};
 use keepbeat_core::wire::beat::MESSAGE_LIMIT_MAX;
+use keepbeat_core::wire::mqtt::{MqttConfig, MqttConfigBuilder, PACKET_LIMIT, Qos};
 use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig, WebSocketConfigBuilder};
 use keepbeat_core::wire::{AnyConfig, Role};
 
 use crate::harness::{ClientUnderTest, Clients, ServerUnderTest, Servers, Suspends};
+use crate::ledger::matches;
 use crate::network::Way;
-use crate::peers::{Line, Peers, matches};
+use crate::packets::{TOPIC, in_words_of, topic};
+use crate::peers::{Line, OFTEN, Peers};
 use crate::speaker::large_messages;
 use crate::{CALM, INTERVAL, MOST, PATIENCE, REPLY_TIMEOUT, clock, device, words};
 
@@ -41,7 +44,13 @@ impl<H: Clients> ClientStage<H> {
 
     /// What is under test speaks WebSocket with this changed.
     pub(crate) fn websocket(&mut self, change: impl FnOnce(WebSocketConfigBuilder) -> WebSocketConfigBuilder) {
-        self.wire = built(change(websocket(self.peer.way())));
+        let (way, changed) = (self.peer.way(), change(websocket(self.peer.way())));
+        self.wire = if way.is_mqtt() { over_mqtt(mqtt(), way, changed) } else { built(changed) };
+    }
+
+    /// What is under test speaks MQTT with this changed.
+    pub(crate) fn mqtt(&mut self, change: impl FnOnce(MqttConfigBuilder) -> MqttConfigBuilder) {
+        self.wire = over_mqtt(change(mqtt()), self.peer.way(), websocket(self.peer.way()));
     }
 
     /// Opens the link to an address on which the script listens from now on.
@@ -87,6 +96,33 @@ impl<H: Clients> ClientStage<H> {
         self.fail(&format!("waited in vain for {wanted:?}"))
     }
 
+    /// The application does this all the time, until this event. What is acknowledged meanwhile is not noted.
+    #[track_caller]
+    pub(crate) fn until_while(&mut self, wanted: &str, mut act: impl FnMut(&mut H::Client)) {
+        for _ in 0..2 * MOST {
+            let event = match self.client().next_event(OFTEN) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(_) => {
+                    act(self.client());
+                    continue;
+                }
+            };
+            let line = words::event(&event).filter(|_| !matches!(event, Event::Acknowledged { .. }));
+            self.app.extend(line.clone());
+            if line.is_some_and(|line| matches(&line, wanted)) {
+                return;
+            }
+        }
+        self.fail(&format!("waited in vain for {wanted:?}"))
+    }
+
+    /// The application is done with a message.
+    pub(crate) fn acknowledge(&mut self) {
+        let what = if self.client().acknowledge() { "one" } else { "none" };
+        self.app.push(format!("done with {what}"));
+    }
+
     /// The link must be over, with no event left.
     #[track_caller]
     pub(crate) fn over(&mut self) {
@@ -110,7 +146,7 @@ impl<H: Clients> ClientStage<H> {
     /// What happened must be this, line by line.
     #[track_caller]
     pub(crate) fn expect(&self, expected: &str) {
-        compare(&self.trace(), expected);
+        compare(self.peer.way(), &self.trace(), expected);
     }
 
     pub(crate) fn trace(&self) -> Vec<String> {
@@ -230,7 +266,7 @@ impl<H: Servers> ServerStage<H> {
     /// What happened must be this, line by line.
     #[track_caller]
     pub(crate) fn expect(&self, expected: &str) {
-        compare(&self.trace(), expected);
+        compare(self.peer.way(), &self.trace(), expected);
     }
 
     fn trace(&self) -> Vec<String> {
@@ -269,8 +305,9 @@ fn outcome(result: &Result<Ticket, SendError>) -> String {
 }
 
 #[track_caller]
-fn compare(trace: &[String], expected: &str) {
-    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+fn compare(way: Way, trace: &[String], expected: &str) {
+    let expected = expected.lines().map(str::trim).filter(|line| !line.is_empty());
+    let expected: Vec<String> = expected.map(|line| in_words_of(way, line)).collect();
     assert!(
         trace.iter().eq(expected.iter()),
         "the trace differs\n--- expected\n{}\n--- but it was\n{}\n",
@@ -283,7 +320,24 @@ fn compare(trace: &[String], expected: &str) {
 
 /// Every message is taken.
 fn wire(way: Way) -> AnyConfig {
-    if way == Way::Tcp { large_messages().into() } else { built(websocket(way)) }
+    match way {
+        Way::Tcp => large_messages().into(),
+        Way::WebSocket | Way::Foreign => built(websocket(way)),
+        Way::Mqtt | Way::MqttWebSocket => over_mqtt(mqtt(), way, websocket(way)),
+    }
+}
+
+fn mqtt() -> MqttConfigBuilder {
+    MqttConfig::builder().topic(topic(TOPIC), Qos::AtLeastOnce).message_limit(PACKET_LIMIT)
+}
+
+fn over_mqtt(config: MqttConfigBuilder, way: Way, below: WebSocketConfigBuilder) -> AnyConfig {
+    let below = (way == Way::MqttWebSocket).then(|| below.build().unwrap_or_else(|error| panic!("{error}")));
+    let config = match below {
+        Some(below) => config.over_websocket(below),
+        None => config,
+    };
+    AnyConfig::Mqtt(config.build().unwrap_or_else(|error| panic!("{error}")))
 }
 
 fn websocket(way: Way) -> WebSocketConfigBuilder {
@@ -304,6 +358,13 @@ pub(crate) const fn calm() -> LivenessConfigBuilder {
     let calm = Duration::from_millis(CALM as u64);
     LivenessConfig::builder().interval(calm).reply_timeout(calm)
 }
+
+/// For scenarios in which nobody beats: longer than a script waits, and than a driver's alarm is capped at.
+pub(crate) const fn still() -> LivenessConfigBuilder {
+    LivenessConfig::builder().interval(STILL).reply_timeout(STILL)
+}
+
+const STILL: Duration = Duration::from_secs(40);
 
 pub(crate) fn reconnect() -> ReconnectConfigBuilder {
     let millis = Duration::from_millis;

@@ -10,6 +10,8 @@ use keepbeat_core::session::Message;
 use keepbeat_core::wire::websocket::Item;
 use keepbeat_core::wire::{DeviceId, Frame, Goodbye};
 
+use crate::packets;
+
 /// Bytes that show whether any of them was lost, doubled or moved.
 pub(crate) fn load(length: usize) -> Message {
     Message::binary((0..length).map(|index| (index % 251) as u8 ^ (index / 251 % 241) as u8).collect::<Vec<u8>>())
@@ -30,6 +32,9 @@ pub(crate) fn both_kinds() -> [Message; 6] {
 /// A message: short words as they are, long ones by their length, if they are what [`load`] and [`prose`] make. What is not said
 /// to be binary, and does not count bytes, is a text.
 fn words(message: &Message) -> String {
+    if let Some(words) = packets::message(message) {
+        return words;
+    }
     let short = |text: &str| (1..=16).contains(&text.len()) && text.chars().all(char::is_alphanumeric);
     match (message.as_text(), std::str::from_utf8(message)) {
         (Some(text), _) if short(text) => text.to_owned(),
@@ -37,6 +42,15 @@ fn words(message: &Message) -> String {
         (Some(text), _) if *message == prose(text.chars().count()) => format!("[{} characters]", text.chars().count()),
         (None, _) if *message == load(message.len()) => format!("[{} bytes]", message.len()),
         _ => format!("[{} bytes, damaged]", message.len()),
+    }
+}
+
+/// The same of what does not say whether it is a text.
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
+    let words = words(&Message::binary(bytes.to_vec()));
+    match std::str::from_utf8(bytes) {
+        Ok(text) if words.ends_with("damaged]") => self::words(&Message::text(text)),
+        _ => words.strip_prefix("binary ").unwrap_or(&words).to_owned(),
     }
 }
 
@@ -50,6 +64,10 @@ pub(crate) fn event(event: &Event) -> Option<String> {
         }
         Event::Message(message) => format!("message {}", words(message)),
         Event::Acknowledged { through } => format!("acknowledged {}", through.0),
+        Event::Answered { ticket, answer } => {
+            let of = ticket.map_or_else(String::new, |ticket| format!(" {}", ticket.0));
+            format!("answered{of}: {}", packets::answer(answer))
+        }
         Event::Dropped(dropped) => format!("dropped {}: {:?}", dropped.ticket.0, dropped.reason),
         Event::Suspect { .. } => "suspect".to_owned(),
         Event::Recovered => "recovered".to_owned(),
@@ -119,7 +137,8 @@ pub(crate) fn frame(frame: &Frame) -> String {
         Frame::Data { seq, message } => format!("DATA {seq}: {}", words(message)),
         Frame::Ack { seq } => format!("ACK {seq}"),
         Frame::Goodbye(why) => format!("GOODBYE {}", goodbye(why)),
-        Frame::Unknown => "unknown frame".to_owned(),
+        // Only MQTT has answers, which come as packets.
+        Frame::Answer { .. } | Frame::Unknown => "unknown frame".to_owned(),
     }
 }
 

@@ -116,6 +116,10 @@ impl ClientUnderTest for Remote {
         self.ask(|driver| driver.client.greeted(driver.now()));
     }
 
+    fn acknowledge(&mut self) -> bool {
+        self.ask(|driver| driver.client.acknowledge(driver.now()))
+    }
+
     fn close(&mut self) {
         self.ask(|driver| driver.client.close(driver.now()));
     }

@@ -78,6 +78,7 @@ fn server(way: Way) -> ServerConfig {
     let config = match way {
         Way::Tcp => config,
         Way::WebSocket | Way::Foreign => config.wire(WebSocketConfig::builder().build().unwrap()),
+        Way::Mqtt | Way::MqttWebSocket => panic!("servers do not speak MQTT"),
     };
     config.build().unwrap()
 }
@@ -93,6 +94,7 @@ fn greeting(way: Way, hello: Hello) -> Vec<u8> {
             let front = [0x82, 0x80 | u8::try_from(hello.len()).unwrap(), 0, 0, 0, 0];
             [REQUEST, b"Sec-WebSocket-Protocol: keepbeat.1\r\n\r\n", &front, &hello].concat()
         }
+        Way::Mqtt | Way::MqttWebSocket => panic!("servers do not speak MQTT"),
     }
 }
 

@@ -228,6 +228,10 @@ impl ClientUnderTest for MioClient {
         self.ask(|mut link| link.greeted());
     }
 
+    fn acknowledge(&mut self) -> bool {
+        self.ask(|mut link| link.acknowledge())
+    }
+
     fn close(&mut self) {
         self.ask(|mut link| link.close());
     }

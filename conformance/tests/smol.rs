@@ -79,6 +79,10 @@ impl ClientUnderTest for SmolClient {
         self.0.greeted();
     }
 
+    fn acknowledge(&mut self) -> bool {
+        self.0.acknowledge()
+    }
+
     fn close(&mut self) {
         self.0.close();
     }

@@ -97,6 +97,10 @@ impl ClientUnderTest for TokioClient {
         self.link.greeted();
     }
 
+    fn acknowledge(&mut self) -> bool {
+        self.link.acknowledge()
+    }
+
     fn close(&mut self) {
         self.link.close();
     }

@@ -12,14 +12,14 @@ use crate::stage::{ClientStage, client, reconnect};
 /// The connection ends in the middle of a message: it is not delivered, and comes whole on the next one.
 pub fn end_of_file_in_a_frame<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let first = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.say(first, &data(1, "one"));
     stage.peer.write(first, stage.peer.bytes(&data(2, "two"))[..4].to_vec());
     stage.until("message one");
     stage.peer.hang_up(first);
     stage.until("down");
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let second = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     stage.peer.say(second, &data(2, "two"));
     stage.until("message two");
@@ -47,12 +47,12 @@ pub fn end_of_file_in_a_frame<H: Clients>(stage: &mut ClientStage<H>) {
 /// The server's machine has forgotten the connection.
 pub fn reset<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let first = stage.peer.let_in(address, welcome());
     stage.until("up");
-    stage.peer.until(first, "ACK 0");
+    stage.peer.until(first, "BEAT");
     stage.peer.order(first, Order::Reset);
     stage.until("down");
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let second = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     stage.close(second);
     stage.expect(
@@ -65,7 +65,7 @@ pub fn reset<H: Clients>(stage: &mut ClientStage<H>) {
         app: closed, 0 unacknowledged
         app: over
         0: HELLO d, new session
-        0: ACK 0
+        0: BEAT
         1: HELLO d, resume behind 0
         1: GOODBYE Closed
         1: end of file
@@ -85,7 +85,7 @@ pub fn refused<H: Clients>(stage: &mut ClientStage<H>) {
     stage.send("late");
     stage.peer.listen(address);
     stage.client().reopen();
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let line = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.until(line, "DATA 1");
     stage.peer.say(line, &ack(1));
@@ -129,7 +129,7 @@ pub fn accept_then_close<H: Clients>(stage: &mut ClientStage<H>) {
     stage.peer.hello(line);
     stage.peer.order(line, Order::Reset);
     stage.until("failed");
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let line = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.close(line);
     stage.expect(
@@ -159,7 +159,7 @@ pub fn accept_then_close<H: Clients>(stage: &mut ClientStage<H>) {
 /// A server that keeps its sessions goes away and comes back: nothing is lost, nothing comes twice.
 pub fn server_restart<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let first = stage.peer.let_in(address, welcome());
     stage.until("up");
     for message in ["one", "two", "three"] {
         stage.send(message);
@@ -175,7 +175,7 @@ pub fn server_restart<H: Clients>(stage: &mut ClientStage<H>) {
     stage.until("down");
     stage.send("four");
     // It has read the second message, but not said so; and does not know that its own have arrived.
-    let (second, _) = stage.peer.let_in(address, resumed(2));
+    let second = stage.peer.let_in(address, resumed(2));
     stage.peer.say(second, &data(1, "a"));
     stage.peer.say(second, &data(2, "b"));
     stage.peer.say(second, &data(3, "c"));
@@ -223,7 +223,7 @@ pub fn server_restart<H: Clients>(stage: &mut ClientStage<H>) {
 /// A drained link takes no more messages, and ends when the last one is acknowledged.
 pub fn drain<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let line = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.send("one");
     stage.send("two");
@@ -257,13 +257,13 @@ pub fn drain<H: Clients>(stage: &mut ClientStage<H>) {
 /// A server that shuts down asks to come back later.
 pub fn going_away<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let first = stage.peer.let_in(address, welcome());
     stage.until("up");
     let farewell = Goodbye { retry_after_ms: 50, spread_ms: 10, ..Goodbye::new(Reason::GoingAway, "") };
     stage.peer.say(first, &Frame::Goodbye(Box::new(farewell)));
     stage.peer.until(first, "end of file");
     stage.until("down");
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let second = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     stage.close(second);
     stage.expect(
@@ -288,13 +288,13 @@ pub fn going_away<H: Clients>(stage: &mut ClientStage<H>) {
 pub fn takeover<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
     for round in 0..3 {
-        let (line, _) = stage.peer.let_in(address, if round == 0 { welcome() } else { resumed(0) });
+        let line = stage.peer.let_in(address, if round == 0 { welcome() } else { resumed(0) });
         stage.until("up");
         stage.peer.say(line, &goodbye(Reason::Replaced));
         stage.peer.until(line, "end of file");
         stage.until("down");
     }
-    let (line, _) = stage.peer.let_in(address, resumed(0));
+    let line = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     stage.close(line);
     stage.expect(
@@ -328,11 +328,11 @@ pub fn takeover<H: Clients>(stage: &mut ClientStage<H>) {
 /// A server that is taken for dead speaks again on the old connection: nobody listens to it there.
 pub fn late_words<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let first = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.vanish(first);
     stage.until("down");
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let second = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     stage.peer.say(first, &data(1, "late"));
     stage.peer.beats(second, 1);

@@ -16,7 +16,7 @@ use crate::words::{both_kinds, load};
 pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
     let inbox = QueueLimits::new(2, 64 << 20).unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().inbox(inbox));
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let line = stage.peer.let_in(address, welcome());
     stage.until("up");
     for seq in 1..=4 {
         stage.peer.say(line, &data(seq, load(PIECE)));
@@ -31,7 +31,7 @@ pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
     }
     stage.until("down");
     stage.peer.until(line, "end of file");
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let second = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     stage.close(second);
     stage.expect(
@@ -64,7 +64,7 @@ pub fn slow_application<H: Clients>(stage: &mut ClientStage<H>) {
 pub fn slow_reader<H: Clients>(stage: &mut ClientStage<H>) {
     let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (line, _) = stage.peer.let_in(address, calm_welcome());
+    let line = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.order(line, Order::Read(false));
     for length in [LARGE, 1000, LARGE] {
@@ -103,7 +103,7 @@ pub fn slow_reader<H: Clients>(stage: &mut ClientStage<H>) {
 pub fn texts_and_binaries<H: Clients>(stage: &mut ClientStage<H>) {
     let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (line, _) = stage.peer.let_in(address, calm_welcome());
+    let line = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     for (seq, message) in (1..).zip(both_kinds()) {
         stage.send(message.clone());
@@ -151,7 +151,7 @@ pub fn texts_and_binaries<H: Clients>(stage: &mut ClientStage<H>) {
 /// The server trickles a frame, slower than it would have to answer: its bytes are life.
 pub fn slow_writer<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let line = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.mute(line);
     let bytes = stage.peer.bytes(&data(1, "trickle"));
@@ -184,7 +184,7 @@ pub fn slow_writer<H: Clients>(stage: &mut ClientStage<H>) {
 pub fn frame_without_an_end<H: Clients>(stage: &mut ClientStage<H>) {
     let config = liveness().frame_time(2 * REPLY_TIMEOUT).build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let line = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.mute(line);
     stage.peer.write(line, stage.peer.bytes(&data(1, load(PIECE)))[..100].to_vec());
@@ -216,10 +216,10 @@ pub fn one_byte_reads<H: Clients>(stage: &mut ClientStage<H>) {
         stage.peer.write_one_by_one(line, &stage.peer.bytes(&data(seq, message)));
         stage.peer.write_one_by_one(line, &stage.peer.bytes(&ack(0)));
     }
-    stage.peer.acknowledged(line, 4);
     for _ in 0..4 {
         stage.until("message");
     }
+    stage.peer.acknowledged(line, 4);
     stage.close(line);
     stage.expect(
         "
@@ -243,7 +243,7 @@ pub fn one_byte_reads<H: Clients>(stage: &mut ClientStage<H>) {
 pub fn flood<H: Clients>(stage: &mut ClientStage<H>) {
     let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (line, _) = stage.peer.let_in(address, calm_welcome());
+    let line = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.order(line, Order::Repeat(stage.peer.bytes(&ack(0)).repeat(10_000), Duration::ZERO));
     stage.peer.beats(line, 2);

@@ -3,6 +3,7 @@
 mod endings;
 mod flow;
 pub mod foreign;
+pub mod mqtt;
 mod silence;
 mod suspend;
 mod websocket;

@@ -14,7 +14,7 @@ use crate::words::load;
 /// The server loses its power: what it had not acknowledged reaches the one that follows.
 pub fn half_open_peer<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let first = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.send("one");
     stage.peer.until(first, "DATA 1");
@@ -23,7 +23,7 @@ pub fn half_open_peer<H: Clients>(stage: &mut ClientStage<H>) {
     stage.peer.vanish(first);
     stage.send("two");
     stage.until("down");
-    let (second, _) = stage.peer.let_in(address, resumed(1));
+    let second = stage.peer.let_in(address, resumed(1));
     stage.until("up");
     stage.peer.until(second, "DATA 2");
     stage.peer.say(second, &ack(2));
@@ -46,7 +46,7 @@ pub fn half_open_peer<H: Clients>(stage: &mut ClientStage<H>) {
         0: HELLO d, new session
         0: DATA 1: one
         1: HELLO d, resume behind 0
-        1: DATA 2: two
+        1: DATA 2, again: two
         1: GOODBYE Closed
         1: end of file
         ",
@@ -56,14 +56,14 @@ pub fn half_open_peer<H: Clients>(stage: &mut ClientStage<H>) {
 /// What the server says does not arrive; it hears everything, our beats and the end.
 pub fn black_hole_towards_us<H: Clients>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (first, _) = stage.peer.let_in(address, welcome());
+    let first = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.mute(first);
     stage.peer.until(first, "BEAT");
     stage.until("suspect");
     stage.peer.until(first, "end of file");
     stage.until("down");
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let second = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     // Late, but not dead: a byte is enough.
     stage.peer.mute(second);
@@ -101,14 +101,14 @@ pub fn black_hole_away_from_us<H: Clients>(stage: &mut ClientStage<H>) {
     let config =
         calm().write_stall(CALM_STALL).stall_limit(CALM_STALL).build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (first, _) = stage.peer.let_in(address, calm_welcome());
+    let first = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.order(first, Order::Read(false));
     stage.peer.order(first, Order::Repeat(stage.peer.bytes(&Frame::Beat { seq: 1 }), OFTEN));
     stage.send(load(LARGE));
     stage.until("down");
     stage.peer.order(first, Order::Quiet);
-    let (second, _) = stage.peer.let_in(address, Welcome { resumed: true, ..calm_welcome() });
+    let second = stage.peer.let_in(address, Welcome { resumed: true, ..calm_welcome() });
     stage.until("up");
     stage.peer.until(second, "DATA 1");
     stage.peer.say(second, &ack(1));
@@ -127,7 +127,7 @@ pub fn black_hole_away_from_us<H: Clients>(stage: &mut ClientStage<H>) {
         app: over
         0: HELLO d, new session
         1: HELLO d, resume behind 0
-        1: DATA 1: [25165824 bytes]
+        1: DATA 1, again: [25165824 bytes]
         1: GOODBYE Closed
         1: end of file
         ",

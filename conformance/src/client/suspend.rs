@@ -35,7 +35,7 @@ pub fn suspend_in_the_handshake<H: Clients + Suspends>(stage: &mut ClientStage<H
 /// We were away, and the peer lives: one beat, its answer, and nobody is suspected.
 pub fn suspend_with_a_living_peer<H: Clients + Suspends>(stage: &mut ClientStage<H>) {
     let address = stage.open(client());
-    let (line, _) = stage.peer.let_in(address, welcome());
+    let line = stage.peer.let_in(address, welcome());
     stage.until("up");
     stage.peer.until(line, "BEAT");
     stage.suspend(GAP, |_| {});
@@ -61,14 +61,14 @@ pub fn suspend_with_a_living_peer<H: Clients + Suspends>(stage: &mut ClientStage
 pub fn suspend_with_a_dead_peer<H: Clients + Suspends>(stage: &mut ClientStage<H>) {
     let config = calm().build().unwrap_or_else(|error| panic!("{error}"));
     let address = stage.open(client().liveness(config));
-    let (first, _) = stage.peer.let_in(address, calm_welcome());
+    let first = stage.peer.let_in(address, calm_welcome());
     stage.until("up");
     stage.peer.mute(first);
     stage.peer.until(first, "BEAT");
     stage.suspend(GAP, |_| {});
     stage.peer.until(first, "end of file");
     stage.until("down");
-    let (second, _) = stage.peer.let_in(address, resumed(0));
+    let second = stage.peer.let_in(address, resumed(0));
     stage.until("up");
     stage.close(second);
     stage.expect(

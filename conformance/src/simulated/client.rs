@@ -18,6 +18,8 @@ pub(super) struct ClientDriver {
     /// A connection that the machine has done with and a flawed driver has not.
     old: Option<usize>,
     last_read: Option<Timestamp>,
+    /// The application has called for something, other than to take an event; or not all could be written.
+    pub(super) is_awake: bool,
     flaw: Option<Flaw>,
 }
 
@@ -30,6 +32,7 @@ impl ClientDriver {
             current: None,
             old: None,
             last_read: None,
+            is_awake: true,
             flaw,
         }
     }
@@ -43,7 +46,12 @@ impl ClientDriver {
         if !is_starving(self.flaw, self.last_read, now) {
             busy |= self.due(now);
         }
-        busy | self.drain(now, cables) | self.write(now, cables)
+        if self.flaw == Some(Flaw::SleepsThroughTakes) && !busy && !self.is_awake {
+            return false;
+        }
+        busy |= self.drain(now, cables) | self.write(now, cables);
+        self.is_awake = !self.client.transmit().is_empty();
+        busy
     }
 
     fn due(&mut self, now: Timestamp) -> bool {

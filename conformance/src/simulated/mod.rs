@@ -35,6 +35,8 @@ pub enum Flaw {
     TimersStarve,
     /// It takes a write for done although the operating system took only a part (rule 5).
     WritesByHalves,
+    /// It does not look for what is to be written after the application has taken an event (rule 4).
+    SleepsThroughTakes,
     /// It does not tell that a connection has ended (rule 6).
     KeepsEndsToItself,
     /// It reports what it reads from an old connection as if it were the current one's (rule 7).
@@ -130,6 +132,10 @@ impl ClientUnderTest for SimulatedClient {
 
     fn greeted(&mut self) {
         self.world.borrow_mut().tell_client(self.index, |client, now| client.greeted(now));
+    }
+
+    fn acknowledge(&mut self) -> bool {
+        self.world.borrow_mut().tell_client(self.index, |client, now| client.acknowledge(now))
     }
 
     fn close(&mut self) {

@@ -91,7 +91,9 @@ impl World {
     }
 
     pub(super) fn tell_client<T>(&mut self, index: usize, tell: impl FnOnce(&mut Client, Timestamp) -> T) -> T {
-        tell(&mut self.clients[index].client, self.now)
+        let driver = &mut self.clients[index];
+        driver.is_awake = true;
+        tell(&mut driver.client, self.now)
     }
 
     pub(super) fn client_event(&mut self, index: usize) -> Option<Option<Event>> {
@@ -214,7 +216,11 @@ impl World {
             if let Some(done) = done(self) {
                 return Ok(done);
             }
-            self.now = self.next_moment().filter(|at| *at <= end).ok_or(OutOfPatience)?;
+            let Some(moment) = self.next_moment().filter(|at| *at <= end) else {
+                self.now = end;
+                return Err(OutOfPatience);
+            };
+            self.now = moment;
         }
     }
 
