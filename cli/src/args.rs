@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Hold one link up: each line of stdin is a message, each message received a line on stdout
     #[command(after_help = CONNECT_HELP)]
-    Connect(ConnectArgs),
+    Connect(Box<ConnectArgs>),
 }
 
 #[derive(Debug, Args)]

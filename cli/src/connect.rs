@@ -440,7 +440,7 @@ mod tests {
     fn args(options: &[&str]) -> ConnectArgs {
         let line = ["keepbeat", "connect", "beat://127.0.0.1:4800"].iter().chain(options);
         match Cli::try_parse_from(line).unwrap().command {
-            Command::Connect(args) => args,
+            Command::Connect(args) => *args,
             other => panic!("{other:?}"),
         }
     }

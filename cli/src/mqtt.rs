@@ -44,6 +44,7 @@ pub(crate) struct MqttArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(clippy::enum_variant_names, reason = "the standard's words")]
 pub(crate) enum QosArg {
     #[value(name = "0")]
     AtMostOnce,

@@ -141,8 +141,9 @@ impl Ours {
             _ => AnyConfig::default(),
         };
         let (server, mut entropy) = (server.to_string().parse().map_err(io::Error::other)?, Prng::new(1));
-        let opening = Opening { role: Role::Client, server: Some(&server), secure: false, entropy: &mut entropy };
-        Ok(Self { wire: Any::new(&config, opening), tx: Tx::default() })
+        let server = Some(&server);
+        let opening = Opening { role: Role::Client, server, secure: false, durable: false, entropy: &mut entropy };
+        Ok(Self { wire: Any::new(&config, opening, None), tx: Tx::default() })
     }
 
     fn say(&mut self, frame: &Frame) {
