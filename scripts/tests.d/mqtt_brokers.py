@@ -188,6 +188,17 @@ class Link(Keepbeat):
     def up(self):
         return self.until("up", "gave_up")
 
+    def cost(self):
+        """Seconds of CPU so far, and how often one of its threads woke up."""
+        busy = wakes = 0
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            folder = f"/proc/{self.process.pid}/task/{task}"
+            with open(f"{folder}/schedstat", encoding="ascii") as schedule:
+                busy += int(schedule.read().split()[0])
+            with open(f"{folder}/status", encoding="ascii") as status:
+                wakes += sum(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))
+        return busy / 1e9, wakes
+
 
 def certificate():
     """A certificate for this machine that signs itself, and its key."""

@@ -102,7 +102,9 @@ const handlers = {
   connect(connection, { clientId, clean, protocolVersion, properties }) {
     const present = !clean && sessions.has(clientId);
     if (!present) change("begin", clientId);
-    connections.get(clientId)?.socket.destroy();
+    // 0x8E: session taken over.
+    const before = connections.get(clientId);
+    before?.socket.end(before.version === 5 ? generate({ cmd: "disconnect", reasonCode: 0x8e }, { protocolVersion: 5 }) : undefined);
     const { first, waiting } = session(clientId);
     const window = Math.min(WINDOW, properties?.receiveMaximum ?? WINDOW);
     const again = first + Math.min(window, waiting.length);
