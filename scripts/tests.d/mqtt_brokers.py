@@ -76,14 +76,18 @@ class Broker:
 class Mosquitto(Broker):
     """It writes what it keeps as a whole, and after it has answered. If it is killed, it is set back to what it was then."""
 
+    # Whether it does so after every change, too, or at its end alone.
+    saves = True
+
     def __init__(self, locked=False):
         self.locked = locked
         super().__init__()
 
     def command(self):
         cert, key = certificate()
-        lines = ["user root", "persistence true", f"persistence_location {self.folder}/", "autosave_interval 1",
-                 "autosave_on_changes true", "max_queued_messages 0", "log_type all",
+        lines = ["user root", "persistence true", f"persistence_location {self.folder}/",
+                 f"autosave_interval {int(self.saves)}", "autosave_on_changes true", "max_queued_messages 0",
+                 "max_inflight_messages 100", "set_tcp_nodelay true", f"log_type {'all' if self.saves else 'error'}",
                  f"listener {self.port} 127.0.0.1", f"listener {self.websocket} 127.0.0.1", "protocol websockets",
                  f"listener {self.tls} 127.0.0.1", f"certfile {cert}", f"keyfile {key}"]
         if self.locked:
