@@ -34,6 +34,8 @@ class Broker:
 
     serial = 0
     versions = ("3", "5")
+    # Whether it publishes at QoS 2 again, when it was restarted, what it had sent PUBREL for.
+    publishes_again = False
     ways = ("tcp", "tls", "websocket")
 
     def __init__(self):
@@ -76,6 +78,7 @@ class Broker:
 class Mosquitto(Broker):
     """It writes what it keeps as a whole, and after it has answered. If it is killed, it is set back to what it was then."""
 
+    publishes_again = True
     # Whether it does so after every change, too, or at its end alone.
     saves = True
 
@@ -87,7 +90,7 @@ class Mosquitto(Broker):
         cert, key = certificate()
         lines = ["user root", "persistence true", f"persistence_location {self.folder}/",
                  f"autosave_interval {int(self.saves)}", "autosave_on_changes true", "max_queued_messages 0",
-                 "max_inflight_messages 100", "set_tcp_nodelay true", f"log_type {'all' if self.saves else 'error'}",
+                 "max_inflight_messages 20", "set_tcp_nodelay true", f"log_type {'all' if self.saves else 'error'}",
                  f"listener {self.port} 127.0.0.1", f"listener {self.websocket} 127.0.0.1", "protocol websockets",
                  f"listener {self.tls} 127.0.0.1", f"certfile {cert}", f"keyfile {key}"]
         if self.locked:
