@@ -193,6 +193,19 @@ fn every_code_of_a_refusal_gives_up_or_comes_back() {
 }
 
 #[test]
+fn a_server_that_knows_the_older_version_alone_refuses_in_its_own_words() {
+    // All at once, and byte by byte.
+    for size in [4, 1] {
+        let mut rig = Rig::new(V5, mqtt());
+        b"\x20\x02\0\x01".chunks(size).for_each(|bytes| rig.write(bytes));
+        let (_, report) = rig.downs().pop().unwrap();
+        let DownCause::Refused(goodbye) = report.cause else { panic!("{:?}", report.cause) };
+        assert_eq!((goodbye.reason, goodbye.code), (Reason::UnsupportedVersion, Some(0x84)));
+        assert_eq!((rig.saw("gave up"), rig.open), (1, None));
+    }
+}
+
+#[test]
 fn every_code_of_a_disconnect_gives_up_or_comes_back() {
     let mut seen = 0;
     for (code, meaning) in MEANINGS {

@@ -39,7 +39,7 @@ def run(*tests):
         print(f"{NAME}: FAILED: {failed}", file=sys.stderr)
         for process in STARTED:
             print(f"  {process.name} (exit code {process.process.poll()})", file=sys.stderr)
-            print("".join(f"    {line}\n" for line in process.said().splitlines()[-25:]), end="", file=sys.stderr)
+            print("".join(f"    {line[:400]}\n" for line in process.said().splitlines()[-25:]), end="", file=sys.stderr)
         sys.exit(1)
     print(f"{NAME}: all {len(tests)} passed in {time.monotonic() - began:.1f} s")
 
@@ -83,6 +83,15 @@ def needed(*programs):
     for program in programs:
         if not shutil.which(program):
             sys.exit(f"{NAME}: {program} is missing; scripts/test installs it (Debian, as root)")
+
+
+def node_modules(folder):
+    """Puts the packages of npm that this folder names below target/, for the programs of `peers`; returns where."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "node-modules")
+    found = subprocess.run(["bash", "-euc", 'source "$0" "$1"; echo "$KEEPBEAT_NODE_MODULES"', script, folder], check=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+    ENVIRONMENT["KEEPBEAT_NODE_MODULES"] = found
+    return found
 
 
 class Peer:
@@ -157,6 +166,9 @@ class Keepbeat(Peer):
         self.events.put(None)
 
     def said(self):
+        with contextlib.suppress(queue.Empty):
+            while (event := self.events.get_nowait()) is not None:
+                self.seen.append(event)
         return "".join(json.dumps(event) + "\n" for event in self.seen) + super().said()
 
     def until(self, name, *never, **fields):

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 
-from harness import ENVIRONMENT, FOLDER, Failed, Keepbeat, Peer, build, check, eventually, file, free_port, needed
+from harness import ENVIRONMENT, FOLDER, Failed, Keepbeat, Peer, build, check, eventually, file, free_port, needed, node_modules
 
 WEBSOCKETS = "websockets==17.4"
 WS, PYTHON = "ws", "websockets"
@@ -25,10 +25,7 @@ def install():
     os.environ["PATH"] += ":/usr/sbin"
     ENVIRONMENT["PATH"] = os.environ["PATH"]
     needed("nginx", "openssl")
-    script = os.path.join(HERE, "node-modules")
-    found = subprocess.run(["bash", "-euc", f'source "{script}"; echo "$KEEPBEAT_NODE_MODULES"'], check=True,
-                           stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
-    ENVIRONMENT["KEEPBEAT_NODE_MODULES"] = found
+    found = node_modules("cli/page")
     target = os.path.join(os.path.dirname(found), "websockets")
     mark = os.path.join(target, "installed")
     if not os.path.exists(mark) or open(mark, encoding="ascii").read() != WEBSOCKETS:

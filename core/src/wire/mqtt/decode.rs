@@ -17,6 +17,9 @@ use super::types::{PacketType, Qos, Version};
 /// What a CONNECT begins with.
 const PROTOCOL_NAME: &[u8] = b"MQTT";
 
+/// The body of the CONNACK of a server that knows 3.1.1 alone, to a client that wants another version (3.1.1, section 3.2.2.3).
+const UNACCEPTABLE_VERSION: [u8; 2] = [0, 1];
+
 /// In the connect flags (section 3.1.2.3).
 pub(super) mod connect_flag {
     pub(in super::super) const RESERVED: u8 = 0x01;
@@ -144,6 +147,10 @@ fn connect<'a>(fields: &mut Fields<'a>) -> Checked<Connect<'a>> {
 }
 
 fn connack<'a>(fields: &mut Fields<'a>, version: Version) -> Checked<ConnAck<'a>> {
+    // It has another form, and no properties.
+    if version == Version::V5 && fields.are(&UNACCEPTABLE_VERSION) {
+        return Err(&rule::OLDER_SERVER);
+    }
     let session_present = match fields.byte()? {
         0 => false,
         1 => true,

@@ -22,6 +22,10 @@ impl<'a> Fields<'a> {
         self.0.is_empty()
     }
 
+    pub(super) fn are(&self, bytes: &[u8]) -> bool {
+        self.0 == bytes
+    }
+
     #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Checked<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk().ok_or(&rule::FIELD_MISSING)?;

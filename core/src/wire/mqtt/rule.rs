@@ -188,6 +188,7 @@ rules! { ALL:
     }
     UNSUPPORTED_PROTOCOL_VERSION {
         VERSION "3.1.2.2" "it is not for MQTT 3.1.1 or 5.0",
+        OLDER_SERVER "3.1.1: 3.2.2.3" "the server says in 3.1.1 that it does not know 5.0",
     }
     CLIENT_IDENTIFIER_NOT_VALID {
         CLIENT_ID_EMPTY "3.1.1: 3.1.3.1" "its client identifier is empty, and it does not ask for a clean session",

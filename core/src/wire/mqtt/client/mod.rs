@@ -29,7 +29,7 @@ use self::receiving::Receiving;
 use self::sending::{AROUND, Sending, acknowledge};
 use super::message::{self, PUBLISH};
 use super::rule::Rule;
-use super::{Ack, Incoming, Notice, Outgoing, Packet, PacketType, Qos, ReasonCode, Role, Version, Violation};
+use super::{Ack, ConnAck, Incoming, Notice, Outgoing, Packet, PacketType, Qos, ReasonCode, Role, Version, Violation};
 use crate::session::{Change, Message, StoreKey, Ticket};
 use crate::tunnel::HostPort;
 use crate::wire::websocket::WebSocketConfig;
@@ -85,7 +85,12 @@ impl Mqtt {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(self.news()),
                 Err(violation) => {
-                    self.failed = Some(violation.code());
+                    let code = violation.code();
+                    // The refusal of a server that knows 3.1.1 alone.
+                    if code == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION && matches!(self.stage, Stage::Asking(_)) {
+                        return self.be_answered(&ConnAck::new(false, code), tx).map(Some);
+                    }
+                    self.failed = Some(code);
                     return Err(meaning::error(violation));
                 }
             };

@@ -111,6 +111,8 @@ const BROKEN: &[(Role, Version, &[u8], &Rule)] = &[
     (C, V5, b"\x10\x0D\0\x04MQTT\x06\x02\0\0\0\0\0", &rule::VERSION),
     (C, V5, b"\x10\x0D\0\x04MQTT\x85\x02\0\0\0\0\0", &rule::VERSION),
     (C, V5, b"\x10\x0E\0\x06MQIsdp\x03\x02\0\0\0\0", &rule::VERSION),
+    (S, V5, b"\x20\x02\0\x01", &rule::OLDER_SERVER),
+    (S, V5, b"\x20\x02\0\x02", &rule::FIELD_MISSING),
     (C, V3, b"\x10\x0C\0\x04MQTT\x04\x00\0\0\0\0", &rule::CLIENT_ID_EMPTY),
 ];
 
@@ -167,7 +169,7 @@ fn a_server_reads_one_connect_and_first() {
 #[test]
 fn both_sides_can_say_which_rule_was_broken() {
     for rule in rule::ALL.iter().chain(rule::OF_SESSIONS) {
-        let is_of_connect = [&rule::VERSION, &rule::CLIENT_ID_EMPTY].contains(rule);
+        let is_of_connect = [&rule::VERSION, &rule::OLDER_SERVER, &rule::CLIENT_ID_EMPTY].contains(rule);
         assert_eq!(rule.code().is_for(PacketType::Disconnect, C, V5), !is_of_connect, "{rule}");
         let packet = if is_of_connect { PacketType::ConnAck } else { PacketType::Disconnect };
         assert!(rule.code().is_for(packet, S, V5), "{rule}");
