@@ -52,8 +52,8 @@ fn a_new_session_of_which_the_answer_was_lost_has_the_subscriptions() {
 }
 
 #[test]
-fn what_comes_for_the_first_time_on_a_connection_is_new_whatever_came_on_earlier_ones() {
-    for (dup, was_answered, is_new) in [(false, false, true), (true, false, false), (false, true, true)] {
+fn a_new_session_of_which_the_answer_was_lost_has_its_own_identifiers() {
+    for (dup, was_answered, is_new) in [(false, false, true), (true, false, false), (false, true, false)] {
         for looks in [true, false] {
             let come = |dup| {
                 Packet::Publish(Publish {

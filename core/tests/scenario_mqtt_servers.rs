@@ -107,6 +107,18 @@ fn a_server_that_went_back_to_an_older_state_may_use_its_identifiers_again() {
     rig.accept(true);
     rig.say(&come("n3", Qos::ExactlyOnce, 3, false));
     assert_eq!(rig.messages(), ["m3", "n3"]);
+    // Others do not say that it is the same that comes again.
+    rig.looks = false;
+    rig.say(&come("m4", Qos::ExactlyOnce, 4, false));
+    rig.end();
+    rig.looks = true;
+    rig.turn();
+    while rig.open.is_none() {
+        rig.advance(100);
+    }
+    rig.accept(true);
+    rig.say_all(&[come("n3", Qos::ExactlyOnce, 3, false), come("m4", Qos::ExactlyOnce, 4, false)]);
+    assert_eq!(rig.messages(), ["m3", "n3", "m4"]);
 }
 
 #[test]

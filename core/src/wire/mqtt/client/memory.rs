@@ -22,10 +22,10 @@ pub struct Memory {
     pub(super) received: u64,
     /// Messages that came and with which the application is not done, oldest first.
     pub(super) owed: Seldom<VecDeque<Owed>>,
-    /// Identifiers of messages of QoS 2 that were acknowledged, and that the server has not released.
-    pub(super) unreleased: Seldom<BTreeSet<u16>>,
-    /// Identifiers of messages of QoS 2 that came on earlier connections. The server may have lost them although it says that it goes
-    /// on with the session: it went back to an older state of itself, or its answer about a new session was lost.
+    /// Identifiers of messages of QoS 2 that were acknowledged, and that the server has not released; with what they say, as a hash.
+    pub(super) unreleased: Seldom<BTreeMap<u16, u64>>,
+    /// Identifiers of messages of QoS 2 that came, of whose session we cannot know that the server still has it: it may have begun
+    /// another, and the answer to CONNECT that said so was lost.
     doubtful: Seldom<BTreeSet<u16>>,
     /// Identifiers of messages of QoS 1 with which the application was done when there was no way to say so.
     pub(super) unsaid: Seldom<BTreeSet<u16>>,
@@ -80,6 +80,8 @@ pub(super) struct Owed {
     /// 0 if nobody waits for the acknowledgement any more.
     pub(super) id: u16,
     pub(super) exactly_once: bool,
+    /// Of QoS 2: what it says, as a hash.
+    pub(super) content: u64,
     /// It came on this connection.
     pub(super) here: bool,
 }
@@ -120,12 +122,9 @@ impl Memory {
         if !session_present || self.was_ignored {
             self.subscriptions.iter_mut().for_each(|(_, granted)| granted.held = false);
         }
-        let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
-        let doubtful: BTreeSet<u16> = self.unreleased.iter().copied().chain(owed).collect();
-        if !doubtful.is_empty() {
-            self.doubtful.make().extend(doubtful);
-        }
         if self.was_ignored {
+            let owed = self.owed.iter().filter(|owed| owed.exactly_once).map(|owed| owed.id);
+            self.doubtful.make().extend(self.unreleased.keys().copied().chain(owed));
             // Messages of QoS 1 had better come twice than not at all.
             self.unsaid = Seldom::default();
             let owed = self.owed.there().into_iter().flatten();
@@ -185,25 +184,28 @@ impl Memory {
     }
 
     /// A message of QoS 2 is acknowledged.
-    pub(super) fn take(&mut self, id: u16) {
-        self.unreleased.make().insert(id);
-        self.put(Room::Taken, id.into(), Bytes::new());
+    pub(super) fn take(&mut self, id: u16, content: u64) {
+        self.unreleased.make().insert(id, content);
+        self.put(Room::Taken, id.into(), Bytes::copy_from_slice(&content.to_be_bytes()));
     }
 
     /// The server has forgotten it. Whether it was acknowledged.
     pub(super) fn release(&mut self, id: u16) -> bool {
         self.doubtful.there().map(|doubtful| doubtful.remove(&id));
-        let known = self.unreleased.there().is_some_and(|unreleased| unreleased.remove(&id));
+        let known = self.unreleased.there().is_some_and(|unreleased| unreleased.remove(&id).is_some());
         if known {
             self.note(Change::Remove { key: StoreKey { room: Room::Taken, number: id.into() } });
         }
         known
     }
 
-    /// A message of QoS 2 comes for the first time. If one with its identifier is here, of which we cannot know whether the server
-    /// still has it, it has not: what comes again says so (MQTT 5.0, section 3.3.1.1).
-    pub(super) fn came_first(&mut self, id: u16) {
-        if self.doubtful.contains(&id) {
+    /// A message of QoS 2 comes, for the first time as its flag says (MQTT 5.0, section 3.3.1.1). If one with its identifier is here,
+    /// the server has given that up, if it says something else: it went back to an older state of itself; or if we cannot know that
+    /// the server still has that. But there are servers that do not set the flag of what comes again.
+    pub(super) fn came_first(&mut self, id: u16, content: u64) {
+        let owed = self.owed.iter().find(|owed| owed.exactly_once && owed.id == id);
+        let held = owed.map(|owed| owed.content).or_else(|| self.unreleased.get(&id).copied());
+        if self.doubtful.contains(&id) || held.is_some_and(|held| held != content) {
             self.release(id);
             let owed = self.owed.there().into_iter().flatten();
             owed.filter(|owed| owed.id == id).for_each(|owed| owed.id = 0);
@@ -252,12 +254,12 @@ impl Memory {
             Room::Received => {
                 self.flights.make().insert(Ticket(key.number), Flight::Received);
             }
-            Room::Taken => match u16::try_from(key.number) {
-                Ok(id) => {
-                    self.unreleased.make().insert(id);
+            Room::Taken => match (u16::try_from(key.number), value.try_into()) {
+                (Ok(id), Ok(content)) => {
+                    self.unreleased.make().insert(id, u64::from_be_bytes(content));
                     self.doubtful.make().insert(id);
                 }
-                Err(_) => return false,
+                _ => return false,
             },
             Room::Subscription => {
                 let Some(([options, id @ ..], filter)) = value.split_first_chunk::<5>() else { return false };

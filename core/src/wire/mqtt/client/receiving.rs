@@ -3,6 +3,9 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
 
 use super::memory::{Memory, Owed};
 use super::seldom::Seldom;
@@ -33,13 +36,15 @@ impl Receiving {
         let topic = self.topic(publish, limits.aliases)?;
         if let Some(id) = publish.packet_id {
             let exactly_once = publish.qos == Qos::ExactlyOnce;
-            if came_before(publish, id, memory, outgoing, tx) {
+            let content = if exactly_once { content_of(topic, publish) } else { 0 };
+            if came_before(publish, id, content, memory, outgoing, tx) {
                 return Ok(None);
             }
             if limits.version == Version::V5 && is_too_much(memory, limits.receive_maximum.into()) {
                 return Err(&rule::RECEIVE_MAXIMUM);
             }
-            memory.owed.make().push_back(Owed { seq: memory.received + 1, id: id.get(), exactly_once, here: true });
+            let (seq, id) = (memory.received + 1, id.get());
+            memory.owed.make().push_back(Owed { seq, id, exactly_once, content, here: true });
         }
         memory.received += 1;
         Ok(Some((memory.received, message::received(publish, topic))))
@@ -83,9 +88,16 @@ fn is_too_much(memory: &Memory, limit: usize) -> bool {
 }
 
 /// Whether a message is here already. If it is acknowledged, the server is told again.
-fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) -> bool {
+fn came_before(
+    publish: &Publish<'_>,
+    id: PacketId,
+    content: u64,
+    memory: &mut Memory,
+    outgoing: &Outgoing,
+    tx: &mut Tx,
+) -> bool {
     if !publish.dup && publish.qos == Qos::ExactlyOnce {
-        memory.came_first(id.get());
+        memory.came_first(id.get(), content);
     }
     let owed = memory.owed.there().and_then(|owed| owed.iter_mut().find(|owed| owed.id == id.get()));
     match publish.qos {
@@ -107,7 +119,7 @@ fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoin
             })
         }
         Qos::ExactlyOnce => {
-            if memory.unreleased.contains(&id.get()) {
+            if memory.unreleased.contains_key(&id.get()) {
                 acknowledge(Packet::PubRec(Ack::new(id)), outgoing, tx);
                 return true;
             }
@@ -119,6 +131,14 @@ fn came_before(publish: &Publish<'_>, id: PacketId, memory: &mut Memory, outgoin
     }
 }
 
+/// What a message says, without what may change when it comes again.
+fn content_of(topic: &[u8], publish: &Publish<'_>) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(topic);
+    hasher.write(&publish.payload);
+    hasher.finish()
+}
+
 /// The application is done with the messages up to this one.
 pub(super) fn taken(through: u64, memory: &mut Memory, outgoing: &Outgoing, tx: &mut Tx) {
     let count = memory.owed.iter().take_while(|owed| owed.seq <= through).count();
@@ -126,7 +146,7 @@ pub(super) fn taken(through: u64, memory: &mut Memory, outgoing: &Outgoing, tx: 
         let Some(owed) = memory.owed.there().and_then(VecDeque::pop_front) else { break };
         let Some(id) = PacketId::new(owed.id) else { continue };
         if owed.exactly_once {
-            memory.take(owed.id);
+            memory.take(owed.id, owed.content);
             if owed.here {
                 acknowledge(Packet::PubRec(Ack::new(id)), outgoing, tx);
             }
