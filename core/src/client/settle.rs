@@ -32,7 +32,9 @@ impl<W: Wire> Client<W> {
             let greeting = self.greeting.is_some();
             let settled = connection.pump(now, &mut self.session, greeting, |dropped| drops.push(dropped));
             self.transmit |= connection.take_transmit();
-            drops.into_iter().for_each(|dropped| self.dropped(dropped));
+            if !drops.is_empty() {
+                drops.into_iter().for_each(|dropped| self.dropped(dropped));
+            }
             if let Some(through) = settled {
                 self.acknowledged(through);
             }

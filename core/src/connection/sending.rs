@@ -27,7 +27,7 @@ impl<W: Wire> Connection<W> {
         if !self.is_established() {
             return None;
         }
-        let settled = self.settle(session, &mut dropped);
+        let settled = if session.outbox.is_empty() { None } else { self.settle(session, &mut dropped) };
         // A peer that does not read gets one answer when it reads again, not one for each of its frames.
         if self.tx.len() < HIGH_WATER {
             self.answer(now, session.inbox.received());
@@ -38,6 +38,9 @@ impl<W: Wire> Connection<W> {
                     self.note_beat();
                 }
                 continue;
+            }
+            if session.outbox.is_empty() {
+                break;
             }
             if let Some(too_large) = session.outbox.refuse_larger_than(self.peer_limit.into()) {
                 dropped(too_large);
@@ -52,7 +55,8 @@ impl<W: Wire> Connection<W> {
         }
         self.note_writes(now);
         // What is refused before it has left leaves nothing to write, after which there would be another look.
-        if self.tx.is_empty() { self.settle(session, &mut dropped).or(settled) } else { settled }
+        let again = self.tx.is_empty() && !session.outbox.is_empty();
+        if again { self.settle(session, &mut dropped).or(settled) } else { settled }
     }
 
     /// What the peer does not take goes to `dropped`. Returns the newest message that is settled because it has left, if one is.
