@@ -190,7 +190,7 @@ async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
 
 /// Why a link ended, and what to do about it. What is about TLS and proxies says so itself. With a proxy, what could not be
 /// connected to is the proxy: `via` says so.
-fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
+pub(crate) fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
     let proxy = if via { ", and check scheme, host and port of --proxy" } else { "" };
     let advice = match cause {
         DownCause::Store(_) => return format!("{cause}; see what --store names"),

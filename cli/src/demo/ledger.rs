@@ -11,6 +11,10 @@ pub(super) struct Ledger {
     expected: u64,
     delivered: u64,
     duplicated: u64,
+    /// Whether one may come again.
+    at_least_once: bool,
+    /// So many did.
+    repeated: u64,
     /// Not what was sent.
     garbled: u64,
 }
@@ -22,10 +26,16 @@ pub(super) struct Totals {
     pub(super) delivered: u64,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
+    pub(super) repeated: u64,
     pub(super) garbled: u64,
 }
 
 impl Ledger {
+    /// Of messages that may come again.
+    pub(super) fn at_least_once() -> Self {
+        Self { at_least_once: true, ..Self::default() }
+    }
+
     /// The next message of `link`, of at least `length` bytes. It counts as sent: nobody may find all delivered while it
     /// is handed over.
     pub(super) fn next_message(&mut self, link: usize, length: usize) -> Vec<u8> {
@@ -43,14 +53,14 @@ impl Ledger {
     }
 
     /// A message arrived. One that comes behind its successor counts as lost where it should have been, and as
-    /// duplicated where it came.
+    /// duplicated, or repeated, where it came.
     pub(super) fn arrived(&mut self, link: usize, message: &[u8]) {
         let Some(number) = read(link, message) else {
             self.garbled += 1;
             return;
         };
         if number < self.expected {
-            self.duplicated += 1;
+            *(if self.at_least_once { &mut self.repeated } else { &mut self.duplicated }) += 1;
             return;
         }
         self.expected = number + 1;
@@ -70,6 +80,7 @@ impl Totals {
             delivered: sum.delivered + ledger.delivered,
             lost: sum.lost + ledger.missing(),
             duplicated: sum.duplicated + ledger.duplicated,
+            repeated: sum.repeated + ledger.repeated,
             garbled: sum.garbled + ledger.garbled,
         })
     }
@@ -128,6 +139,17 @@ mod tests {
         }
         let totals = Totals::of([&ledger]);
         assert_eq!((totals.delivered, totals.lost, totals.duplicated), (3, 1, 1));
+    }
+
+    #[test]
+    fn what_may_come_again_is_no_duplicate_but_may_not_be_lost() {
+        let (_, messages) = sent(4);
+        let mut ledger = Ledger { sent: 4, ..Ledger::at_least_once() };
+        for index in [0, 1, 0, 1, 3] {
+            ledger.arrived(3, &messages[index]);
+        }
+        let totals = Totals::of([&ledger]);
+        assert_eq!((totals.delivered, totals.lost, totals.duplicated, totals.repeated), (3, 1, 0, 2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What all tasks of a run share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::ledger::{Ledger, Totals};
 use super::relay::Relay;
+use super::schedule::Kind;
 use super::watch::{Side, Watch};
 
 /// How far the run is.
@@ -30,15 +32,25 @@ pub(super) struct Stage {
     watch: Mutex<Watch>,
     /// For each link, what the client sends and what the server sends.
     ledgers: Mutex<Vec<[Ledger; 2]>>,
+    /// Over a broker: who has subscribed. What is published before that is for nobody.
+    listening: Vec<AtomicBool>,
     phase: channel::Sender<Phase>,
 }
 
 impl Stage {
-    pub(super) fn new(start: Timestamp, relays: Vec<Relay>, bound: Duration) -> Self {
+    /// With a relay and a ledger for each link.
+    pub(super) fn new(
+        start: Timestamp,
+        relays: Vec<Relay>,
+        ledgers: Vec<Ledger>,
+        bound: Duration,
+        kinds: &[Kind],
+    ) -> Self {
         Self {
             start,
-            watch: Mutex::new(Watch::new(start, relays.len(), bound)),
-            ledgers: Mutex::new(vec![<[Ledger; 2]>::default(); relays.len()]),
+            watch: Mutex::new(Watch::new(start, relays.len(), bound, kinds)),
+            ledgers: Mutex::new(ledgers.into_iter().map(|ledger| [ledger; 2]).collect()),
+            listening: relays.iter().map(|_| AtomicBool::new(false)).collect(),
             relays,
             phase: channel::Sender::new(Phase::Playing),
         }
@@ -74,6 +86,16 @@ impl Stage {
             Side::Client => client,
             Side::Server => server,
         }))
+    }
+
+    pub(super) fn listens(&self, link: usize) {
+        if let Some(listening) = self.listening.get(link) {
+            listening.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_listening(&self, link: usize) -> bool {
+        self.listening.get(link).is_some_and(|listening| listening.load(Ordering::Relaxed))
     }
 
     pub(super) fn totals(&self) -> Totals {
