@@ -195,12 +195,13 @@ impl Folder {
         self.0.join("log")
     }
 
-    /// Lets everybody on this machine in, keeps every message, and keeps sessions over restarts.
+    /// Lets everybody on this machine in, keeps every message, and keeps sessions over restarts. A limit of messages in flight,
+    /// of which MQTT 3.1.1 cannot tell its clients, would make it lose those that are beyond it.
     fn configure(&self, address: SocketAddr, tls: Option<&Certificate>) -> io::Result<()> {
         let folder = self.0.display();
         let mut config = format!(
             "user root\nallow_anonymous true\npersistence true\npersistence_location {folder}/\nmax_queued_messages 0\n\
-             set_tcp_nodelay true\nlog_type error\nlog_type warning\nlistener {} {}\n",
+             max_inflight_messages 0\nset_tcp_nodelay true\nlog_type error\nlog_type warning\nlistener {} {}\n",
             address.port(),
             address.ip()
         );
