@@ -223,8 +223,7 @@ fn on_client_event(stage: &Stage, link: usize, role: &Role, event: Event) {
     match event {
         Event::Message(message) => match role.origin(link, &message) {
             Some((of, sender)) => {
-                let payload = mqtt::payload(&message);
-                stage.ledger(of, sender, |ledger| ledger.arrived(of, &payload));
+                stage.arrived(of, sender, &mqtt::payload(&message));
             }
             None => stage.watch().broke(now, link, "a message came that is nobody's"),
         },
@@ -349,7 +348,7 @@ fn on_server_event(stage: &Stage, event: ServerEvent) {
     match event {
         ServerEvent::Message { device, message } => {
             if let Some(link) = link_of(&device) {
-                stage.ledger(link, Side::Client, |ledger| ledger.arrived(link, &message));
+                stage.arrived(link, Side::Client, &message);
             }
         }
         ServerEvent::Online { device, .. } | ServerEvent::Returned { device, .. } => {

@@ -88,6 +88,14 @@ impl Stage {
         }))
     }
 
+    /// What this end of a link sent has arrived.
+    pub(super) fn arrived(&self, link: usize, sender: Side, message: &[u8]) {
+        if let Some(Some(problem)) = self.ledger(link, sender, |ledger| ledger.arrived(link, message)) {
+            self.watch().complain(Clock::now(), Some(link), format!("from the {}: {problem}", sender.name()));
+        }
+    }
+
+    /// This link has subscribed.
     pub(super) fn listens(&self, link: usize) {
         if let Some(listening) = self.listening.get(link) {
             listening.store(true, Ordering::Relaxed);

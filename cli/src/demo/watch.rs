@@ -26,7 +26,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Server => "server",
@@ -414,7 +414,8 @@ impl Watch {
         self.lines.push_back(Line { at: now.since(self.start), link, text, problem: false });
     }
 
-    fn complain(&mut self, now: Timestamp, link: Option<usize>, text: String) {
+    /// Says what makes the run fail, which is counted elsewhere.
+    pub(super) fn complain(&mut self, now: Timestamp, link: Option<usize>, text: String) {
         self.lines.push_back(Line { at: now.since(self.start), link, text, problem: true });
     }
 }
