@@ -357,6 +357,9 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
         ClientConfigError::IdleLimit { limit, .. } => format!(
             "--interval: proxies on the way of a WebSocket forget connections that are idle for {limit:?}; give less"
         ),
+        ClientConfigError::Credentials if args.mqtt.is_spoken_at(&args.endpoint) => {
+            format!("--token (or KEEPBEAT_TOKEN): {}", mqtt::PASSWORD)
+        }
         ClientConfigError::Credentials => format!("--token (or KEEPBEAT_TOKEN): {error}"),
         _ => error.to_string(),
     })

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::args::ClientTlsArgs;
 use crate::connect::in_full;
 use crate::endpoint::{Endpoint, Protocol};
-use crate::mqtt::VersionArg;
+use crate::mqtt::{PASSWORD, VersionArg};
 use crate::runtime::Runtime;
 use crate::security;
 
@@ -91,6 +91,9 @@ impl BrokerArgs {
         let tls = ClientTlsArgs { server_name: name, ..self.tls.clone() };
         let tls = security::client(&endpoint, &tls).map_err(|problem| format!("demo: {problem}"))?;
         let token = self.token.clone().or_else(|| env::var("KEEPBEAT_TOKEN").ok()).filter(|token| !token.is_empty());
+        if token.is_some() && self.user.is_none() && self.version() == Version::V3 {
+            return Err(format!("demo: --token (or KEEPBEAT_TOKEN): {PASSWORD}"));
+        }
         Ok(Some(Box::new(Given { endpoint, user: self.user.clone(), token, tls })))
     }
 

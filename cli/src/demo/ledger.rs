@@ -36,6 +36,11 @@ impl Ledger {
         Self { at_least_once: true, ..Self::default() }
     }
 
+    /// Whether no message may come again.
+    pub(super) const fn is_exactly_once(&self) -> bool {
+        !self.at_least_once
+    }
+
     /// The next message of `link`, of at least `length` bytes. It counts as sent: nobody may find all delivered while it
     /// is handed over.
     pub(super) fn next_message(&mut self, link: usize, length: usize) -> Vec<u8> {

@@ -192,7 +192,7 @@ impl Role {
             Self::Device(topics) => (Side::Client, stage.is_listening(topics.gateway())),
             Self::Gateway(_) => (Side::Server, stage.is_listening(of)),
         };
-        if !listens {
+        if !listens || !stage.may_say(of, side) {
             return;
         }
         let Some(bytes) = stage.ledger(of, side, |ledger| ledger.next_message(of, length)) else { return };

@@ -34,6 +34,8 @@ pub(super) struct Stage {
     ledgers: Mutex<Vec<[Ledger; 2]>>,
     /// Over a broker: who has subscribed. What is published before that is for nobody.
     listening: Vec<AtomicBool>,
+    /// Nobody says anything that is to arrive exactly once.
+    hushed: AtomicBool,
     phase: channel::Sender<Phase>,
 }
 
@@ -52,6 +54,7 @@ impl Stage {
             ledgers: Mutex::new(ledgers.into_iter().map(|ledger| [ledger; 2]).collect()),
             listening: relays.iter().map(|_| AtomicBool::new(false)).collect(),
             relays,
+            hushed: AtomicBool::new(false),
             phase: channel::Sender::new(Phase::Playing),
         }
     }
@@ -104,6 +107,23 @@ impl Stage {
 
     pub(super) fn is_listening(&self, link: usize) -> bool {
         self.listening.get(link).is_some_and(|listening| listening.load(Ordering::Relaxed))
+    }
+
+    /// From now on, nobody says what is to arrive exactly once, or everybody does again.
+    pub(super) fn hush(&self, hushed: bool) {
+        self.hushed.store(hushed, Ordering::Relaxed);
+    }
+
+    /// Whether this end of a link may speak.
+    pub(super) fn may_say(&self, link: usize, sender: Side) -> bool {
+        !self.hushed.load(Ordering::Relaxed)
+            || self.ledger(link, sender, |ledger| ledger.is_exactly_once()) == Some(false)
+    }
+
+    /// Whether nothing is under way that is to arrive exactly once.
+    pub(super) fn is_quiet(&self) -> bool {
+        let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        !ledgers.iter().flatten().any(|ledger| ledger.is_exactly_once() && ledger.missing() > 0)
     }
 
     pub(super) fn totals(&self) -> Totals {
