@@ -118,7 +118,7 @@ fn bad_usage_exits_with_2_and_says_what_and_where() {
         (&["demo", "--wire", "mqtt", "--broker", WEBSOCKET], ["not MQTT over TCP", "mqtts://"]),
         (&["demo", "--wire", "mqtt", "--tls", "--broker", MQTT], ["--tls", "write mqtts://127.0.0.1:1"]),
         (&["demo", "--wire", "mqtt", "--ca", "x", "--broker", MQTT], ["--ca is about TLS", "mqtts://"]),
-        (&["demo", "--wire", "mqtt", "--seconds", "5", "--broker", MQTT], ["too short", "give --seconds"]),
+        (&["demo", "--wire", "mqtt", "--seconds", "3", "--broker", MQTT], ["too short", "give --seconds"]),
     ] {
         let (code, line) = fault(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {line}");

@@ -102,7 +102,8 @@ impl House {
                 let config = config.map_err(|error| Error::config(&*error))?;
                 let listener = peers::listen(runtime, &mut port, &config, None).await;
                 let listener = listener.map_err(|error| Error::socket(&error))?;
-                Ok(Opposite::Server(Server { runtime: runtime.clone(), port, config, listener }, wire))
+                let server = Server { runtime: runtime.clone(), port, config, listener };
+                Ok(Opposite::Server(Box::new(server), wire))
             }
             Self::Mosquitto(program, topics) => match Mosquitto::start(program, certificate).await {
                 Ok(mosquitto) => Ok(Opposite::Mosquitto(mosquitto, topics)),
@@ -121,13 +122,13 @@ impl House {
 
 /// The other end, which is there.
 pub(super) enum Opposite {
-    Server(Server, AnyConfig),
+    Server(Box<Server>, AnyConfig),
     Mosquitto(Mosquitto, Topics),
     Broker(Box<Given>, SocketAddr, Topics),
 }
 
 impl Opposite {
-    pub(super) const fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         match self {
             Self::Server(server, _) => server.port.address(),
             Self::Mosquitto(mosquitto, _) => mosquitto.address(),
@@ -178,7 +179,7 @@ impl Opposite {
         incidents: mpsc::Receiver<(Act, Duration)>,
     ) {
         match self {
-            Self::Server(server, _) => drop(cast.spawn(peers::serve(stage, server, seed, incidents))),
+            Self::Server(server, _) => drop(cast.spawn(peers::serve(stage, *server, seed, incidents))),
             Self::Mosquitto(mosquitto, _) => drop(cast.spawn(mosquitto.play(stage, incidents))),
             // Nobody tells it what to do.
             Self::Broker(..) => {}

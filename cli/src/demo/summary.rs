@@ -275,7 +275,7 @@ mod tests {
             |run| run.totals.duplicated = 1,
             |run| run.totals.garbled = 1,
             |run| run.still_down = 1,
-            |run| drop(run.counts.faults.insert(Kind::Refuse, 0)),
+            |run| run.counts.faults.extend([(Kind::Refuse, 0)]),
         ];
         for breakage in breakages {
             let mut run = clean();
