@@ -94,18 +94,18 @@ pub(crate) struct ServerTlsArgs {
 }
 
 /// The certificates of a client.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ClientTlsArgs {
-    /// beats://, wss://: trust these roots (PEM) instead of those that this machine trusts
+    /// beats://, wss://, mqtts://: trust these roots (PEM) instead of those that this machine trusts
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// beats://, wss://: our certificate, for a server that asks for one (PEM)
+    /// beats://, wss://, mqtts://: our certificate, for a server that asks for one (PEM)
     #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
-    /// beats://, wss://: the private key of --cert (PEM, not encrypted)
+    /// beats://, wss://, mqtts://: the private key of --cert (PEM, not encrypted)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// beats://, wss://: expect this name in the server's certificate, instead of HOST
+    /// beats://, wss://, mqtts://: expect this name in the server's certificate, instead of HOST
     #[arg(long, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
 }
@@ -243,14 +243,15 @@ The manual is docs/cli.md.";
 const DEMO_HELP: &str = "\
 Exit codes:
   0  every silence found out in time, no living link given up, no message lost or duplicated
-  1  not so, or there were no sockets
-  2  bad usage: arguments
+  1  not so, or there were no sockets, or no connection with --broker
+  2  bad usage: arguments; --wire mqtt: there is no mosquitto
 
 Examples:
   keepbeat demo                                    20 links, 20 seconds
   keepbeat demo --links 100 --seconds 60 --seed 7  a longer run, with other faults
   keepbeat demo --runtime smol --tls               on another runtime, inside TLS
   keepbeat demo --wire ws                          the same over WebSocket
+  keepbeat demo --wire mqtt                        over MQTT, with a mosquitto of its own
   keepbeat demo --json | tail -n 1                 only the figures, for a program";
 
 const SERVE_HELP: &str = "\

@@ -190,7 +190,7 @@ async fn hold(link: &Link, voice: &Voice, args: &ConnectArgs) -> Ended {
 
 /// Why a link ended, and what to do about it. What is about TLS and proxies says so itself. With a proxy, what could not be
 /// connected to is the proxy: `via` says so.
-fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
+pub(crate) fn in_full(cause: &DownCause, endpoint: &Endpoint, via: bool) -> String {
     let proxy = if via { ", and check scheme, host and port of --proxy" } else { "" };
     let advice = match cause {
         DownCause::Store(_) => return format!("{cause}; see what --store names"),
@@ -357,6 +357,9 @@ fn configure(args: &ConnectArgs) -> Result<ClientConfig, String> {
         ClientConfigError::IdleLimit { limit, .. } => format!(
             "--interval: proxies on the way of a WebSocket forget connections that are idle for {limit:?}; give less"
         ),
+        ClientConfigError::Credentials if args.mqtt.is_spoken_at(&args.endpoint) => {
+            format!("--token (or KEEPBEAT_TOKEN): {}", mqtt::PASSWORD)
+        }
         ClientConfigError::Credentials => format!("--token (or KEEPBEAT_TOKEN): {error}"),
         _ => error.to_string(),
     })

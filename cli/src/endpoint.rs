@@ -51,6 +51,11 @@ impl Endpoint {
         self.address.to_string()
     }
 
+    /// The name, or the address without brackets.
+    pub(crate) fn host(&self) -> &str {
+        self.address.host()
+    }
+
     /// Of a WebSocket: path and query, at least `/`.
     pub(crate) fn target(&self) -> &str {
         if self.target.is_empty() { "/" } else { &self.target }

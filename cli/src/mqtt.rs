@@ -151,6 +151,9 @@ fn explain(error: &MqttConfigError) -> String {
     format!("{option}: {error}")
 }
 
+/// Why a password cannot be sent.
+pub(crate) const PASSWORD: &str = "MQTT has room for a password of 65535 bytes, and in version 3.1.1 beside a user name only: give --user, too, or --mqtt 5";
+
 /// What a message says, without its topic.
 pub(crate) fn payload(message: &Message) -> Bytes {
     Publish::of(message).map_or_else(|| message.payload().clone(), |publish| publish.payload.into_bytes())

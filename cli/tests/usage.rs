@@ -34,6 +34,7 @@ fn fault_of(command: &mut Command) -> (Option<i32>, String) {
 
 const SERVER: &str = "beat://127.0.0.1:1";
 const WEBSOCKET: &str = "ws://127.0.0.1:1";
+const MQTT: &str = "mqtt://127.0.0.1:1";
 
 #[test]
 fn help_is_on_stdout_with_exit_codes_and_examples() {
@@ -93,6 +94,31 @@ fn bad_usage_exits_with_2_and_says_what_and_where() {
         (&["serve", SERVER, "--auth", "/nowhere/devices"], ["--auth", "/nowhere/devices"]),
         (&["serve", SERVER, "--min-interval", "1h"], ["--min-interval", "exchange them"]),
         (&["demo", "--links", "0"], ["--links", "1..=500"]),
+        (&["connect", SERVER, "--subscribe", "a"], ["--subscribe is about MQTT", "write mqtt://"]),
+        (&["connect", WEBSOCKET, "--publish", "a"], ["--publish is about MQTT", "give --mqtt"]),
+        (&["connect", MQTT, "--publish", "a/+"], ["--publish", "topic"]),
+        (&["connect", MQTT, "--subscribe", "a/#/b"], ["--subscribe", "filter"]),
+        (&["connect", MQTT, "--subscribe", ""], ["--subscribe", "empty"]),
+        (&["connect", MQTT, "--qos", "3"], ["'3'", "--qos"]),
+        (&["connect", MQTT, "--mqtt", "4"], ["'4'", "--mqtt"]),
+        (&["connect", MQTT, "--will", "state"], ["--will", "no ="]),
+        (&["connect", MQTT, "--will", "a/#=gone"], ["--will", "topic"]),
+        (&["connect", MQTT, "--store", "/nowhere/store"], ["required", "--id"]),
+        (&["connect", MQTT, "--store", "/dev/null", "--id", "pump-7"], ["--store", "/dev/null"]),
+        (&["connect", MQTT, "--echo"], ["--echo", "leave it out"]),
+        (&["connect", MQTT, "--beat", "none"], ["--beat is about WebSocket", MQTT]),
+        (&["connect", WEBSOCKET, "--mqtt", "5", "--subprotocol", "x"], ["--subprotocol", "leave out"]),
+        (&["connect", MQTT, "--ca", "/nowhere"], ["--ca is about TLS", "mqtts://"]),
+        (&["connect", MQTT, "--mqtt", "3", "--token", "x"], ["--token", "give --user"]),
+        (&["connect", "mqtt://127.0.0.1:1/topic"], ["mqtt://", "port"]),
+        (&["serve", MQTT], ["MQTT broker", "serve beat://"]),
+        (&["demo", "--mqtt", "3"], ["--mqtt is about MQTT", "--wire mqtt"]),
+        (&["demo", "--wire", "ws", "--broker", MQTT], ["--broker is about MQTT", "--wire mqtt"]),
+        (&["demo", "--wire", "mqtt", "--user", "x"], ["--user is about a broker", "--broker"]),
+        (&["demo", "--wire", "mqtt", "--broker", WEBSOCKET], ["not MQTT over TCP", "mqtts://"]),
+        (&["demo", "--wire", "mqtt", "--tls", "--broker", MQTT], ["--tls", "write mqtts://127.0.0.1:1"]),
+        (&["demo", "--wire", "mqtt", "--ca", "x", "--broker", MQTT], ["--ca is about TLS", "mqtts://"]),
+        (&["demo", "--wire", "mqtt", "--seconds", "3", "--broker", MQTT], ["too short", "give --seconds"]),
     ] {
         let (code, line) = fault(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {line}");
@@ -139,6 +165,16 @@ fn a_bad_line_of_the_device_file_is_named_by_its_number() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(code, Some(2), "{line}");
     assert!(line.contains("line 3: it has no credentials"), "{line}");
+}
+
+#[test]
+fn a_demo_with_a_broker_that_is_not_there_exits_with_1() {
+    let (code, line) = fault(&["demo", "--wire", "mqtt", "--broker", MQTT]);
+    assert_eq!(code, Some(1), "{line}");
+    assert!(
+        line.contains("no connection with mqtt://127.0.0.1:1: ") && line.contains("the server runs there"),
+        "{line}"
+    );
 }
 
 #[test]

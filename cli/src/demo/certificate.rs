@@ -7,11 +7,14 @@ use keepbeat_core::tunnel::tls::{TlsClient, TlsServer};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 /// What both ends need to speak TLS.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Certificate {
     /// Trusts the server, and nobody else.
     pub(super) client: TlsClient,
     pub(super) server: TlsServer,
+    /// What both are made of, as PEM: for a server that is a program of its own.
+    pub(super) pem: String,
+    pub(super) key: String,
 }
 
 impl Certificate {
@@ -21,10 +24,10 @@ impl Certificate {
         let mut params = CertificateParams::new([Ipv4Addr::LOCALHOST.to_string()])?;
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "keepbeat demo");
-        let certificate = params.self_signed(&key)?.pem();
-        let client = TlsClient::builder().roots_pem(certificate.as_bytes()).build()?;
-        let server =
-            TlsServer::builder().certificate_pem(certificate.as_bytes(), key.serialize_pem().as_bytes()).build()?;
-        Ok(Self { client, server })
+        let pem = params.self_signed(&key)?.pem();
+        let key = key.serialize_pem();
+        let client = TlsClient::builder().roots_pem(pem.as_bytes()).build()?;
+        let server = TlsServer::builder().certificate_pem(pem.as_bytes(), key.as_bytes()).build()?;
+        Ok(Self { client, server, pem, key })
     }
 }

@@ -11,6 +11,10 @@ pub(super) struct Ledger {
     expected: u64,
     delivered: u64,
     duplicated: u64,
+    /// Whether one may come again.
+    at_least_once: bool,
+    /// So many did.
+    repeated: u64,
     /// Not what was sent.
     garbled: u64,
 }
@@ -22,10 +26,21 @@ pub(super) struct Totals {
     pub(super) delivered: u64,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
+    pub(super) repeated: u64,
     pub(super) garbled: u64,
 }
 
 impl Ledger {
+    /// Of messages that may come again.
+    pub(super) fn at_least_once() -> Self {
+        Self { at_least_once: true, ..Self::default() }
+    }
+
+    /// Whether no message may come again.
+    pub(super) const fn is_exactly_once(&self) -> bool {
+        !self.at_least_once
+    }
+
     /// The next message of `link`, of at least `length` bytes. It counts as sent: nobody may find all delivered while it
     /// is handed over.
     pub(super) fn next_message(&mut self, link: usize, length: usize) -> Vec<u8> {
@@ -43,18 +58,24 @@ impl Ledger {
     }
 
     /// A message arrived. One that comes behind its successor counts as lost where it should have been, and as
-    /// duplicated where it came.
-    pub(super) fn arrived(&mut self, link: usize, message: &[u8]) {
+    /// duplicated, or repeated, where it came. Says what is wrong with it.
+    pub(super) fn arrived(&mut self, link: usize, message: &[u8]) -> Option<String> {
         let Some(number) = read(link, message) else {
             self.garbled += 1;
-            return;
+            return Some("a message came that was not sent so".to_owned());
         };
-        if number < self.expected {
+        let expected = self.expected;
+        if number < expected && self.at_least_once {
+            self.repeated += 1;
+            return None;
+        }
+        if number < expected {
             self.duplicated += 1;
-            return;
+            return Some(format!("message {number} came after {}", expected - 1));
         }
         self.expected = number + 1;
         self.delivered += 1;
+        (number > expected).then(|| format!("message {number} came, and not {expected}"))
     }
 
     /// Messages that are under way, or lost.
@@ -70,6 +91,7 @@ impl Totals {
             delivered: sum.delivered + ledger.delivered,
             lost: sum.lost + ledger.missing(),
             duplicated: sum.duplicated + ledger.duplicated,
+            repeated: sum.repeated + ledger.repeated,
             garbled: sum.garbled + ledger.garbled,
         })
     }
@@ -103,7 +125,7 @@ mod tests {
     fn what_arrives_in_order_is_delivered() {
         let (mut ledger, messages) = sent(3);
         for message in &messages {
-            ledger.arrived(3, message);
+            assert_eq!(ledger.arrived(3, message), None);
         }
         let totals = Totals::of([&ledger, &ledger]);
         assert_eq!(totals, Totals { sent: 6, delivered: 6, ..Totals::default() });
@@ -115,7 +137,7 @@ mod tests {
         ledger.not_accepted();
         messages[1] = ledger.next_message(3, 40);
         for message in &messages {
-            ledger.arrived(3, message);
+            assert_eq!(ledger.arrived(3, message), None);
         }
         assert_eq!(Totals::of([&ledger]), Totals { sent: 2, delivered: 2, ..Totals::default() });
     }
@@ -124,17 +146,28 @@ mod tests {
     fn a_gap_is_a_loss_and_a_repetition_a_duplicate() {
         let (mut ledger, messages) = sent(4);
         for index in [0, 2, 2, 3] {
-            ledger.arrived(3, &messages[index]);
+            drop(ledger.arrived(3, &messages[index]));
         }
         let totals = Totals::of([&ledger]);
         assert_eq!((totals.delivered, totals.lost, totals.duplicated), (3, 1, 1));
     }
 
     #[test]
+    fn what_may_come_again_is_no_duplicate_but_may_not_be_lost() {
+        let (_, messages) = sent(4);
+        let mut ledger = Ledger { sent: 4, ..Ledger::at_least_once() };
+        for index in [0, 1, 0, 1, 3] {
+            drop(ledger.arrived(3, &messages[index]));
+        }
+        let totals = Totals::of([&ledger]);
+        assert_eq!((totals.delivered, totals.lost, totals.duplicated, totals.repeated), (3, 1, 0, 2));
+    }
+
+    #[test]
     fn a_late_message_counts_as_lost_and_as_duplicated() {
         let (mut ledger, messages) = sent(3);
         for index in [0, 2, 1] {
-            ledger.arrived(3, &messages[index]);
+            drop(ledger.arrived(3, &messages[index]));
         }
         let totals = Totals::of([&ledger]);
         assert_eq!((totals.delivered, totals.lost, totals.duplicated), (2, 1, 1));
@@ -143,10 +176,10 @@ mod tests {
     #[test]
     fn what_is_not_a_message_of_this_link_is_garbled() {
         let (mut ledger, mut messages) = sent(2);
-        ledger.arrived(4, &messages[0]);
+        assert!(ledger.arrived(4, &messages[0]).is_some());
         messages[1][19] ^= 1;
-        ledger.arrived(3, &messages[1]);
-        ledger.arrived(3, b"short");
+        assert!(ledger.arrived(3, &messages[1]).is_some());
+        assert!(ledger.arrived(3, b"short").is_some());
         assert_eq!(Totals::of([&ledger]).garbled, 3);
     }
 }

@@ -1,15 +1,20 @@
-//! `keepbeat demo`: a server, many links, and between them a relay that breaks them on a schedule.
+//! `keepbeat demo`: a server or a broker, many links, and between them a relay that breaks them on a schedule.
 
+mod broker;
 mod certificate;
+mod house;
 mod ledger;
+mod mosquitto;
 mod peers;
 mod relay;
 mod schedule;
 mod screen;
 mod stage;
 mod summary;
+mod topics;
 mod watch;
 
+use std::future::pending;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,14 +26,17 @@ use keepbeat_tokio::clock::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::broker::BrokerArgs;
 use self::certificate::Certificate;
-use self::peers::Wire;
-use self::relay::{Port, Relay};
-use self::schedule::{Fault, Schedule};
+use self::house::{House, Wire};
+use self::peers::Terms;
+use self::relay::Relay;
+use self::schedule::{Act, Fault, Schedule};
 use self::screen::{Mode, Screen};
 use self::stage::{Phase, Stage};
 use self::summary::Summary;
 use crate::runtime::{self, Runtime};
+use crate::signals::Signals;
 
 /// So long the last messages may take after the faults are over.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -61,6 +69,8 @@ pub(crate) struct DemoArgs {
     /// Let both ends speak TLS through the relay, with a certificate made for this run.
     #[arg(long)]
     tls: bool,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Print nothing but one JSON object, as the last line.
     #[arg(long)]
     json: bool,
@@ -110,9 +120,14 @@ impl Error {
     }
 }
 
-/// Short, so that a person sees it work: a death is found out in about 0.8 s.
-fn liveness() -> Result<LivenessConfig, LivenessConfigError> {
-    LivenessConfig::builder().interval(Duration::from_millis(400)).reply_timeout(Duration::from_millis(300)).build()
+/// Short, so that a person sees it work: a death is found out in about 0.8 s. A broker is a process of its own, for whose waits
+/// nobody here has an excuse: it gets half as much again.
+fn liveness(wire: Wire) -> Result<LivenessConfig, LivenessConfigError> {
+    let (interval, reply_timeout) = if wire == Wire::Mqtt { (500, 500) } else { (400, 300) };
+    LivenessConfig::builder()
+        .interval(Duration::from_millis(interval))
+        .reply_timeout(Duration::from_millis(reply_timeout))
+        .build()
 }
 
 fn reconnect() -> Result<ReconnectConfig, impl std::error::Error> {
@@ -127,52 +142,58 @@ fn reconnect() -> Result<ReconnectConfig, impl std::error::Error> {
 
 async fn play(args: &DemoArgs) -> Result<Summary, Error> {
     let (links, seconds, seed) = (usize::from(args.links), u64::from(args.seconds), args.seed);
-    let liveness = liveness().map_err(|error| Error::config(&error))?;
+    let liveness = liveness(args.wire).map_err(|error| Error::config(&error))?;
     let reconnect = reconnect().map_err(|error| Error::config(&error))?;
     let bound = liveness.worst_case_detection();
-    let schedule = Schedule::new(seed, links, seconds, bound).map_err(|error| Error::Usage(error.to_string()))?;
+    let mut terms = Terms { liveness, reconnect, tls: None, token: None };
+    let house = House::of(args.wire, links, args.tls, &args.broker)?;
+    let schedule = Schedule::new(seed, links, seconds, bound, house.incidents());
+    let schedule = schedule.map_err(|error| Error::Usage(error.to_string()))?;
     let mode = match (args.json, io::stdout().is_terminal()) {
         (true, _) => Mode::Problems,
         (false, true) => Mode::Table,
         (false, false) => Mode::Lines,
     };
 
-    let tls = if args.tls { Some(Certificate::generate().map_err(|error| Error::config(&*error))?) } else { None };
+    let mut ending = Ending::of(args.wire)?;
+    let certificate =
+        if args.tls { Some(Certificate::generate().map_err(|error| Error::config(&*error))?) } else { None };
     let runtime = Runtime::start(args.runtime).map_err(|error| Error::socket(&error))?;
-    let mut port = Port::reserve().map_err(|error| Error::socket(&error))?;
-    let config = peers::server_config(&liveness, args.wire, tls.as_ref()).map_err(|error| Error::config(&*error))?;
-    let listener = peers::listen(&runtime, &mut port, &config, None).await.map_err(|error| Error::socket(&error))?;
-    let mut relays = Vec::with_capacity(links);
-    for _ in 0..links {
-        relays.push(Relay::open(port.address()).await.map_err(|error| Error::socket(&error))?);
+    let opposite = house.open(&runtime, &mut terms, certificate.as_ref()).await?;
+    let parts = opposite.parts(links, &terms).map_err(|error| Error::config(&*error))?;
+    let mut relays = Vec::with_capacity(parts.len());
+    for _ in &parts {
+        relays.push(Relay::open(opposite.address()).await.map_err(|error| Error::socket(&error))?);
     }
-    let stage = Arc::new(Stage::new(Clock::now(), relays, bound));
-    let (restarts, restart) = mpsc::channel(1);
+    let ledgers = parts.iter().map(|part| part.ledger).collect();
+    let stage = Arc::new(Stage::new(Clock::now(), relays, ledgers, bound, &schedule.kinds));
+    let clean_up = opposite.clean_up(&runtime, &terms);
+    let (incidents, orders) = mpsc::channel(1);
     let mut cast = JoinSet::new();
-    let server = peers::Server { runtime: runtime.clone(), port, config, listener };
-    cast.spawn(peers::serve(stage.clone(), server, seed, restart));
-    for link in 0..links {
-        let config = peers::client_config(link, &liveness, &reconnect, args.wire, tls.as_ref());
-        let config = config.map_err(|error| Error::config(&*error))?;
-        cast.spawn(peers::hold(stage.clone(), runtime.clone(), link, config, seed));
+    opposite.play(&mut cast, stage.clone(), seed, orders);
+    for part in parts {
+        cast.spawn(peers::hold(stage.clone(), runtime.clone(), part, seed));
     }
     let screen = tokio::spawn(Screen::new(mode, args.seconds).run(stage.clone()));
 
-    for fault in schedule.faults {
-        tokio::time::sleep_until(stage.instant(fault.at)).await;
-        match fault.link {
-            Some(link) => drop(cast.spawn(inject(stage.clone(), link, fault))),
-            None => drop(restarts.send(fault.lasts).await),
-        }
-    }
-    tokio::time::sleep_until(stage.instant(Duration::from_secs(seconds))).await;
-    stage.enter(Phase::Draining);
-    drop(tokio::time::timeout(DRAIN, stage.settled()).await);
+    let ended = tokio::select! {
+        () = direct(&stage, schedule.faults, incidents, &mut cast, seconds) => false,
+        () = ending.next() => true,
+    };
     let still_down = stage.watch().census().down;
     let totals = stage.totals();
     stage.enter(Phase::Over);
+    if ended {
+        cast.abort_all();
+    }
     while cast.join_next().await.is_some() {}
     drop(screen.await);
+    if let Some(clean_up) = clean_up {
+        clean_up.await;
+    }
+    if ended {
+        return Err(Error::Failed("demo: a signal ended it before its time".to_owned()));
+    }
     let counts = std::mem::take(&mut stage.watch().counts);
     Ok(Summary {
         links,
@@ -186,6 +207,47 @@ async fn play(args: &DemoArgs) -> Result<Summary, Error> {
         bytes: stage.bytes(),
         still_down,
     })
+}
+
+/// Faults, each at its time; then the last messages arrive.
+async fn direct(
+    stage: &Arc<Stage>,
+    faults: Vec<Fault>,
+    incidents: mpsc::Sender<(Act, Duration)>,
+    cast: &mut JoinSet<()>,
+    seconds: u64,
+) {
+    for fault in faults {
+        tokio::time::sleep_until(stage.instant(fault.at)).await;
+        match fault.link {
+            Some(link) => drop(cast.spawn(inject(stage.clone(), link, fault))),
+            None => drop(incidents.send((fault.act, fault.lasts)).await),
+        }
+    }
+    tokio::time::sleep_until(stage.instant(Duration::from_secs(seconds))).await;
+    stage.enter(Phase::Draining);
+    drop(tokio::time::timeout(DRAIN, stage.settled()).await);
+}
+
+/// What ends a run before its time. Where nothing outlives the process, a signal ends the process.
+struct Ending(Option<Signals>);
+
+impl Ending {
+    fn of(wire: Wire) -> Result<Self, Error> {
+        if wire != Wire::Mqtt {
+            return Ok(Self(None));
+        }
+        let signals = Signals::listen();
+        let signals = signals.map_err(|error| Error::Failed(format!("demo: cannot listen for signals: {error}")))?;
+        Ok(Self(Some(signals)))
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signals) => signals.next().await,
+            None => pending().await,
+        }
+    }
 }
 
 /// One fault of one link, from its beginning to its end.

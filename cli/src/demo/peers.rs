@@ -11,8 +11,9 @@ use keepbeat_core::entropy::Prng;
 use keepbeat_core::liveness::LivenessConfig;
 use keepbeat_core::reconnect::ReconnectConfig;
 use keepbeat_core::server::{ServerConfig, ServerEvent, Sessions};
+use keepbeat_core::session::Message;
 use keepbeat_core::time::Timestamp;
-use keepbeat_core::wire::websocket::{SUBPROTOCOL, WebSocketConfig};
+use keepbeat_core::tunnel::tls::TlsClient;
 use keepbeat_core::wire::{AnyConfig, DeviceId};
 use keepbeat_tokio::clock::Clock;
 use tokio::net::TcpListener;
@@ -24,8 +25,10 @@ use super::ledger::Ledger;
 use super::relay::Port;
 use super::schedule::Act;
 use super::stage::{Phase, Stage};
+use super::topics::Topics;
 use super::watch::{Loss, Side};
-use crate::runtime::{Listener, Runtime};
+use crate::mqtt;
+use crate::runtime::{Link, Listener, Runtime};
 
 /// Each end says something about so often.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(100));
@@ -37,58 +40,39 @@ const ONE_LONG_IN: u64 = 32;
 /// The server looks so often for whom it has something to say to.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The protocol between the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Wire {
-    /// The native one
-    Beat,
-    /// The same frames over WebSocket
-    Ws,
+/// What all links have in common.
+pub(super) struct Terms {
+    pub(super) liveness: LivenessConfig,
+    pub(super) reconnect: ReconnectConfig,
+    pub(super) tls: Option<TlsClient>,
+    pub(super) token: Option<String>,
 }
 
-impl Wire {
-    /// As it is written.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Beat => "beat",
-            Self::Ws => "ws",
+impl Terms {
+    pub(super) fn client(&self, id: &str, wire: AnyConfig) -> Result<ClientConfig, Box<dyn Error>> {
+        let mut config = ClientConfig::builder(DeviceId::new(id)?)
+            .wire(wire)
+            .liveness(self.liveness.clone())
+            .reconnect(self.reconnect.clone())
+            .connect_timeout(Duration::from_millis(500))
+            .handshake_timeout(Duration::from_millis(500));
+        if let Some(tls) = &self.tls {
+            config = config.tls(tls.clone());
         }
+        if let Some(token) = &self.token {
+            config = config.credentials(token.clone().into_bytes());
+        }
+        Ok(config.build()?)
     }
-
-    fn config(self) -> Result<AnyConfig, Box<dyn Error>> {
-        Ok(match self {
-            Self::Beat => AnyConfig::default(),
-            Self::Ws => WebSocketConfig::builder().subprotocol(SUBPROTOCOL).build()?.into(),
-        })
-    }
-}
-
-pub(super) fn client_config(
-    link: usize,
-    liveness: &LivenessConfig,
-    reconnect: &ReconnectConfig,
-    wire: Wire,
-    tls: Option<&Certificate>,
-) -> Result<ClientConfig, Box<dyn Error>> {
-    let mut config = ClientConfig::builder(DeviceId::new(&name(link))?)
-        .wire(wire.config()?)
-        .liveness(liveness.clone())
-        .reconnect(reconnect.clone())
-        .connect_timeout(Duration::from_millis(500))
-        .handshake_timeout(Duration::from_millis(500));
-    if let Some(Certificate { client, .. }) = tls {
-        config = config.tls(client.clone());
-    }
-    Ok(config.build()?)
 }
 
 pub(super) fn server_config(
     liveness: &LivenessConfig,
-    wire: Wire,
+    wire: AnyConfig,
     tls: Option<&Certificate>,
 ) -> Result<ServerConfig, Box<dyn Error>> {
     let mut config = ServerConfig::builder()
-        .wire(wire.config()?)
+        .wire(wire)
         .liveness(liveness.clone())
         .intervals(liveness.interval() / 2, liveness.interval() * 2)
         .handshake_timeout(Duration::from_secs(1));
@@ -98,7 +82,7 @@ pub(super) fn server_config(
     Ok(config.build()?)
 }
 
-fn name(link: usize) -> String {
+pub(super) fn name(link: usize) -> String {
     format!("link-{link:03}")
 }
 
@@ -122,14 +106,42 @@ impl Talk {
     }
 }
 
-/// The client of one link.
-pub(super) async fn hold(stage: Arc<Stage>, runtime: Runtime, link: usize, config: ClientConfig, seed: u64) {
+/// Whom the application of a link talks with.
+pub(super) enum Role {
+    /// With our server.
+    Client,
+    /// With the gateway, over a broker.
+    Device(Topics),
+    /// With each device in turn, over a broker.
+    Gateway(Topics),
+}
+
+/// One link, and what it does.
+pub(super) struct Part {
+    pub(super) link: usize,
+    pub(super) config: ClientConfig,
+    pub(super) role: Role,
+    /// What it asks a broker for.
+    pub(super) wish: Option<Message>,
+    /// Of what it sends, and of what is sent to it.
+    pub(super) ledger: Ledger,
+}
+
+/// Plays the part of one link.
+pub(super) async fn hold(stage: Arc<Stage>, runtime: Runtime, part: Part, seed: u64) {
+    let Part { link, config, role, wish, .. } = part;
     let Some(relay) = stage.relay(link) else { return };
     let client = match runtime.open(relay.address().to_string(), config).await {
         Ok(client) => client,
         Err(error) => return stage.watch().broke(Clock::now(), link, &format!("the link cannot be opened: {error}")),
     };
+    if let Some(wish) = wish
+        && let Err(error) = client.try_send(wish).await
+    {
+        return stage.watch().broke(Clock::now(), link, &format!("the link cannot subscribe: {error}"));
+    }
     let mut talk = Talk { prng: Prng::new(seed ^ (link as u64 + 1)) };
+    let mut turn = 0;
     let mut next = stage.instant(stage.elapsed() + talk.pause());
     let mut phases = stage.phase();
     loop {
@@ -152,32 +164,73 @@ pub(super) async fn hold(stage: Arc<Stage>, runtime: Runtime, link: usize, confi
                     {
                         stage.watch().tls_handshake(tls.resumed);
                     }
-                    on_client_event(&stage, link, event);
+                    on_client_event(&stage, link, &role, event);
                 }
                 Some(_) => {}
                 None => return,
             },
             () = tokio::time::sleep_until(next), if phase == Phase::Playing => {
-                let length = talk.length();
-                if let Some(message) = stage.ledger(link, Side::Client, |ledger| ledger.next_message(link, length))
-                    && client.try_send(message).await.is_err()
-                {
-                    stage.ledger(link, Side::Client, Ledger::not_accepted);
-                }
+                let (to, pause) = match &role {
+                    Role::Client | Role::Device(_) => (link, talk.pause()),
+                    Role::Gateway(topics) => (turn % topics.gateway(), talk.pause() / topics.gateway() as u32),
+                };
+                role.say(&stage, &client, to, talk.length()).await;
                 let beats = client.evidence().await.map_or(0, |evidence| evidence.beats_sent);
                 stage.watch().client_beats(link, beats);
-                next += talk.pause();
+                turn += 1;
+                next += pause;
             }
         }
     }
 }
 
-fn on_client_event(stage: &Stage, link: usize, event: Event) {
+impl Role {
+    /// Says something of this length about link `of`, unless nobody listens yet.
+    async fn say(&self, stage: &Stage, client: &Link, of: usize, length: usize) {
+        let (side, listens) = match self {
+            Self::Client => (Side::Client, true),
+            Self::Device(topics) => (Side::Client, stage.is_listening(topics.gateway())),
+            Self::Gateway(_) => (Side::Server, stage.is_listening(of)),
+        };
+        if !listens || !stage.may_say(of, side) {
+            return;
+        }
+        let Some(bytes) = stage.ledger(of, side, |ledger| ledger.next_message(of, length)) else { return };
+        let message = match self {
+            Self::Client | Self::Device(_) => Some(bytes.into()),
+            Self::Gateway(topics) => topics.to_device(of, bytes).ok(),
+        };
+        let taken = match message {
+            Some(message) => client.try_send(message).await.is_ok(),
+            None => false,
+        };
+        if !taken {
+            stage.ledger(of, side, Ledger::not_accepted);
+        }
+    }
+
+    /// Whose message came over link `link`, and who sent it.
+    fn origin(&self, link: usize, message: &Message) -> Option<(usize, Side)> {
+        match self {
+            Self::Client | Self::Device(_) => Some((link, Side::Server)),
+            Self::Gateway(topics) => topics.origin(message).map(|device| (device, Side::Client)),
+        }
+    }
+}
+
+fn on_client_event(stage: &Stage, link: usize, role: &Role, event: Event) {
     let now = Clock::now();
     match event {
-        Event::Message(message) => {
-            stage.ledger(link, Side::Server, |ledger| ledger.arrived(link, &message));
+        Event::Message(message) => match role.origin(link, &message) {
+            Some((of, sender)) => {
+                stage.arrived(of, sender, &mqtt::payload(&message));
+            }
+            None => stage.watch().broke(now, link, "a message came that is nobody's"),
+        },
+        Event::Answered { answer, .. } if mqtt::is_refusal(&answer) => {
+            stage.watch().broke(now, link, "the broker refused a subscription");
         }
+        Event::Answered { .. } => stage.listens(link),
         Event::Up { resumed, worst_case_detection, .. } => {
             stage.watch().client_up(now, link, resumed, worst_case_detection);
         }
@@ -220,7 +273,12 @@ pub(super) struct Server {
 }
 
 /// The server and its application.
-pub(super) async fn serve(stage: Arc<Stage>, mut server: Server, seed: u64, mut restarts: mpsc::Receiver<Duration>) {
+pub(super) async fn serve(
+    stage: Arc<Stage>,
+    mut server: Server,
+    seed: u64,
+    mut restarts: mpsc::Receiver<(Act, Duration)>,
+) {
     let mut talk = Talk { prng: Prng::new(!seed) };
     let devices: Vec<_> = (0..stage.links()).filter_map(|link| DeviceId::new(&name(link)).ok()).collect();
     let mut due: Vec<Timestamp> = devices.iter().map(|_| Clock::now().after(talk.pause())).collect();
@@ -245,7 +303,7 @@ pub(super) async fn serve(stage: Arc<Stage>, mut server: Server, seed: u64, mut 
                 Some(_) => {}
                 None => return,
             },
-            Some(lasts) = restarts.recv() => if let Err(error) = restart(&stage, &mut server, lasts).await {
+            Some((_, lasts)) = restarts.recv() => if let Err(error) = restart(&stage, &mut server, lasts).await {
                 return stage.watch().broke(Clock::now(), 0, &format!("the server cannot come back: {error}"));
             },
             _ = ticks.tick(), if phase == Phase::Playing => {
@@ -290,7 +348,7 @@ fn on_server_event(stage: &Stage, event: ServerEvent) {
     match event {
         ServerEvent::Message { device, message } => {
             if let Some(link) = link_of(&device) {
-                stage.ledger(link, Side::Client, |ledger| ledger.arrived(link, &message));
+                stage.arrived(link, Side::Client, &message);
             }
         }
         ServerEvent::Online { device, .. } | ServerEvent::Returned { device, .. } => {

@@ -51,11 +51,14 @@ impl Port {
     /// Calls `listen` with the address, and again without the guard if that is in the way.
     pub(super) async fn listen<T>(&mut self, listen: impl AsyncFn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
         match listen(self.address).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && self.guard.take().is_some() => {
-                listen(self.address).await
-            }
+            Err(error) if self.gives_way(&error) => listen(self.address).await,
             result => result,
         }
+    }
+
+    /// Whether the guard was in the way of who could not listen for this reason, and is not any more.
+    pub(super) fn gives_way(&mut self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::AddrInUse && self.guard.take().is_some()
     }
 }
 
@@ -175,7 +178,7 @@ impl Relay {
             Act::ClientGone => {
                 (orders.orphan_through, orders.orphan_loses, orders.door) = (newest, Side::Client, Door::Refuse);
             }
-            Act::ServerRestart => {}
+            Act::ServerRestart | Act::ServerStop => {}
         });
     }
 

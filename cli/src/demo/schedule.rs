@@ -26,10 +26,12 @@ pub(super) enum Kind {
     Refuse,
     AcceptThenClose,
     ServerRestart,
+    ServerStop,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    /// What is done to single links.
+    const OF_LINKS: [Self; 8] = [
         Self::BlackHoleUp,
         Self::BlackHoleDown,
         Self::Cut,
@@ -38,7 +40,6 @@ impl Kind {
         Self::SlowTrickle,
         Self::Refuse,
         Self::AcceptThenClose,
-        Self::ServerRestart,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -52,6 +53,7 @@ impl Kind {
             Self::Refuse => "refuse",
             Self::AcceptThenClose => "accept_then_close",
             Self::ServerRestart => "server_restart",
+            Self::ServerStop => "server_stop",
         }
     }
 }
@@ -79,8 +81,10 @@ pub(super) enum Act {
     Refuse,
     /// The connection is reset, and new ones are accepted and closed.
     AcceptThenClose,
-    /// The server drops all connections without a word, and comes back with its sessions.
+    /// The server drops all connections, and comes back with its sessions.
     ServerRestart,
+    /// The process of the server is stopped, and then goes on.
+    ServerStop,
 }
 
 impl Act {
@@ -95,6 +99,7 @@ impl Act {
             Self::Refuse => Kind::Refuse,
             Self::AcceptThenClose => Kind::AcceptThenClose,
             Self::ServerRestart => Kind::ServerRestart,
+            Self::ServerStop => Kind::ServerStop,
         }
     }
 
@@ -104,7 +109,9 @@ impl Act {
     fn terms(self, bound: Duration) -> (Duration, Duration, Duration) {
         let ms = Duration::from_millis;
         match self {
-            Self::BlackHoleUp | Self::BlackHoleDown | Self::ClientGone => (bound + ms(150), bound + ms(500), ms(1400)),
+            Self::BlackHoleUp | Self::BlackHoleDown | Self::ClientGone | Self::ServerStop => {
+                (bound + ms(150), bound + ms(500), ms(1400))
+            }
             Self::ServerLost | Self::ClientLost => (bound + ms(150), bound + ms(150), ms(1200)),
             Self::Cut => (ms(0), ms(0), ms(1200)),
             Self::Stall => (ms(150), ms(380), ms(800)),
@@ -136,6 +143,8 @@ pub(super) struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub(super) faults: Vec<Fault>,
+    /// Their kinds; each comes at least once.
+    pub(super) kinds: Vec<Kind>,
 }
 
 /// A fault that waits for its place.
@@ -155,17 +164,26 @@ struct Bin {
 }
 
 impl Schedule {
-    /// Every kind at least once, then as many as fit. `bound` is the longest time that detection takes.
-    pub(super) fn new(seed: u64, links: usize, seconds: u64, bound: Duration) -> Result<Self, TooShort> {
+    /// Every kind at least once, then as many as fit. `bound` is the longest time that detection takes; `incidents` is what
+    /// happens to the server, one after the other.
+    pub(super) fn new(
+        seed: u64,
+        links: usize,
+        seconds: u64,
+        bound: Duration,
+        incidents: &[Act],
+    ) -> Result<Self, TooShort> {
         let mut prng = Prng::new(seed);
         let length = Duration::from_secs(seconds);
-        let Some(mut bins) = pack(&mut prng, links, length, bound) else {
-            let enough = |links, seconds| pack(&mut Prng::new(0), links, Duration::from_secs(seconds), bound).is_some();
+        let Some(mut bins) = pack(&mut prng, links, length, bound, incidents) else {
+            let enough = |links, seconds| {
+                pack(&mut Prng::new(0), links, Duration::from_secs(seconds), bound, incidents).is_some()
+            };
             return Err(TooShort {
                 links,
                 seconds,
                 seconds_needed: (seconds..=LONGEST_SECONDS).find(|&more| enough(links, more)),
-                links_needed: (links..=Kind::ALL.len()).find(|&more| enough(more, seconds)),
+                links_needed: (links..=Kind::OF_LINKS.len()).find(|&more| enough(more, seconds)),
             });
         };
         let mut faults = Vec::new();
@@ -176,11 +194,16 @@ impl Schedule {
         }
         let (segments, segment) = segments(length);
         for index in 1..=segments {
-            let Draft { act, lasts, slot } = draw(&mut prng, Act::ServerRestart, bound);
-            faults.push(Fault { link: None, act, at: WARM_UP + segment * index - slot, lasts });
+            let mut at = WARM_UP + segment * index;
+            for &act in incidents {
+                let Draft { act, lasts, slot } = draw(&mut prng, act, bound);
+                at -= slot;
+                faults.push(Fault { link: None, act, at, lasts });
+            }
         }
         faults.sort_by_key(|fault| (fault.at, fault.link));
-        Ok(Self { faults })
+        let kinds = Kind::OF_LINKS.into_iter().chain(incidents.iter().map(|act| act.kind())).collect();
+        Ok(Self { faults, kinds })
     }
 }
 
@@ -193,9 +216,9 @@ fn segments(length: Duration) -> (u32, Duration) {
 
 /// One fault of each kind, each where most room is left, the longest first. `None` if they do not fit; whether they do
 /// does not depend on the seed.
-fn pack(prng: &mut Prng, links: usize, length: Duration, bound: Duration) -> Option<Vec<Bin>> {
+fn pack(prng: &mut Prng, links: usize, length: Duration, bound: Duration, incidents: &[Act]) -> Option<Vec<Bin>> {
     let (segments, segment) = segments(length);
-    let room = segment.checked_sub(Act::ServerRestart.longest_slot(bound))?;
+    let room = segment.checked_sub(incidents.iter().map(|act| act.longest_slot(bound)).sum())?;
     let mut bins: Vec<Bin> = (0..segments)
         .flat_map(|index| {
             let from = WARM_UP + segment * index;
@@ -310,6 +333,7 @@ mod tests {
     use super::*;
 
     const BOUND: Duration = Duration::from_millis(1000);
+    const RESTART: &[Act] = &[Act::ServerRestart];
 
     fn kinds(schedule: &Schedule) -> Vec<Kind> {
         let mut kinds: Vec<_> = schedule.faults.iter().map(|fault| fault.act.kind()).collect();
@@ -322,26 +346,37 @@ mod tests {
     fn every_kind_comes_at_least_once() {
         for seed in 0..200 {
             for (links, seconds) in [(20, 20), (8, 8), (1, 40), (100, 60)] {
-                let schedule = Schedule::new(seed, links, seconds, BOUND).unwrap();
-                assert_eq!(kinds(&schedule), Kind::ALL, "seed {seed}, {links} links, {seconds} s");
+                let schedule = Schedule::new(seed, links, seconds, BOUND, RESTART).unwrap();
+                assert_eq!(kinds(&schedule), schedule.kinds, "seed {seed}, {links} links, {seconds} s");
             }
+        }
+    }
+
+    #[test]
+    fn what_happens_to_the_server_is_as_it_is_asked_for() {
+        for (incidents, seconds) in [(&[][..], 8), (RESTART, 8), (&[Act::ServerRestart, Act::ServerStop], 12)] {
+            let schedule = Schedule::new(1, 8, seconds, BOUND, incidents).unwrap();
+            assert_eq!(kinds(&schedule), schedule.kinds);
+            assert_eq!(schedule.kinds.len(), 8 + incidents.len());
+            let all: Vec<_> = schedule.faults.iter().filter(|fault| fault.link.is_none()).collect();
+            assert!(all.windows(2).all(|pair| pair[0].at + pair[0].lasts < pair[1].at), "{all:?}");
         }
     }
 
     #[test]
     fn the_default_run_has_many_of_each_kind_but_restarts() {
         for seed in 0..50 {
-            let schedule = Schedule::new(seed, 20, 20, BOUND).unwrap();
-            assert!(schedule.faults.len() >= 60, "only {} faults", schedule.faults.len());
-            for kind in Kind::ALL {
-                assert!(schedule.faults.iter().filter(|fault| fault.act.kind() == kind).count() >= 2, "{kind:?}");
+            let Schedule { faults, kinds } = Schedule::new(seed, 20, 20, BOUND, RESTART).unwrap();
+            assert!(faults.len() >= 60, "only {} faults", faults.len());
+            for kind in kinds {
+                assert!(faults.iter().filter(|fault| fault.act.kind() == kind).count() >= 2, "{kind:?}");
             }
         }
     }
 
     #[test]
     fn the_same_plan_gives_the_same_faults_and_another_seed_others() {
-        let plan = |seed| Schedule::new(seed, 20, 20, BOUND).unwrap();
+        let plan = |seed| Schedule::new(seed, 20, 20, BOUND, RESTART).unwrap();
         assert_eq!(plan(7), plan(7));
         assert_ne!(plan(7), plan(8));
     }
@@ -349,7 +384,7 @@ mod tests {
     #[test]
     fn no_two_faults_of_one_link_overlap_and_each_has_its_rest() {
         for seed in 0..200 {
-            let faults = Schedule::new(seed, 6, 30, BOUND).unwrap().faults;
+            let faults = Schedule::new(seed, 6, 30, BOUND, RESTART).unwrap().faults;
             for link in 0..6 {
                 let mut free = WARM_UP;
                 for fault in faults.iter().filter(|fault| fault.link.is_none_or(|of| of == link)) {
@@ -366,12 +401,12 @@ mod tests {
     #[test]
     fn a_run_that_is_too_short_says_what_would_do() {
         for (links, seconds) in [(1, 5), (3, 8), (20, 2), (1, 0)] {
-            let error = Schedule::new(1, links, seconds, BOUND).unwrap_err();
+            let error = Schedule::new(1, links, seconds, BOUND, RESTART).unwrap_err();
             let needed = error.seconds_needed.unwrap();
-            assert!(Schedule::new(1, links, needed, BOUND).is_ok());
-            assert!(Schedule::new(1, links, needed - 1, BOUND).is_err());
+            assert!(Schedule::new(1, links, needed, BOUND, RESTART).is_ok());
+            assert!(Schedule::new(1, links, needed - 1, BOUND, RESTART).is_err());
             if let Some(needed) = error.links_needed {
-                assert!(Schedule::new(1, needed, seconds, BOUND).is_ok());
+                assert!(Schedule::new(1, needed, seconds, BOUND, RESTART).is_ok());
             }
             assert!(error.to_string().contains("give --seconds"), "{error}");
         }

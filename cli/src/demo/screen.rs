@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::schedule::Kind;
 use super::stage::{Phase, Stage};
 use super::summary::{Spread, millis};
 use super::watch::{Line, State, Watch};
@@ -117,14 +116,8 @@ impl Screen {
                 census.up, census.suspect, census.down, census.in_fault
             ),
         );
-        for (index, kinds) in Kind::ALL.chunks(5).enumerate() {
-            let kinds: Vec<_> = kinds
-                .iter()
-                .map(|kind| {
-                    let count = counts.faults.get(kind).copied().unwrap_or_default();
-                    format!("{} {count}", kind.name().replace('_', " "))
-                })
-                .collect();
+        let faults = counts.faults.iter().map(|(kind, count)| format!("{} {count}", kind.name().replace('_', " ")));
+        for (index, kinds) in faults.collect::<Vec<_>>().chunks(5).enumerate() {
             row(if index == 0 { "faults" } else { "" }, kinds.join("   "));
         }
         row(
@@ -149,8 +142,8 @@ impl Screen {
         row(
             "messages",
             format!(
-                "{} sent   {} delivered   {} under way   {} duplicated",
-                totals.sent, totals.delivered, totals.lost, totals.duplicated
+                "{} sent   {} delivered   {} under way   {} duplicated   {} repeated",
+                totals.sent, totals.delivered, totals.lost, totals.duplicated, totals.repeated
             ),
         );
         row("beats", format!("{}   bytes {}", watch.beats(), stage.bytes()));

@@ -1,5 +1,6 @@
 //! What all tasks of a run share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::ledger::{Ledger, Totals};
 use super::relay::Relay;
+use super::schedule::Kind;
 use super::watch::{Side, Watch};
 
 /// How far the run is.
@@ -30,16 +32,29 @@ pub(super) struct Stage {
     watch: Mutex<Watch>,
     /// For each link, what the client sends and what the server sends.
     ledgers: Mutex<Vec<[Ledger; 2]>>,
+    /// Over a broker: who has subscribed. What is published before that is for nobody.
+    listening: Vec<AtomicBool>,
+    /// Nobody says anything that is to arrive exactly once.
+    hushed: AtomicBool,
     phase: channel::Sender<Phase>,
 }
 
 impl Stage {
-    pub(super) fn new(start: Timestamp, relays: Vec<Relay>, bound: Duration) -> Self {
+    /// With a relay and a ledger for each link.
+    pub(super) fn new(
+        start: Timestamp,
+        relays: Vec<Relay>,
+        ledgers: Vec<Ledger>,
+        bound: Duration,
+        kinds: &[Kind],
+    ) -> Self {
         Self {
             start,
-            watch: Mutex::new(Watch::new(start, relays.len(), bound)),
-            ledgers: Mutex::new(vec![<[Ledger; 2]>::default(); relays.len()]),
+            watch: Mutex::new(Watch::new(start, relays.len(), bound, kinds)),
+            ledgers: Mutex::new(ledgers.into_iter().map(|ledger| [ledger; 2]).collect()),
+            listening: relays.iter().map(|_| AtomicBool::new(false)).collect(),
             relays,
+            hushed: AtomicBool::new(false),
             phase: channel::Sender::new(Phase::Playing),
         }
     }
@@ -74,6 +89,41 @@ impl Stage {
             Side::Client => client,
             Side::Server => server,
         }))
+    }
+
+    /// What this end of a link sent has arrived.
+    pub(super) fn arrived(&self, link: usize, sender: Side, message: &[u8]) {
+        if let Some(Some(problem)) = self.ledger(link, sender, |ledger| ledger.arrived(link, message)) {
+            self.watch().complain(Clock::now(), Some(link), format!("from the {}: {problem}", sender.name()));
+        }
+    }
+
+    /// This link has subscribed.
+    pub(super) fn listens(&self, link: usize) {
+        if let Some(listening) = self.listening.get(link) {
+            listening.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_listening(&self, link: usize) -> bool {
+        self.listening.get(link).is_some_and(|listening| listening.load(Ordering::Relaxed))
+    }
+
+    /// From now on, nobody says what is to arrive exactly once, or everybody does again.
+    pub(super) fn hush(&self, hushed: bool) {
+        self.hushed.store(hushed, Ordering::Relaxed);
+    }
+
+    /// Whether this end of a link may speak.
+    pub(super) fn may_say(&self, link: usize, sender: Side) -> bool {
+        !self.hushed.load(Ordering::Relaxed)
+            || self.ledger(link, sender, |ledger| ledger.is_exactly_once()) == Some(false)
+    }
+
+    /// Whether nothing is under way that is to arrive exactly once.
+    pub(super) fn is_quiet(&self) -> bool {
+        let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        !ledgers.iter().flatten().any(|ledger| ledger.is_exactly_once() && ledger.missing() > 0)
     }
 
     pub(super) fn totals(&self) -> Totals {

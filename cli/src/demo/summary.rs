@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::ledger::Totals;
-use super::schedule::Kind;
 use super::watch::{Counts, MARGIN};
 
 /// Everything that is known at the end.
@@ -73,10 +72,11 @@ impl Summary {
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
         failures.extend(
-            Kind::ALL
-                .into_iter()
-                .filter(|kind| self.faults(*kind) == 0)
-                .map(|kind| format!("no fault of kind {}", kind.name())),
+            counts
+                .faults
+                .iter()
+                .filter(|(_, count)| **count == 0)
+                .map(|(kind, _)| format!("no fault of kind {}", kind.name())),
         );
         if counts.detected == 0 {
             failures.push("nothing detected".to_owned());
@@ -84,15 +84,11 @@ impl Summary {
         failures
     }
 
-    fn faults(&self, kind: Kind) -> u64 {
-        self.counts.faults.get(&kind).copied().unwrap_or_default()
-    }
-
     /// One object, without a line break.
     pub(super) fn json(&self) -> String {
         let Self { counts, totals, .. } = self;
         let faults: serde_json::Map<_, _> =
-            Kind::ALL.into_iter().map(|kind| (kind.name().to_owned(), self.faults(kind).into())).collect();
+            counts.faults.iter().map(|(kind, count)| (kind.name().to_owned(), (*count).into())).collect();
         serde_json::json!({
             "links": self.links,
             "seconds": self.seconds,
@@ -114,6 +110,7 @@ impl Summary {
             "delivered": totals.delivered,
             "lost": totals.lost,
             "duplicated": totals.duplicated,
+            "repeated": totals.repeated,
             "garbled": totals.garbled,
             "detection_ms": Spread::of(&counts.detection).json(),
             "detection_bound_ms": millis(counts.bound),
@@ -133,10 +130,8 @@ impl Summary {
     pub(super) fn text(&self) -> String {
         let Self { counts, totals, .. } = self;
         let (detection, recovery) = (Spread::of(&counts.detection), Spread::of(&counts.recovery));
-        let faults: Vec<_> = Kind::ALL
-            .into_iter()
-            .map(|kind| format!("{} {}", self.faults(kind), kind.name().replace('_', " ")))
-            .collect();
+        let faults: Vec<_> =
+            counts.faults.iter().map(|(kind, count)| format!("{count} {}", kind.name().replace('_', " "))).collect();
         let mut rows = vec![
             String::new(),
             format!(
@@ -170,8 +165,12 @@ impl Summary {
         row(
             "messages",
             format!(
-                "{} sent, {} delivered, {} lost, {} duplicated",
-                totals.sent, totals.delivered, totals.lost, totals.duplicated
+                "{} sent, {} delivered, {} lost, {} duplicated{}",
+                totals.sent,
+                totals.delivered,
+                totals.lost,
+                totals.duplicated,
+                if self.wire == "mqtt" { format!(", {} repeated at QoS 1", totals.repeated) } else { String::new() }
             ),
         );
         row("cost", format!("{} beats; {} bytes through the relay", counts.beats, self.bytes));
@@ -195,6 +194,9 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::schedule::Kind;
+
+    const KINDS: [Kind; 2] = [Kind::Refuse, Kind::Cut];
 
     fn clean() -> Summary {
         Summary {
@@ -205,7 +207,7 @@ mod tests {
             wire: "beat",
             tls: false,
             counts: Counts {
-                faults: Kind::ALL.into_iter().map(|kind| (kind, 1)).collect(),
+                faults: KINDS.into_iter().map(|kind| (kind, 1)).collect(),
                 detected: 1,
                 detection: vec![Duration::from_micros(700_040)],
                 bound: Duration::from_millis(1040),
@@ -244,6 +246,7 @@ mod tests {
             "delivered",
             "lost",
             "duplicated",
+            "repeated",
             "detection_bound_ms",
             "beats",
             "bytes",
@@ -255,7 +258,7 @@ mod tests {
                 assert!(json[spread][point].is_number(), "{spread}.{point}");
             }
         }
-        assert_eq!(json["faults"].as_object().unwrap().len(), Kind::ALL.len());
+        assert_eq!(json["faults"].as_object().unwrap().len(), KINDS.len());
         assert_eq!(json["detection_ms"]["max"], 700.0);
         assert_eq!(json["ok"], true);
     }
@@ -272,7 +275,7 @@ mod tests {
             |run| run.totals.duplicated = 1,
             |run| run.totals.garbled = 1,
             |run| run.still_down = 1,
-            |run| run.counts.faults.retain(|&kind, _| kind != Kind::Refuse),
+            |run| run.counts.faults.extend([(Kind::Refuse, 0)]),
         ];
         for breakage in breakages {
             let mut run = clean();

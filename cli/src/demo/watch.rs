@@ -26,7 +26,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Server => "server",
@@ -138,7 +138,7 @@ impl Act {
     /// The end to which this is nothing but silence.
     const fn silences(self) -> Option<Side> {
         match self {
-            Self::BlackHoleDown | Self::ServerLost => Some(Side::Client),
+            Self::BlackHoleDown | Self::ServerLost | Self::ServerStop => Some(Side::Client),
             Self::BlackHoleUp | Self::ClientLost | Self::ClientGone => Some(Side::Server),
             _ => None,
         }
@@ -164,6 +164,7 @@ impl Act {
                 | Self::Refuse
                 | Self::AcceptThenClose
                 | Self::ServerRestart
+                | Self::ServerStop
         )
     }
 
@@ -180,22 +181,19 @@ impl Act {
             Self::Refuse => "refuse",
             Self::AcceptThenClose => "accept, then close",
             Self::ServerRestart => "server restart",
+            Self::ServerStop => "server stopped",
         };
         format!("fault: {what} for {} ms", lasts.as_millis())
     }
 }
 
 impl Watch {
-    pub(super) fn new(start: Timestamp, links: usize, bound: Duration) -> Self {
+    pub(super) fn new(start: Timestamp, links: usize, bound: Duration, kinds: &[Kind]) -> Self {
         Self {
             start,
             bound,
             links: std::iter::repeat_with(Watched::default).take(links).collect(),
-            counts: Counts {
-                bound,
-                faults: Kind::ALL.into_iter().map(|kind| (kind, 0)).collect(),
-                ..Counts::default()
-            },
+            counts: Counts { bound, faults: kinds.iter().map(|&kind| (kind, 0)).collect(), ..Counts::default() },
             lines: VecDeque::new(),
         }
     }
@@ -416,7 +414,8 @@ impl Watch {
         self.lines.push_back(Line { at: now.since(self.start), link, text, problem: false });
     }
 
-    fn complain(&mut self, now: Timestamp, link: Option<usize>, text: String) {
+    /// Says what makes the run fail, which is counted elsewhere.
+    pub(super) fn complain(&mut self, now: Timestamp, link: Option<usize>, text: String) {
         self.lines.push_back(Line { at: now.since(self.start), link, text, problem: true });
     }
 }

@@ -16,7 +16,7 @@ fn loss(cause: &DownCause, silent_since: u64) -> Loss<'_> {
 
 /// One link that is up since 100.
 fn up() -> Watch {
-    let mut watch = Watch::new(at(0), 1, BOUND);
+    let mut watch = Watch::new(at(0), 1, BOUND, &[]);
     watch.client_up(at(100), 0, false, BOUND);
     watch.server_online(0);
     watch
@@ -115,7 +115,7 @@ fn a_failed_attempt_is_not_a_loss() {
 
 #[test]
 fn a_link_that_was_not_up_has_nothing_to_detect() {
-    let mut watch = Watch::new(at(0), 1, BOUND);
+    let mut watch = Watch::new(at(0), 1, BOUND, &[]);
     watch.fault_begins(at(1000), Some(0), Act::BlackHoleDown, BOUND);
     watch.fault_ends(at(2500), Some(0));
     assert_eq!(faults(&watch), (0, 0, 0, 0));
