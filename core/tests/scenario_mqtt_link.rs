@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::mqtt::{Rig, client, mqtt, publish};
+use common::mqtt::{Rig, client, id, mqtt, publish};
 use common::{SECOND, at};
 use keepbeat_core::DownCause;
 use keepbeat_core::client::{Event, Input, LinkState};
@@ -11,7 +11,7 @@ use keepbeat_core::liveness::DeathCause;
 use keepbeat_core::reconnect::Hint;
 use keepbeat_core::session::{DropReason, Overflow, QueueLimits, Ticket};
 use keepbeat_core::wire::mqtt::{
-    ConnAck, MqttConfigError, Packet, Properties, Property, Publish, Qos, ReasonCode, Topic, Version, Will,
+    Ack, ConnAck, MqttConfigError, Packet, Properties, Property, Publish, Qos, ReasonCode, Topic, Version, Will,
 };
 
 fn dropped(rig: &Rig) -> Vec<(Ticket, DropReason)> {
@@ -177,4 +177,17 @@ fn a_large_message_that_leaves_slowly_is_no_death_although_the_ping_waits_behind
     rig.client.handle_input(rig.now, Input::Written { epoch, count: 20_000 });
     rig.advance(30_000);
     assert_eq!(rig.downs()[0].1.cause, DownCause::Dead(DeathCause::WriteStalled));
+}
+
+#[test]
+fn a_server_that_cannot_say_how_many_messages_it_takes_gets_twenty_at_once() {
+    for (version, at_once) in [(Version::V3, 20), (Version::V5, 30)] {
+        let mut rig = Rig::up(version, mqtt());
+        for number in 0..30 {
+            rig.send(publish("a", &number.to_string(), Qos::ExactlyOnce));
+        }
+        assert_eq!(payloads(&mut rig).len(), at_once);
+        rig.say_all(&[Packet::PubRec(Ack::new(id(1))), Packet::PubComp(Ack::new(id(1)))]);
+        assert_eq!(payloads(&mut rig).len(), usize::from(at_once < 30));
+    }
 }

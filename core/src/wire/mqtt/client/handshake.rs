@@ -9,7 +9,7 @@ use super::sending::{AROUND, Sending, acknowledge};
 use super::{Mqtt, Open, Stage, config, meaning};
 use crate::session::Token;
 use crate::wire::mqtt::{
-    ConnAck, Notice, PACKET_LIMIT, Packet, PacketType, Properties, Property, Qos, ReasonCode, Text, rule,
+    ConnAck, Notice, PACKET_LIMIT, Packet, PacketType, Properties, Property, Qos, ReasonCode, Text, Version, rule,
 };
 use crate::wire::{Frame, Hello, PROTOCOL_VERSION, Reason, Tx, Welcome, Wire as _, WireError};
 
@@ -26,7 +26,7 @@ impl Mqtt {
             return Err(self.fail(PacketType::ConnAck, &rule::NO_SESSION));
         }
         let Stage::Asking(asking) = &mut self.stage else { return Ok(Frame::Unknown) };
-        let terms = Terms::of(ack);
+        let terms = Terms::of(ack, settings.version);
         if let Some(exchange) = &mut asking.exchange
             && !exchange.finish(terms.authentication)
         {
@@ -123,6 +123,10 @@ impl Mqtt {
     }
 }
 
+/// So many messages of QoS 1 and 2 are under way in MQTT 3.1.1, whose servers cannot say how many they take: what mosquitto takes unless
+/// it is told otherwise. Of QoS 2, it would refuse more by a PUBREC that means success there.
+const AT_ONCE_UNSAID: u16 = 20;
+
 /// What a CONNACK says for the connection; what it does not say is as the standard has it (MQTT 5.0, section 3.2.2.3).
 struct Terms<'a> {
     takes: Takes,
@@ -134,10 +138,10 @@ struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    fn of(ack: &'a ConnAck<'_>) -> Self {
+    fn of(ack: &'a ConnAck<'_>, version: Version) -> Self {
         let mut terms = Self {
             takes: Takes { qos: Qos::ExactlyOnce, retain: true, aliases: 0, wildcards: true, ids: true, shared: true },
-            receive_maximum: u16::MAX,
+            receive_maximum: if version == Version::V3 { AT_ONCE_UNSAID } else { u16::MAX },
             packet_limit: PACKET_LIMIT,
             keep_alive: None,
             client_id: None,
