@@ -105,7 +105,9 @@ class Mosquitto(Broker):
         """It writes by one thread, to a file that takes the place of the one before."""
         def file_now():
             with contextlib.suppress(FileNotFoundError):
-                return os.stat(os.path.join(self.folder, "mosquitto.db")).st_ino
+                # The number alone may be that of an earlier file, used again.
+                found = os.stat(os.path.join(self.folder, "mosquitto.db"))
+                return found.st_ino, found.st_ctime_ns
         self.process.until_said(f"Received PUBCOMP from {client} ".encode())
         before = file_now()
         self.process.process.send_signal(signal.SIGUSR1)
