@@ -36,6 +36,8 @@ class Broker:
     versions = ("3", "5")
     # Whether it publishes at QoS 2 again, when it was restarted, what it had sent PUBREL for.
     publishes_again = False
+    # The versions in which it publishes, when it was restarted, messages of QoS 2 before older ones.
+    mixes = ()
     ways = ("tcp", "tls", "websocket")
 
     def __init__(self):
@@ -79,6 +81,7 @@ class Mosquitto(Broker):
     """It writes what it keeps as a whole, and after it has answered. If it is killed, it is set back to what it was then."""
 
     publishes_again = True
+    mixes = ("3",)
     # Whether it does so after every change, too, or at its end alone.
     saves = True
 
