@@ -96,6 +96,17 @@ fn a_message_that_one_server_has_received_is_sent_to_another_that_goes_on_with_a
         rig.accept(true);
         let packets = rig.take();
         assert!(matches!(&packets[..], [Packet::Publish(_)]), "{packets:?}");
+        // A process that begins now is not to take it for received either.
+        rig.restart();
+        rig.end();
+        to(&mut rig, "b:1883");
+        while rig.open.is_none() {
+            rig.advance(100);
+        }
+        rig.forget();
+        rig.accept(true);
+        let packets = rig.take();
+        assert!(matches!(&packets[..], [Packet::Publish(_)]), "{packets:?}");
     }
 }
 

@@ -159,6 +159,7 @@ impl Memory {
             self.forget_identifiers();
             let flights = self.flights.there().into_iter().flat_map(|flights| flights.values_mut());
             flights.filter(|flight| **flight == Flight::Received).for_each(|flight| *flight = Flight::Left);
+            self.note(Change::RemoveThrough { key: StoreKey { room: Room::Received, number: u64::MAX } });
         }
     }
 
