@@ -38,6 +38,8 @@ class Broker:
     publishes_again = False
     # The versions in which it publishes, when it was restarted, messages of QoS 2 before older ones.
     mixes = ()
+    # Whether what is published while its subscriber comes back may be delivered twice.
+    doubles = False
     ways = ("tcp", "tls", "websocket")
 
     def __init__(self):
@@ -122,6 +124,7 @@ class Aedes(Broker):
     received before it is written for those who are to have it."""
 
     versions = ("3",)
+    doubles = True
 
     def __init__(self, locked=False):
         # It looks at passwords of those who give one, and has no list of users.
