@@ -21,7 +21,7 @@ pub enum Overflow {
 pub enum DropReason {
     /// It made room for a newer one ([`Overflow::DropOldest`]).
     Overflow,
-    /// It did not leave within [`QueueLimits::max_age`].
+    /// It did not leave within [`QueueLimits::max_age`](crate::session::QueueLimits::max_age).
     Expired,
     /// The peer accepts only smaller messages.
     PeerLimit,
